@@ -1,0 +1,89 @@
+"""The autoencoder: where the story starts.
+
+A network squeezes x into a short code z, another unfolds z again, and both are
+trained for one thing, that x comes back.  Nothing says what z shall look like,
+so a z drawn at random unfolds into nothing in particular: that is what the VAE
+mends, with noise on z and a prior that it must match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import check
+from .layers import Array
+from .likelihood import Likelihood
+from .mlp import MLP
+from .model import ELBO, Model
+
+
+class Autoencoder(Model):
+    """z = f(x), and x is compared with what g(z) says of it.
+
+    The objective is log p(x | z) at that z: the reconstruction part of an ELBO
+    whose other parts are zero.  It is no bound on log p(x).
+
+    Parameters
+    ----------
+    x_dim, latent_dim : int
+        Columns of x and of z.
+    hidden_dims : sequence of int, default (64,)
+        Hidden layers of f; g has the same in reverse.  Empty for linear maps.
+    activation : str, default 'tanh'
+        One of `layers.ACTIVATIONS`.
+    likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
+        p(x | z); see likelihood.py.
+    x_mean : array of shape (x_dim,), optional
+        The data's mean, for the first bias of g's output.
+    rng : numpy.random.Generator or int, default 0
+        The source of the first weights, or a seed.
+    dtype : NumPy dtype, default float32
+    """
+
+    def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
+                 likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
+                 dtype: Any = np.float32) -> None:
+        super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
+        hidden, rng = check.sizes("hidden_dims", hidden_dims), np.random.default_rng(rng)
+        self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
+        self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
+        if x_mean is not None:
+            self.set_output_bias(self.g, x_mean)
+        self.pack(f=self.f, g=self.g)
+
+    def draw_noise(self, n: int, rng: np.random.Generator) -> None:
+        """Return None: the autoencoder has no noise."""
+
+    def forward(self, x: Any, noise: None = None) -> tuple[ELBO, Any]:
+        """Return the reconstruction, as an ELBO without further parts, and a cache."""
+        x = self.check_x(x)
+        z, f_cache = self.f.forward(x)
+        h, g_cache = self.g.forward(z)
+        reconstruction, r_cache = self.likelihood.log_prob(x, h)
+        return ELBO(reconstruction, np.zeros(len(x)), np.zeros((len(x), 0))), (f_cache, g_cache, r_cache)
+
+    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+        """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array."""
+        f_cache, g_cache, r_cache = cache
+        n = len(r_cache[0])
+        self.gradient[:] = 0
+        dreconstruction = np.full(n, -alpha / n, self.dtype)
+        dx, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)
+        dz = self.g.backward(dh, g_cache)
+        dx_f = self.f.backward(dz, f_cache, input_gradient)
+        return dx + dx_f if input_gradient else dx_f   # x was used twice: by f, and by the likelihood
+
+    def encode(self, x: Any) -> Array:
+        """Return the code z, of shape (n, latent_dim)."""
+        return self.f.forward(self.check_x(x))[0]
+
+    def decode(self, z: Any) -> Array:
+        """Return E[x | z], of shape (n, x_dim)."""
+        return self.likelihood.mean(self.g.forward(check.array("z", z, ("n", *self.latent_dims), self.dtype))[0])
+
+    def reconstruct(self, x: Any) -> Array:
+        """Return x, squeezed and unfolded, of shape (n, x_dim)."""
+        return self.decode(self.encode(x))

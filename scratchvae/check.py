@@ -1,0 +1,80 @@
+"""The guard at the door: bad arguments get one sentence that names them.
+
+Nothing here is needed to follow the math.  Each function returns the argument,
+made ready for use, or raises a ValueError.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def size(name: str, value: Any, low: int = 1, high: float = np.inf) -> int:
+    """Return a whole number from low to high, both included."""
+    try:
+        checked = operator.index(value)
+    except TypeError:
+        checked = low - 1
+    if not (low <= checked <= high) or isinstance(value, bool):
+        bounds = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {bounds}; got {value!r}")
+    return checked
+
+
+def sizes(name: str, values: Any) -> tuple[int, ...]:
+    """Return a tuple of whole numbers of at least 1."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} must be a sequence of whole numbers, such as (16, 8); got {values!r}")
+    return tuple(size(f"every entry of {name}", value) for value in values)
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> str:
+    """Return one of the options."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
+    return value
+
+
+def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
+    """Return a number in [low, high), or (low, high) if ``open_low``."""
+    try:
+        checked = float(value)
+    except (TypeError, ValueError):
+        checked = np.nan
+    if not (low <= checked < high) or (open_low and checked == low):
+        raise ValueError(f"{name} must be a number in {'(' if open_low else '['}{low:g}, {high:g}); got {value!r}")
+    return checked
+
+
+def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None) -> np.ndarray[Any, Any]:
+    """Return an array of numbers of this shape; a letter in it stands for any length but 0."""
+    try:
+        checked = np.asarray(value)
+    except ValueError:                                       # rows of different lengths
+        checked = np.asarray(None)
+    if checked.dtype.kind not in "biufc":
+        raise ValueError(f"{name} must be an array of numbers; got {type(value).__name__}"
+                         + (f" of {checked.dtype}" if isinstance(value, np.ndarray) else ""))
+    matches = [want == got or (isinstance(want, str) and got > 0) for want, got in zip(shape, checked.shape)]
+    if len(shape) != checked.ndim or not all(matches):
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
+    if not np.isfinite(checked).all():
+        raise ValueError(f"{name} must be finite; it has NaN or infinite values")
+    return checked if dtype is None else checked.astype(dtype, copy=False)
+
+
+def dtype(name: str, value: Any, options: Iterable[Any]) -> np.dtype[Any]:
+    """Return one of these NumPy dtypes."""
+    allowed = [np.dtype(option) for option in options]
+    try:
+        checked = np.dtype(value)
+    except TypeError:
+        checked = np.dtype(object)
+    if checked not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; got {value!r}")
+    return checked

@@ -1,0 +1,205 @@
+"""Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl.
+
+mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Densities
+and divergences are sums over the d dimensions, one number of nats for each
+row.  ``logvar`` is log σ², so σ = exp(logvar / 2); a network may give any real
+number for it.
+
+Below each function stands its backward: given the gradient of the loss with
+respect to what the function returned, it returns the gradient with respect to
+each of its arguments, in their order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .layers import Array
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def halves(h: Array) -> tuple[Array, Array]:
+    """Read a network's output as a Gaussian: mu on the left, logvar on the right.
+
+    Parameters
+    ----------
+    h : array of shape (..., 2 d)
+
+    Returns
+    -------
+    mu, logvar : array of shape (..., d)
+        Views: one matrix product serves both.
+    """
+    d = h.shape[-1] // 2
+    return h[..., :d], h[..., d:]
+
+
+def halves_backward(dmu: Array, dlogvar: Array) -> Array:
+    """Return dh: each entry of h went to one place, so dh is the two side by side."""
+    return np.concatenate([dmu, dlogvar], axis=-1)
+
+
+def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
+    """Draw z ~ N(mu, exp(logvar)) as a function of standard normal noise.
+
+    z = mu + σ·eps with σ = exp(logvar / 2): the reparameterisation trick.  All
+    randomness sits in eps, which depends on no parameter, so z has derivatives
+    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.
+
+    Parameters
+    ----------
+    mu, logvar : array of shape (n, d)
+        The Gaussian.
+    eps : array of shape (n, d)
+        Draws from N(0, I).
+
+    Returns
+    -------
+    z : array of shape (n, d)
+    cache
+        For `sample_backward`.
+    """
+    std = np.exp(logvar / 2)                           # σ
+    noise = std * eps                                  # z - mu
+    return mu + noise, noise
+
+
+def sample_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
+    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2."""
+    noise = cache
+    dmu = dz
+    dlogvar = dz * noise / 2                           # d exp(l/2) / dl = exp(l/2) / 2
+    return dmu, dlogvar
+
+
+def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, Any]:
+    """Return log N(z; mu, exp(logvar)) in nats.
+
+    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ]
+
+    Parameters
+    ----------
+    z, mu, logvar : array of shape (n, d)
+        Where, and the Gaussian.
+
+    Returns
+    -------
+    log_prob : array of shape (n,)
+    cache
+        For `log_prob_backward`.
+    """
+    diff = z - mu
+    u = diff * np.exp(-logvar)                         # (z - mu) / σ²
+    return -0.5 * (LOG_2PI + logvar + diff * u).sum(axis=-1), (diff, u)
+
+
+def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Return dz, dmu, dlogvar.
+
+    With u = (z - mu)/σ²: ∂/∂z = -u; ∂/∂mu = u, as only z - mu counts;
+    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).
+    """
+    diff, u = cache
+    dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns
+    dz = -dmu
+    dlogvar = 0.5 * (dmu * diff - dlog_prob[:, None])
+    return dz, dmu, dlogvar
+
+
+def entropy(logvar: Array) -> tuple[Array, Any]:
+    """Return the entropy -E[log N(z; mu, exp(logvar))] in nats.
+
+    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².
+
+    Parameters
+    ----------
+    logvar : array of shape (n, d)
+        The entropy does not depend on mu.
+
+    Returns
+    -------
+    entropy : array of shape (n,)
+    cache
+        For `entropy_backward`.
+    """
+    return 0.5 * (LOG_2PI + 1 + logvar).sum(axis=-1), logvar
+
+
+def entropy_backward(dentropy: Array, cache: Any) -> Array:
+    """Return dlogvar: ∂/∂logvar = 1/2 in every column."""
+    logvar = cache
+    return np.zeros_like(logvar) + 0.5 * dentropy[:, None]
+
+
+def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Array, Any]:
+    """Return KL( N(mu_q, exp(logvar_q)) || N(mu_p, exp(logvar_p)) ) in nats.
+
+    E_q[log q - log p] = (1/2) Σ [ σ_q²/σ_p² - 1 - log(σ_q²/σ_p²) + (mu_q - mu_p)²/σ_p² ]
+
+    With r = logvar_q - logvar_p the first three terms are expm1(r) - r, which
+    keeps its digits where q is close to p.
+
+    Parameters
+    ----------
+    mu_q, logvar_q, mu_p, logvar_p : array of shape (n, d)
+        The two Gaussians.
+
+    Returns
+    -------
+    kl : array of shape (n,)
+        Never negative.
+    cache
+        For `kl_backward`.
+    """
+    r = logvar_q - logvar_p                            # log (σ_q²/σ_p²)
+    e = np.expm1(r)                                    # σ_q²/σ_p² - 1
+    diff = mu_q - mu_p
+    u = diff * np.exp(-logvar_p)                       # (mu_q - mu_p) / σ_p²
+    return 0.5 * (e - r + diff * u).sum(axis=-1), (e, diff, u)
+
+
+def kl_backward(dkl: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
+    """Return dmu_q, dlogvar_q, dmu_p, dlogvar_p.
+
+    ∂/∂mu_q = u and ∂/∂mu_p = -u; ∂/∂logvar_q = (1/2)(σ_q²/σ_p² - 1) = e/2;
+    logvar_p enters by -r and by 1/σ_p², so ∂/∂logvar_p = -(1/2)(e + diff·u).
+    """
+    e, diff, u = cache
+    dmu_q = dkl[:, None] * u
+    dlogvar_q = dkl[:, None] * e / 2
+    dmu_p = -dmu_q
+    dlogvar_p = -dlogvar_q - dmu_q * diff / 2
+    return dmu_q, dlogvar_q, dmu_p, dlogvar_p
+
+
+def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
+    """Return KL( N(mu, exp(logvar)) || N(0, I) ) in nats.
+
+    (1/2) Σ [ σ² - 1 - log σ² + mu² ]: `kl` with mu_p = 0 and logvar_p = 0.
+    Kingma and Welling 2014, appendix B.
+
+    Parameters
+    ----------
+    mu, logvar : array of shape (n, d)
+        The Gaussian.
+
+    Returns
+    -------
+    kl : array of shape (n,)
+        Never negative.
+    cache
+        For `kl_standard_backward`.
+    """
+    e = np.expm1(logvar)                               # σ² - 1
+    return 0.5 * (e - logvar + mu * mu).sum(axis=-1), (e, mu)
+
+
+def kl_standard_backward(dkl: Array, cache: Any) -> tuple[Array, Array]:
+    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1)."""
+    e, mu = cache
+    dmu = dkl[:, None] * mu
+    dlogvar = dkl[:, None] * e / 2
+    return dmu, dlogvar

@@ -1,0 +1,291 @@
+"""Is a hand-written gradient right?  Compare it with one that needs no derivation.
+
+*Complex step* (Squire and Trapp 1998).  For a function f that is built from
+smooth steps, f(θ + i h v) = f(θ) + i h (∇f·v) - h² (...) + ..., so
+
+    ∇f·v = Im f(θ + i h v) / h   with an error of order h².
+
+Nothing is subtracted, so h may be 1e-30, and the result is exact to rounding.
+
+*Central differences*, for code that takes no complex numbers:
+
+    ∇f·v = [f(θ + h v) - f(θ - h v)] / 2h   with an error of order h²,
+
+where the subtraction loses digits if h is small: some 7 to 10 digits remain.
+
+For a small tensor v runs through the unit vectors, one for each entry; for a
+large one v is a random direction, and one evaluation checks all entries at once:
+an error in any of them shows in ∇f·v, unless it happens to be orthogonal to v.
+
+Errors are relative to the tensor's own gradient, never absolute.  So a tensor
+whose gradient is 1e-9 is held to as many digits as the others.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import check
+from .layers import Array, Layer
+from .mlp import MLP, pack
+from .model import Model
+
+COMPLEX_STEP = 1e-30
+CENTRAL_STEP = 1e-5
+TOLERANCE = {"complex": 1e-12, "central": 1e-7}
+
+Value = Callable[[Mapping[str, Array]], Mapping[str, Any]]
+
+
+@dataclass
+class Entry:
+    """One line of the ledger: the gradient of one quantity by one array.
+
+    Attributes
+    ----------
+    of, by : str
+        The quantity ("loss", "reconstruction", ...), and the array ("q1.dense1.W").
+    shape : tuple of int
+        The array's shape.
+    gradient, reference : float
+        The norms of the hand-written gradient and of the reference; along random
+        directions, those of the derivatives in these directions.
+    error : float
+        The norm of their difference, relative to the larger of the two norms.
+    tolerance : float
+        What the error may be.
+    """
+
+    of: str
+    by: str
+    shape: tuple[int, ...]
+    gradient: float
+    reference: float
+    error: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.error <= self.tolerance            # false for NaN
+
+    def __str__(self) -> str:
+        return (f"{self.of:<16} {self.by:<22} {'x'.join(map(str, self.shape)):>9} {self.gradient:12.4e} "
+                f"{self.reference:12.4e} {self.error:9.1e}  {'ok' if self.ok else 'WRONG'}")
+
+
+@dataclass
+class Ledger:
+    """All comparisons of one check; print it as a table.
+
+    Attributes
+    ----------
+    entries : list of Entry
+    method : {'complex', 'central'}
+    """
+
+    entries: list[Entry]
+    method: str
+    worst: Entry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.worst = max(self.entries, key=lambda entry: np.inf if np.isnan(entry.error) else entry.error)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every entry is within its tolerance."""
+        return all(entry.ok for entry in self.entries)
+
+    def summary(self) -> str:
+        """One line: how many, the largest error and where, the verdict."""
+        wrong = sum(not entry.ok for entry in self.entries)
+        return (f"{len(self.entries)} gradients, {self.method} step: largest relative error {self.worst.error:.1e} "
+                f"({self.worst.of} by {self.worst.by}): {f'{wrong} WRONG' if wrong else 'all ok'}")
+
+    def __str__(self) -> str:
+        head = f"{'gradient of':<16} {'by':<22} {'shape':>9} {'|gradient|':>12} {'|reference|':>12} {'error':>9}"
+        return "\n".join([head, *map(str, self.entries), self.summary()])
+
+
+def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: Mapping[str, Array], *,
+            method: str = "complex", directions: int | None = None, tolerance: float | None = None,
+            rng: Any = 0) -> Ledger:
+    """Compare gradients with derivatives of ``value``; the three checks below end here.
+
+    Parameters
+    ----------
+    value : function
+        Takes the arrays by name, returns numbers by name: the quantities whose
+        gradients are in question.
+    gradients : mapping of str to mapping of str to array
+        ``gradients[of][by]``: of which quantity, by which array; of the array's shape.
+    arrays : mapping of str to array
+        The float64 point at which to compare.
+    method : {'complex', 'central'}, default 'complex'
+    directions : int, optional
+        So many random directions for each array.  By default one for an array of
+        more than 1000 entries, and every single entry of a smaller one.
+    tolerance : float, optional
+        By default 1e-12 for the complex step, 1e-7 for central differences.
+    rng : numpy.random.Generator or int, default 0
+        The source of the directions, or a seed.
+
+    Returns
+    -------
+    Ledger
+    """
+    tolerance = TOLERANCE[check.choice("method", method, TOLERANCE)] if tolerance is None else tolerance
+    rng = np.random.default_rng(rng)
+    if directions is not None:
+        check.size("directions", directions)
+    entries = []
+    for by, array in arrays.items():
+        if directions is None and array.size <= 1000:
+            V = np.eye(array.size)                     # a row for each direction
+        else:
+            V = rng.choice([-1.0, 1.0], size=(directions or 1, array.size))
+        derivatives = []
+        for v in V.reshape(-1, *array.shape):
+            if method == "complex":
+                plus = value({**arrays, by: array + 1j * COMPLEX_STEP * v})
+                derivatives.append({of: np.imag(plus[of]) / COMPLEX_STEP for of in gradients})
+            else:
+                plus, minus = (value({**arrays, by: array + h * v}) for h in (CENTRAL_STEP, -CENTRAL_STEP))
+                derivatives.append({of: (plus[of] - minus[of]) / (2 * CENTRAL_STEP) for of in gradients})
+        for of, gradient in gradients.items():
+            if gradient[by].shape != array.shape:
+                raise ValueError(f"the gradient of {of} by {by} has shape {gradient[by].shape}; it must be that of "
+                                 f"{by}, {array.shape}")
+            claimed = V @ gradient[by].ravel()         # ∇f·v for every v
+            reference = np.array([d[of] for d in derivatives], float)
+            size = np.array([np.linalg.norm(claimed), np.linalg.norm(reference)])
+            # along a random direction ∇f·v may cancel, so there the scale is at least |∇f|
+            scale = max(*size, np.linalg.norm(gradient[by]))
+            error = np.linalg.norm(claimed - reference) / scale if scale > 0 else 0.0
+            entries.append(Entry(of, by, array.shape, *size, error, tolerance))
+    return Ledger(entries, method)
+
+
+def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *inputs: Array,
+                   **options: Any) -> Ledger:
+    """Check ``y, cache = forward(*inputs)`` against ``dinputs = backward(dy, cache)``.
+
+    Parameters
+    ----------
+    forward, backward : function
+        backward returns one array for one input, else a tuple of them in order.
+    *inputs : array
+    **options
+        As for `compare`.
+
+    Returns
+    -------
+    Ledger
+        Of y·dy with a random dy, by each input.
+    """
+    names = [f"input {i}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"]
+    arrays = {name: np.asarray(a, float) for name, a in zip(names, inputs)}
+    y, cache = forward(*arrays.values())
+    dy = np.random.default_rng(0).standard_normal(y.shape)
+    dinputs = backward(dy, cache)
+    dinputs = dinputs if isinstance(dinputs, tuple) else (dinputs,)
+    return compare(lambda a: {"y·dy": (forward(*a.values())[0] * dy).sum()}, {"y·dy": dict(zip(names, dinputs))},
+                   arrays, **options)
+
+
+def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
+    """Check a layer, or a stack of them, in its input and in every parameter.
+
+    Your own layer needs ``forward``, ``backward`` and ``parameter_names``; see
+    `layers.Layer`.  The layer itself is left as it is.
+
+    Parameters
+    ----------
+    layer : Layer or MLP
+    x : array
+        The input at which to check.
+    **options
+        As for `compare`.
+
+    Returns
+    -------
+    Ledger
+        Of y·dy with a random dy, by x and by each parameter.
+    """
+    twin = copy.deepcopy(layer)
+    named: Mapping[str, Any] = twin.layers if isinstance(twin, MLP) else {type(twin).__name__: twin}
+
+    def load(arrays: Mapping[str, Array]) -> None:
+        for full_name, array in arrays.items():
+            if full_name != "x":
+                part, name = full_name.split(".")
+                setattr(named[part], name, array)
+                setattr(named[part], "d" + name, np.zeros_like(array))
+
+    def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
+        load(arrays)
+        return {"y·dy": (twin.forward(arrays["x"])[0] * dy).sum()}
+
+    arrays = {"x": np.asarray(x, float)}
+    arrays.update({f"{part}.{name}": np.array(getattr(owner, name), float)
+                   for part, owner in named.items() for name in owner.parameter_names})
+    load(arrays)
+    y, cache = twin.forward(arrays["x"])
+    dy = np.random.default_rng(0).standard_normal(y.shape)
+    gradients = {"x": twin.backward(dy, cache)}
+    gradients.update({f"{part}.{name}": getattr(owner, "d" + name)
+                      for part, owner in named.items() for name in owner.parameter_names})
+    return compare(value, {"y·dy": gradients}, arrays, **options)
+
+
+def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = True, **options: Any) -> Ledger:
+    """Check a model in float64: the loss, and each part of the bound alone, by every parameter and by x.
+
+    Parameters
+    ----------
+    model : Autoencoder, VAE, HVAE, or your own subclass of Model
+        It is left as it is.
+    x : array of shape (n, x_dim)
+    noise : optional
+        From ``model.draw_noise``; drawn with seed 0 if it is not given.
+    by_part : bool, default True
+        Check each part of the bound alone as well: a wrong part may hide in a
+        sum of larger ones.
+    **options
+        As for `compare`.
+
+    Returns
+    -------
+    Ledger
+    """
+    point = model.astype(np.float64)
+    x = point.check_x(x)
+    noise = point.draw_noise(len(x), np.random.default_rng(0)) if noise is None else noise
+    T = len(model.latent_dims)
+    weights: dict[str, tuple[Any, float]] = {"loss": (np.ones(T), 1.0)}        # beta and alpha of each quantity
+    if by_part:
+        names = [f"consistency {t}" for t in range(1, T)] + ["prior matching"]
+        weights["reconstruction"] = (np.zeros(T), -1.0)                        # loss = -alpha R + Σ beta_t KL_t
+        weights.update({name: (beta, 0.0) for name, beta in zip(names, np.eye(T))})
+
+    gradients = {}
+    for of, (beta, alpha) in weights.items():
+        _, cache = point.forward(x, noise)
+        dx = point.backward(cache, beta, alpha, input_gradient=True)
+        gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
+
+    twin = point.astype(np.complex128 if options.get("method", "complex") == "complex" else np.float64)
+    setattr(twin, "check_x", lambda x: x)              # a step off the data may leave [0, 1], and no harm done
+
+    def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
+        for by, view in twin.parameters.items():
+            view[...] = arrays[by]
+        elbo = twin.forward(arrays["x"], noise)[0]
+        return {of: elbo.loss(beta, alpha) for of, (beta, alpha) in weights.items()}
+
+    return compare(value, gradients, {"x": x, **point.parameters}, **options)

@@ -1,0 +1,299 @@
+"""The hierarchical VAE: T levels, by stacking the parts of the VAE.
+
+With x = z_0,
+
+    q(z_1, ..., z_T | x) = Πₜ q(z_t | z_{t-1})           bottom up
+    p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, p(z_T) = N(0, I)
+
+each a diagonal Gaussian (p(x | z_1): the likelihood) whose mu and logvar come
+from a network that sees the condition.  It is the Markovian hierarchical VAE
+of Luo 2022 (arXiv 2208.11970).
+
+    log p(x) >= E_q[ log p(x | z_1) ]                                   reconstruction
+                - E_q[ KL( q(z_T | z_{T-1}) || p(z_T) ) ]               prior matching
+                - Σ_{t<T} E_q[ log q(z_t | z_{t-1})
+                               - log p(z_t | z_{t+1}) ]                 consistency
+
+Most texts print the third part as E_q[ KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) ],
+with z_{t-1} and z_{t+1} drawn without regard to z_t.  But z_{t+1} was drawn
+*from* z_t.  The printed form is still a lower bound on log p(x), yet a looser
+one: it fines every level for what it knows of the noise below it, and the
+upper levels die.  Here ``consistency="sampled"`` is the exact form,
+``"analytic"`` the printed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import check, gaussian
+from .layers import Array
+from .likelihood import Likelihood
+from .mlp import MLP
+from .model import ELBO, Model
+
+
+class HVAE(Model):
+    """A hierarchical VAE with any number of levels T >= 1; T = 1 is the VAE.
+
+    Parameters
+    ----------
+    x_dim : int
+        Columns of x.
+    latent_dims : sequence of int, default (16, 8, 4)
+        Columns of z_1, ..., z_T.
+    hidden_dims : sequence of int, or T such sequences, default (64,)
+        Hidden layers of the network of q(z_t | z_{t-1}), for every level or for
+        each; that of p(z_{t-1} | z_t) has the same in reverse.
+    consistency : {'sampled', 'analytic'}, default 'sampled'
+        The form of the third part: exact, or as printed in most texts.
+    activation : str, default 'tanh'
+        One of `layers.ACTIVATIONS`.
+    likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
+        p(x | z_1); see likelihood.py.
+    x_mean : array of shape (x_dim,), optional
+        The data's mean, for the first bias of the output for x.
+    rng : numpy.random.Generator or int, default 0
+        The source of the first weights, or a seed.
+    dtype : NumPy dtype, default float32
+
+    Attributes
+    ----------
+    q, p : dict of int to MLP
+        ``q[t]`` is the network of q(z_t | z_{t-1}), ``p[t]`` that of
+        p(z_{t-1} | z_t), for t = 1, ..., T.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of this kind; the message names it.
+    """
+
+    def __init__(self, x_dim: int, latent_dims: Sequence[int] = (16, 8, 4), hidden_dims: Sequence[Any] = (64,), *,
+                 consistency: str = "sampled", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
+                 x_mean: Any = None, rng: Any = 0, dtype: Any = np.float32) -> None:
+        super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
+        self.T = len(self.latent_dims)
+        if self.T == 0:
+            raise ValueError("latent_dims must name at least one level; got none")
+        self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
+        by_level = list(hidden_dims) if any(np.ndim(h) for h in hidden_dims) else [hidden_dims] * self.T
+        if len(by_level) != self.T:
+            raise ValueError(f"hidden_dims must have an entry for each of the {self.T} levels; got {len(by_level)}")
+        rng = np.random.default_rng(rng)
+        self.d = (self.x_dim, *self.latent_dims)                                # columns of z_0 = x, z_1, ..., z_T
+        self.q, self.p = {}, {}
+        for t in self.levels:
+            hidden = check.sizes("hidden_dims", by_level[t - 1])
+            n_outputs = self.likelihood.n_outputs if t == 1 else 2 * self.d[t - 1]
+            self.q[t] = MLP((self.d[t - 1], *hidden, 2 * self.d[t]), activation, rng)
+            self.p[t] = MLP((self.d[t], *hidden[::-1], n_outputs), activation, rng)
+        if x_mean is not None:
+            self.set_output_bias(self.p[1], x_mean)
+        self.pack(**{f"{name}{t}": net[t] for t in self.levels for name, net in (("q", self.q), ("p", self.p))})
+
+    @property
+    def levels(self) -> range:
+        """The levels 1, ..., T, from the data upwards."""
+        return range(1, self.T + 1)
+
+    def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
+        """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
+        return [self.normal(rng, n, d) for d in self.latent_dims]
+
+    def forward(self, x: Any, noise: Sequence[Any]) -> tuple[ELBO, Any]:
+        """Return the bound for each example.
+
+        Parameters
+        ----------
+        x : array of shape (n, x_dim)
+        noise : list of T arrays, of shape (n, d_t)
+            From `draw_noise`.
+
+        Returns
+        -------
+        elbo : ELBO
+        cache
+            For `backward`.
+
+        Raises
+        ------
+        ValueError
+            If x or noise has the wrong shape, or x a value that the likelihood excludes.
+        """
+        x = self.check_x(x)
+        n, T = len(x), self.T
+        if len(noise) != T:
+            raise ValueError(f"noise must be a list of {T} arrays, one for each level; got {len(noise)}")
+        cache: dict[Any, Any] = {"n": n}
+        z, mu_q, logvar_q = {0: x}, {}, {}
+
+        for t in self.levels:                                                   # up: z_t ~ q(z_t | z_{t-1})
+            eps = check.array(f"noise[{t - 1}]", noise[t - 1], (n, self.d[t]), self.dtype)
+            h, cache["q", t] = self.q[t].forward(z[t - 1])
+            mu_q[t], logvar_q[t] = gaussian.halves(h)
+            z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], eps)
+
+        h, cache["p", 1] = self.p[1].forward(z[1])                              # log p(x | z_1)
+        reconstruction, cache["R"] = self.likelihood.log_prob(x, h)
+        prior_matching, cache["P"] = gaussian.kl_standard(mu_q[T], logvar_q[T])  # KL( q(z_T | z_{T-1}) || N(0, I) )
+
+        consistency = np.zeros((n, T - 1), self.dtype)
+        for t in self.levels[:-1]:                                              # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
+            h, cache["p", t + 1] = self.p[t + 1].forward(z[t + 1])
+            mu_p, logvar_p = gaussian.halves(h)
+            if self.consistency == "sampled":                                   # -H[q] - log p at the z_t drawn
+                entropy, cache["H", t] = gaussian.entropy(logvar_q[t])
+                log_p, cache["C", t] = gaussian.log_prob(z[t], mu_p, logvar_p)
+                consistency[:, t - 1] = -entropy - log_p
+            else:                                                               # KL( q || p ), as printed
+                consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q[t], logvar_q[t], mu_p, logvar_p)
+        return ELBO(reconstruction, prior_matching, consistency), cache
+
+    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+        """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
+
+        Read it from the bottom of `forward` up.  z_t was used up to three times:
+        as the condition of q(z_{t+1} | z_t), as the condition of p(z_{t-1} | z_t),
+        and as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient
+        ``dz[t]`` is the sum of all, so it is complete, and may be handed down
+        through q(z_t | z_{t-1}), only after everything above it.
+
+        Parameters
+        ----------
+        cache
+            From `forward`.
+        beta : float or array of shape (T,), default 1
+            Weight of the KL parts, or of each level's: consistency 1, ..., T - 1,
+            then prior matching.
+        alpha : float, default 1
+            Weight of the reconstruction.
+        input_gradient : bool, default False
+            Also return dx, for which training has no use.
+
+        Returns
+        -------
+        dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
+        """
+        n, T = cache["n"], self.T
+        self.gradient[:] = 0
+        dkl = np.broadcast_to(np.asarray(beta, self.dtype) / n, (n, T))         # loss = mean of Σₜ beta_t KL_t
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    #        - alpha R
+        dmu_q, dlogvar_q = {}, {}
+        dz: dict[int, Any] = dict.fromkeys(range(T + 1), 0)                     # to be added up
+
+        for t in reversed(self.levels[:-1]):                                    # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
+            dC = dkl[:, t - 1]
+            if self.consistency == "sampled":                                   # C = -entropy - log_p
+                dmu_q[t], dlogvar_q[t] = 0, gaussian.entropy_backward(-dC, cache["H", t])
+                dz_t, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dC, cache["C", t])
+                dz[t] += dz_t                                                   # ... as the point
+            else:
+                dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward(dC, cache["C", t])
+            dh = gaussian.halves_backward(dmu_p, dlogvar_p)
+            dz[t + 1] += self.p[t + 1].backward(dh, cache["p", t + 1])          # ... as the condition of p
+
+        dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[:, T - 1], cache["P"])
+        dz[0], dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])
+        dz[1] += self.p[1].backward(dh, cache["p", 1])
+
+        for t in reversed(self.levels):                                         # down again: z_t ~ q(z_t | z_{t-1})
+            dmu_z, dlogvar_z = gaussian.sample_backward(dz[t], cache["z", t])
+            dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])
+            dx_q = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)
+            dz[t - 1] = dz[t - 1] + dx_q if t > 1 or input_gradient else dx_q   # ... as the condition of q
+        return dz[0]
+
+    def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
+        z, log_q, log_p = {}, 0.0, 0.0
+        for t in self.levels:                                                   # up: draw, and add log q
+            mu, logvar = gaussian.halves(h)
+            z[t] = gaussian.sample(mu, logvar, self.normal(rng, *mu.shape))[0]
+            log_q = log_q + gaussian.log_prob(z[t], mu, logvar)[0]
+            if t < self.T:
+                h = self.q[t + 1].forward(z[t])[0]
+        for t in self.levels[1:]:                                               # log p(z_{t-1} | z_t)
+            log_p = log_p + gaussian.log_prob(z[t - 1], *gaussian.halves(self.p[t].forward(z[t])[0]))[0]
+        zero = np.zeros_like(z[self.T])
+        log_p = log_p + gaussian.log_prob(z[self.T], zero, zero)[0]             # log p(z_T)
+        h = self.p[1].forward(z[1])[0].reshape(n_samples, len(x), -1)
+        return self.likelihood.log_prob(x, h)[0] + (log_p - log_q).reshape(n_samples, len(x))
+
+    def encode(self, x: Any) -> list[tuple[Array, Array]]:
+        """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.
+
+        Parameters
+        ----------
+        x : array of shape (n, x_dim)
+
+        Returns
+        -------
+        list of T pairs of arrays of shape (n, d_t)
+        """
+        z, levels = self.check_x(x), []
+        for t in self.levels:
+            levels.append(gaussian.halves(self.q[t].forward(z)[0]))
+            z, _ = levels[-1]
+        return levels
+
+    def decode(self, z: Any, level: int = 1, noise: Sequence[Any] | None = None) -> Array:
+        """Return E[x | z_1], coming down from z at the given level.
+
+        Parameters
+        ----------
+        z : array of shape (n, d_level)
+        level : int, default 1
+            The level t that z belongs to.
+        noise : list of arrays, optional
+            As from `draw_noise`: on the way down, z_{t-1} ~ p(z_{t-1} | z_t) is
+            drawn.  Without it, z_{t-1} is the mean.
+
+        Returns
+        -------
+        array of shape (n, x_dim)
+        """
+        check.size("level", level, 1, self.T)
+        z = check.array("z", z, ("n", self.d[level]), self.dtype)
+        for t in range(level, 1, -1):
+            mu, logvar = gaussian.halves(self.p[t].forward(z)[0])
+            z = mu if noise is None else gaussian.sample(mu, logvar, noise[t - 2])[0]
+        return self.likelihood.mean(self.p[1].forward(z)[0])
+
+    def reconstruct(self, x: Any, level: int = 1) -> Array:
+        """Return E[x | z_1] after going up to a level and down again by the means.
+
+        From level 1 it is the best that the model can do; from a higher level it
+        shows what that level still knows of x.
+        """
+        check.size("level", level, 1, self.T)
+        return self.decode(self.encode(x)[level - 1][0], level)
+
+    def sample(self, n: int, rng: Any = 0, z: Any = None, level: int | None = None) -> Array:
+        """Draw from the top level down, return E[x | z_1].
+
+        Parameters
+        ----------
+        n : int
+        rng : numpy.random.Generator or int, default 0
+            The source of randomness, or a seed.
+        z : array of shape (d_level,) or (n, d_level), optional
+            Fix z_level at this value, and draw only the levels below it.  The
+            levels above need not be named: given z_level, x does not depend on them.
+        level : int, optional
+            The level that z belongs to; by default T.
+
+        Returns
+        -------
+        array of shape (n, x_dim)
+        """
+        rng = np.random.default_rng(rng)
+        level = self.T if level is None else level
+        noise = self.draw_noise(n, rng)
+        if z is None:
+            return self.decode(noise[-1], self.T, noise)
+        return self.decode(np.broadcast_to(z, (n, np.shape(z)[-1])), level, noise)

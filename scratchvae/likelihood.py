@@ -1,0 +1,153 @@
+"""p(x | z_1): how a decoder's output h is read as a distribution over x.
+
+Each likelihood says how many numbers h it wants for each example
+(``n_outputs``), and has ``log_prob`` with its backward, the mean of x, a
+sampler, a check of the data, and the bias at which a fresh decoder already
+knows the data's mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import numpy as np
+
+from . import gaussian
+from .layers import Array, sigmoid
+
+
+class Bernoulli:
+    """Each entry of x is 1 with probability sigmoid(logit), else 0.
+
+    Grey values in [0, 1] are accepted, as is common, but then ``log_prob`` is a
+    cross-entropy, not a log-probability, and its numbers cannot be compared
+    with those of binary data.
+
+    Parameters
+    ----------
+    x_dim : int
+        D, the number of entries of x; h is the logits, of shape (n, D).
+    """
+
+    def __init__(self, x_dim: int) -> None:
+        self.x_dim = self.n_outputs = x_dim
+
+    def log_prob(self, x: Array, logits: Array) -> tuple[Array, Any]:
+        """Return log p(x | logits) in nats.
+
+        With l the logit, log p = x log s(l) + (1 - x) log(1 - s(l)), where s is
+        the sigmoid.  As log s(l) = l - softplus(l) and log(1 - s(l)) =
+        -softplus(l), this is Σ [ x l - softplus(l) ], and no probability that
+        could round to 0 is ever formed.  softplus is written out as
+        max(l, 0) + log(1 + e^(-|l|)): exact for every l, and its exponential
+        serves the backward as well.
+
+        Parameters
+        ----------
+        x : array of shape (n, D)
+            In [0, 1].
+        logits : array of shape (n, D)
+            Any real numbers.
+
+        Returns
+        -------
+        log_prob : array of shape (n,)
+        cache
+            For `log_prob_backward`.
+        """
+        e = np.exp(np.minimum(logits, -logits))                  # e^(-|l|), never overflows
+        log_p = x * logits - np.maximum(logits, 0) - np.log1p(e)
+        return log_p.sum(axis=-1), (x, logits, e)
+
+    def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
+        """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s."""
+        x, logits, e = cache
+        s = np.maximum(e, logits > 0) / (1 + e)                  # s(l), as in layers.sigmoid
+        dx = dlog_prob[:, None] * logits
+        dlogits = dlog_prob[:, None] * (x - s)
+        return dx, dlogits
+
+    def mean(self, logits: Array) -> Array:
+        """Return E[x | logits], the probability of a 1, of the logits' shape."""
+        return sigmoid(logits)
+
+    def sample(self, logits: Array, rng: np.random.Generator) -> Array:
+        """Draw x, of the logits' shape."""
+        return (rng.random(logits.shape) < self.mean(logits)).astype(logits.dtype)
+
+    def bias(self, x_mean: Array) -> Array:
+        """Return the logits of the pixel means, kept off 0 and 1, where they are infinite."""
+        p = np.clip(x_mean, 0.001, 0.999)
+        return np.log(p / (1 - p))
+
+    def check(self, x: Array) -> None:
+        """Raise a ValueError unless every entry of x lies in [0, 1]."""
+        low, high = x.real.min(), x.real.max()
+        if low < 0 or high > 1:
+            raise ValueError(f"x must lie in [0, 1] for a Bernoulli likelihood; its values go from {low:g} to {high:g}"
+                             + (" (divide 8-bit pixels by 255)" if high > 1 else ""))
+
+
+class Gaussian:
+    """Each entry of x is normal: N(mu, exp(logvar)).
+
+    Parameters
+    ----------
+    x_dim : int
+        D, the number of entries of x.
+    logvar : float, optional
+        A number fixes the variance of every entry; then h is mu, of shape
+        (n, D).  Without it the network learns one for each entry and example,
+        and h is mu and logvar side by side, of shape (n, 2 D).
+    """
+
+    def __init__(self, x_dim: int, logvar: float | None = None) -> None:
+        self.x_dim, self.logvar = x_dim, logvar
+        self.n_outputs = x_dim if logvar is not None else 2 * x_dim
+
+    def _mu_logvar(self, h: Array) -> tuple[Array, Array]:
+        if self.logvar is None:
+            return gaussian.halves(h)
+        return h, np.full(1, self.logvar, h.real.dtype)          # one number for all entries
+
+    def log_prob(self, x: Array, h: Array) -> tuple[Array, Any]:
+        """Return log p(x | h) in nats, with its -(D/2) log 2π: `gaussian.log_prob`.
+
+        Parameters
+        ----------
+        x : array of shape (n, D)
+        h : array of shape (n, n_outputs)
+
+        Returns
+        -------
+        log_prob : array of shape (n,)
+        cache
+            For `log_prob_backward`.
+        """
+        mu, logvar = self._mu_logvar(h)
+        return gaussian.log_prob(x, mu, logvar)
+
+    def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
+        """Return dx, dh."""
+        dx, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, cache)
+        return dx, dmu if self.logvar is not None else gaussian.halves_backward(dmu, dlogvar)
+
+    def mean(self, h: Array) -> Array:
+        """Return E[x | h], of shape (n, D)."""
+        return self._mu_logvar(h)[0]
+
+    def sample(self, h: Array, rng: np.random.Generator) -> Array:
+        """Draw x, of shape (n, D)."""
+        mu, logvar = self._mu_logvar(h)
+        return gaussian.sample(mu, logvar, rng.standard_normal(mu.shape))[0].astype(h.dtype)
+
+    def bias(self, x_mean: Array) -> Array:
+        """Return mu = x_mean, and logvar = 0 where it is learned."""
+        return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
+
+    def check(self, x: Array) -> None:
+        """Accept every real number."""
+
+
+Likelihood = Union[Bernoulli, Gaussian]
+LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}

@@ -1,0 +1,87 @@
+"""A stack of layers, and one flat vector for the parameters of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .layers import ACTIVATIONS, Array, Dense, Layer, glorot, he
+
+
+class MLP:
+    """A multilayer perceptron: Dense, activation, Dense, ..., Dense.
+
+    Forward is the composition y = fₗ(... f₂(f₁(x))).  The chain rule hands the
+    gradient back through the same layers in the opposite order.
+
+    Parameters
+    ----------
+    dims : sequence of int
+        Columns of the input, of each hidden layer, of the output.  Two numbers
+        make an affine map.
+    activation : str
+        Between two Dense layers: a key of `layers.ACTIVATIONS`.
+    rng : numpy.random.Generator
+        The source of the first weights: He's before a (leaky) ReLU, else Glorot's.
+    """
+
+    def __init__(self, dims: Sequence[int], activation: str, rng: np.random.Generator) -> None:
+        initialise = he if activation in ("relu", "leaky_relu") else glorot
+        self.layers: dict[str, Any] = {}
+        for i in range(1, len(dims) - 1):
+            self.layers[f"dense{i}"] = Dense(dims[i - 1], dims[i], rng, initialise)
+            self.layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
+        self.layers[f"dense{len(dims) - 1}"] = Dense(dims[-2], dims[-1], rng)
+
+    def forward(self, x: Array) -> tuple[Array, list[Any]]:
+        """Return y of shape (n, dims[-1]), and each layer's cache, in order."""
+        caches = []
+        for layer in self.layers.values():
+            x, cache = layer.forward(x)                # the output of one is the input of the next
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Array, caches: list[Any], input_gradient: bool = True) -> Array:
+        """Add to every layer's gradients, return dx (empty if it is not wanted)."""
+        first, *rest = self.layers.values()
+        for layer, cache in zip(reversed(rest), reversed(caches[1:])):
+            dy = layer.backward(dy, cache)             # dx of one is dy of the one before
+        return first.backward(dy, caches[0], input_gradient)
+
+
+def pack(layers: Mapping[str, Layer], dtype: Any) -> tuple[Array, Array, dict[str, Array], dict[str, Array]]:
+    """Lay the parameters of all layers end to end in one vector.
+
+    After it, ``layer.W`` is a view into ``theta`` and ``layer.dW`` one into
+    ``gradient``.  So an optimiser is a few lines on a vector, a checkpoint is
+    one array, and ``scipy.optimize.minimize`` works on a whole model.
+
+    Parameters
+    ----------
+    layers : mapping of str to Layer
+        In the order in which they shall lie in the vector.
+    dtype : NumPy dtype
+        That of both vectors: float32, float64, or complex128.
+
+    Returns
+    -------
+    theta, gradient : array of shape (size,)
+        All the parameters (their values are kept), and all their gradients (zero).
+    parameters, gradients : dict of str to array
+        The same memory by name (``"q1.dense1.W"``), each view in its own shape.
+    """
+    owners = [(f"{part}.{name}", layer, name) for part, layer in layers.items() for name in layer.parameter_names]
+    theta = np.concatenate([getattr(layer, name).ravel() for _, layer, name in owners]).astype(dtype)
+    gradient = np.zeros_like(theta)
+    parameters, gradients = {}, {}
+    end = 0
+    for full_name, layer, name in owners:
+        shape = getattr(layer, name).shape
+        start, end = end, end + getattr(layer, name).size
+        parameters[full_name] = theta[start:end].reshape(shape)         # a view: no copy
+        gradients[full_name] = gradient[start:end].reshape(shape)
+        setattr(layer, name, parameters[full_name])
+        setattr(layer, "d" + name, gradients[full_name])
+    return theta, gradient, parameters, gradients

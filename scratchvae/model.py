@@ -1,0 +1,181 @@
+"""What the autoencoder, the VAE and the hierarchy share.
+
+The bound and its parts, the flat vector of parameters, and log p(x).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import check
+from .layers import ACTIVATIONS, Array
+from .likelihood import LIKELIHOODS, Likelihood
+from .mlp import MLP, pack
+
+ModelType = TypeVar("ModelType", bound="Model")
+
+
+@dataclass
+class ELBO:
+    """The evidence lower bound on log p(x), in its three parts, in nats.
+
+    Each part is summed over dimensions and kept for each example; the mean over
+    the batch is taken once, in `loss`.
+
+    Attributes
+    ----------
+    reconstruction : array of shape (n,)
+        log p(x | z_1).
+    prior_matching : array of shape (n,)
+        KL( q(z_T | z_{T-1}) || p(z_T) ).
+    consistency : array of shape (n, T - 1)
+        Column t - 1 is log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}), in one of the
+        two forms that hvae.py explains.  The VAE has no such column.
+    """
+
+    reconstruction: Array
+    prior_matching: Array
+    consistency: Array
+
+    @property
+    def kl(self) -> Array:
+        """What each level costs, of shape (n, T): consistency 1, ..., T - 1, then prior matching."""
+        return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
+
+    @property
+    def total(self) -> Array:
+        """The bound itself, of shape (n,): reconstruction - prior matching - consistency."""
+        return self.reconstruction - self.kl.sum(axis=1)
+
+    def loss(self, beta: Any = 1.0, alpha: float = 1.0) -> Any:
+        """Return -(alpha · reconstruction - Σₜ beta_t · kl_t), a mean over the batch.
+
+        With alpha = beta = 1 it is the mean of -total.  beta is a number, or one
+        for each of the T levels.
+        """
+        return -(alpha * self.reconstruction - (beta * self.kl).sum(axis=1)).mean()
+
+    def __str__(self) -> str:
+        rows = [("reconstruction", self.reconstruction), ("prior matching", self.prior_matching)]
+        rows += [(f"consistency {t}", column) for t, column in enumerate(self.consistency.T, start=1)]
+        rows += [("ELBO", self.total)]
+        return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows)
+
+
+class Model:
+    """A model whose parameters lie in one flat vector.
+
+    Attributes
+    ----------
+    theta, gradient : array of shape (size,)
+        All the parameters, and the gradient of the loss that `backward` left.
+    parameters, gradients : dict of str to array
+        Views into these by name, such as ``"q1.dense1.W"``.
+    """
+
+    def __init__(self, x_dim: int, latent_dims: Any, activation: str, likelihood: str | Likelihood,
+                 dtype: Any) -> None:
+        self.x_dim = check.size("x_dim", x_dim)
+        self.latent_dims = check.sizes("latent_dims", latent_dims)
+        check.choice("activation", activation, ACTIVATIONS)
+        if isinstance(likelihood, str):
+            likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
+        self.likelihood = likelihood
+        self.dtype = check.dtype("dtype", dtype, (np.float32, np.float64, np.complex128))
+
+    def pack(self, **networks: MLP) -> None:
+        """Lay the networks' parameters into one ``theta``, under these names."""
+        self.networks = networks
+        layers = {f"{name}.{part}": layer for name, mlp in networks.items() for part, layer in mlp.layers.items()}
+        self.theta, self.gradient, self.parameters, self.gradients = pack(layers, self.dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # copy.deepcopy comes here: the copied arrays are views no longer, so they are laid out anew
+        self.__dict__.update(state)
+        self.pack(**self.networks)
+
+    def astype(self: ModelType, dtype: Any) -> ModelType:
+        """Return a copy of the model in another precision: float32, float64 or complex128."""
+        twin = copy.deepcopy(self)
+        twin.dtype = np.dtype(dtype)
+        twin.pack(**twin.networks)
+        return twin
+
+    def set_output_bias(self, decoder: MLP, x_mean: Any) -> None:
+        """Let a fresh decoder start from the data's mean: set the bias of its last layer."""
+        mean = check.array("x_mean", x_mean, (self.x_dim,))
+        self.likelihood.check(mean)
+        list(decoder.layers.values())[-1].b[:] = self.likelihood.bias(mean)
+
+    def check_x(self, x: Any) -> Array:
+        """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
+        x = check.array("x", x, ("n", self.x_dim), self.dtype)
+        self.likelihood.check(x)
+        return x
+
+    def normal(self, rng: np.random.Generator, *shape: int) -> Array:
+        """Draw standard normal numbers in the model's precision."""
+        return rng.standard_normal(shape, dtype=np.float32 if self.dtype == np.float32 else np.float64)
+
+    # what a model brings ------------------------------------------------------------------------
+
+    def draw_noise(self, n: int, rng: np.random.Generator) -> Any:
+        """Draw the noise of one forward pass over n examples."""
+        raise NotImplementedError
+
+    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
+        """Return the bound for each example, and what `backward` will need."""
+        raise NotImplementedError
+
+    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+        """Fill ``gradient`` with that of ``elbo.loss(beta, alpha)``."""
+        raise NotImplementedError
+
+    def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        raise NotImplementedError
+
+    # what it gets for that ----------------------------------------------------------------------
+
+    def log_likelihood(self, x: Any, n_samples: int = 1000, rng: Any = 0, max_rows: int = 4096) -> Array:
+        """Estimate log p(x) by importance sampling, in nats.
+
+        p(x) = E_q[ p(x, z) / q(z | x) ], here a mean over K draws:
+        log (1/K) Σₖ exp(log_weight_k).  Its expectation is a lower bound for every
+        K (for K = 1 the ELBO), and rises to log p(x) as K grows.  Burda et al.
+        2016 (arXiv 1509.00519), equation 8.
+
+        Parameters
+        ----------
+        x : array of shape (n, x_dim)
+        n_samples : int, default 1000
+            K.
+        rng : numpy.random.Generator or int, default 0
+            The source of randomness, or a seed.
+        max_rows : int, default 4096
+            At most so many draws pass through the networks at once: memory is
+            bounded, whatever n and K.
+
+        Returns
+        -------
+        log_likelihood : array of shape (n,), float64
+
+        Raises
+        ------
+        ValueError
+            If x has the wrong shape or values, or n_samples or max_rows is below 1.
+        """
+        x, rng = self.check_x(x), np.random.default_rng(rng)
+        at_once = min(check.size("n_samples", n_samples), check.size("max_rows", max_rows))
+        step = max_rows // at_once
+        log_sum = np.full(len(x), -np.inf)             # the log of a sum that is still empty
+        for i in range(0, len(x), step):
+            rows = slice(i, i + step)
+            for k in range(0, n_samples, at_once):
+                log_weight = self.log_weight(x[rows], min(at_once, n_samples - k), rng)
+                log_sum[rows] = np.logaddexp(log_sum[rows], np.logaddexp.reduce(log_weight.astype(float), axis=0))
+        return log_sum - np.log(n_samples)

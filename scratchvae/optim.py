@@ -1,0 +1,78 @@
+"""Optimisers: one step on the flat vector, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import check
+from .layers import Array
+
+
+class SGD:
+    """Gradient descent with momentum: v ← momentum v + g, then θ ← θ - learning_rate v.
+
+    The gradient comes from a random batch, hence "stochastic".  v is a decaying
+    sum of past gradients (Polyak 1964); with momentum 0 it is the gradient.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.01
+    momentum : float, default 0.0
+        In [0, 1).
+    """
+
+    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0) -> None:
+        self.learning_rate = check.number("learning_rate", learning_rate, 0, open_low=True)
+        self.momentum = check.number("momentum", momentum, 0, 1)
+        self.v: Array | None = None
+
+    def step(self, theta: Array, gradient: Array) -> None:
+        """Move theta one step down the gradient, in place."""
+        if self.v is None:
+            self.v = np.zeros_like(theta)
+        self.v *= self.momentum
+        self.v += gradient
+        theta -= self.learning_rate * self.v
+
+
+class Adam:
+    """Adam: steps of about the learning rate, whatever the scale of the gradient.
+
+    m and v are decaying means of g and of g².  They start at 0, so after t steps
+    they are too small by the factors 1 - beta1ᵗ and 1 - beta2ᵗ, which are divided
+    out.  Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1:
+
+        m ← beta1 m + (1 - beta1) g
+        v ← beta2 v + (1 - beta2) g²
+        θ ← θ - learning_rate · [m / (1 - beta1ᵗ)] / ( √[v / (1 - beta2ᵗ)] + epsilon )
+
+    Parameters
+    ----------
+    learning_rate : float, default 1e-3
+    beta1, beta2 : float, default 0.9 and 0.999
+        In [0, 1).
+    epsilon : float, default 1e-8
+        Keeps the division finite; above 0.
+    """
+
+    def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
+                 epsilon: float = 1e-8) -> None:
+        self.learning_rate = check.number("learning_rate", learning_rate, 0, open_low=True)
+        self.beta1, self.beta2 = check.number("beta1", beta1, 0, 1), check.number("beta2", beta2, 0, 1)
+        self.epsilon = check.number("epsilon", epsilon, 0, open_low=True)
+        self.m: Array | None = None
+        self.v: Array | None = None
+        self.t = 0
+
+    def step(self, theta: Array, gradient: Array) -> None:
+        """Move theta one step, in place."""
+        if self.m is None or self.v is None:
+            self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
+        self.t += 1
+        self.m += (1 - self.beta1) * (gradient - self.m)
+        self.v += (1 - self.beta2) * (gradient * gradient - self.v)
+        if self.t % 100 == 0:                          # where g is 0 for good (dead ReLU), m decays to numbers
+            self.m[np.abs(self.m) < 1e-30] = 0         # too small for the hardware's fast path: make them 0
+        m_hat = self.m / (1 - self.beta1 ** self.t)
+        v_hat = self.v / (1 - self.beta2 ** self.t)
+        theta -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)

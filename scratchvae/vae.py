@@ -1,0 +1,153 @@
+"""The variational autoencoder, written out.
+
+    q(z | x) = N(mu, exp(logvar)), mu and logvar from a network that sees x
+    p(z)     = N(0, I)
+    p(x | z) a likelihood, its parameters from a network that sees z
+
+    log p(x) >= E_q[ log p(x | z) ] - KL( q(z | x) || p(z) )
+
+Kingma and Welling 2014 (arXiv 1312.6114), equation 3.  The expectation is
+estimated with one draw of z; the KL has a closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import check, gaussian
+from .layers import Array
+from .likelihood import Likelihood
+from .mlp import MLP
+from .model import ELBO, Model
+
+
+class VAE(Model):
+    """A variational autoencoder with one layer of latents.
+
+    Parameters
+    ----------
+    x_dim, latent_dim : int
+        Columns of x and of z.
+    hidden_dims : sequence of int, default (64,)
+        Hidden layers of q's network; p's has the same in reverse.  Empty for
+        linear maps.
+    activation : str, default 'tanh'
+        One of `layers.ACTIVATIONS`.
+    likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
+        p(x | z); see likelihood.py.
+    x_mean : array of shape (x_dim,), optional
+        The data's mean, for the first bias of p's output.
+    rng : numpy.random.Generator or int, default 0
+        The source of the first weights, or a seed.
+    dtype : NumPy dtype, default float32
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of this kind; the message names it.
+    """
+
+    def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
+                 likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
+                 dtype: Any = np.float32) -> None:
+        super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
+        hidden, rng = check.sizes("hidden_dims", hidden_dims), np.random.default_rng(rng)
+        self.latent_dim = latent_dim
+        self.q = MLP((x_dim, *hidden, 2 * latent_dim), activation, rng)
+        self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
+        if x_mean is not None:
+            self.set_output_bias(self.p, x_mean)
+        self.pack(q1=self.q, p1=self.p)
+
+    def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
+        return self.normal(rng, n, self.latent_dim)
+
+    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
+        """Return the bound for each example.
+
+        Parameters
+        ----------
+        x : array of shape (n, x_dim)
+        noise : array of shape (n, latent_dim)
+            From `draw_noise`.
+
+        Returns
+        -------
+        elbo : ELBO
+        cache
+            For `backward`.
+
+        Raises
+        ------
+        ValueError
+            If x or noise has the wrong shape, or x a value that the likelihood excludes.
+        """
+        x = self.check_x(x)
+        eps = check.array("noise", noise, (len(x), self.latent_dim), self.dtype)
+        h_q, q_cache = self.q.forward(x)
+        mu, logvar = gaussian.halves(h_q)                                       # q(z | x)
+        z, z_cache = gaussian.sample(mu, logvar, eps)                           # z ~ q(z | x)
+        h_p, p_cache = self.p.forward(z)                                        # p(x | z)
+        reconstruction, r_cache = self.likelihood.log_prob(x, h_p)              # log p(x | z)
+        prior_matching, k_cache = gaussian.kl_standard(mu, logvar)              # KL( q(z | x) || N(0, I) )
+        elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0), self.dtype))
+        return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache, len(x))
+
+    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+        """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
+
+        Read it from the bottom of `forward` up: each line there has its line here.
+
+        Parameters
+        ----------
+        cache
+            From `forward`.
+        beta, alpha : float, default 1
+            Weights of the KL and of the reconstruction.
+        input_gradient : bool, default False
+            Also return dx, for which training has no use.
+
+        Returns
+        -------
+        dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
+        """
+        q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
+        self.gradient[:] = 0
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha R
+        dprior_matching = np.full(n, beta / n, self.dtype)                      #        + beta P
+        dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
+        dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
+        dz = self.p.backward(dh_p, p_cache)
+        dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)
+        dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # used twice: by z, by the KL
+        dx_q = self.q.backward(dh_q, q_cache, input_gradient)
+        return dx_q + dx_r if input_gradient else dx_q                          # used twice: by q, by log p(x | z)
+
+    def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        mu, logvar = gaussian.halves(self.q.forward(x)[0])
+        z = gaussian.sample(mu, logvar, self.normal(rng, n_samples, *mu.shape))[0]
+        h_p = self.p.forward(z.reshape(-1, self.latent_dim))[0].reshape(n_samples, len(x), -1)
+        zero = np.zeros_like(mu)
+        log_p, log_q = gaussian.log_prob(z, zero, zero)[0], gaussian.log_prob(z, mu, logvar)[0]
+        return self.likelihood.log_prob(x, h_p)[0] + (log_p - log_q)
+
+    def encode(self, x: Any) -> tuple[Array, Array]:
+        """Return mu and logvar of q(z | x), both of shape (n, latent_dim)."""
+        return gaussian.halves(self.q.forward(self.check_x(x))[0])
+
+    def decode(self, z: Any) -> Array:
+        """Return E[x | z], of shape (n, x_dim)."""
+        return self.likelihood.mean(self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))[0])
+
+    def reconstruct(self, x: Any) -> Array:
+        """Return E[x | z] at z = mu of q(z | x), of shape (n, x_dim)."""
+        return self.decode(self.encode(x)[0])
+
+    def sample(self, n: int, rng: Any = 0) -> Array:
+        """Draw z from the prior, return E[x | z], of shape (n, x_dim)."""
+        return self.decode(self.normal(np.random.default_rng(rng), n, self.latent_dim))
