@@ -24,7 +24,7 @@ whose gradient is 1e-9 is held to as many digits as the others.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ import numpy as np
 
 from . import check
 from .layers import Array, Layer
-from .mlp import MLP, pack
+from .mlp import MLP
 from .model import Model
 
 COMPLEX_STEP = 1e-30
@@ -163,11 +163,11 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
                                  f"{by}, {array.shape}")
             claimed = V @ gradient[by].ravel()         # ∇f·v for every v
             reference = np.array([d[of] for d in derivatives], float)
-            size = np.array([np.linalg.norm(claimed), np.linalg.norm(reference)])
-            # along a random direction ∇f·v may cancel, so there the scale is at least |∇f|
-            scale = max(*size, np.linalg.norm(gradient[by]))
-            error = np.linalg.norm(claimed - reference) / scale if scale > 0 else 0.0
-            entries.append(Entry(of, by, array.shape, *size, error, tolerance))
+            size, reference_size = float(np.linalg.norm(claimed)), float(np.linalg.norm(reference))
+            # along a random direction ∇f·v may cancel, so the scale is at least |∇f|
+            scale = max(size, reference_size, float(np.linalg.norm(gradient[by])))
+            error = float(np.linalg.norm(claimed - reference)) / scale if scale > 0 else 0.0
+            entries.append(Entry(of, by, array.shape, size, reference_size, error, tolerance))
     return Ledger(entries, method)
 
 

@@ -33,7 +33,7 @@ from . import check, gaussian
 from .layers import Array
 from .likelihood import Likelihood
 from .mlp import MLP
-from .model import ELBO, Model
+from .model import ELBO, Model, conditional
 
 
 class HVAE(Model):
@@ -85,12 +85,13 @@ class HVAE(Model):
             raise ValueError(f"hidden_dims must have an entry for each of the {self.T} levels; got {len(by_level)}")
         rng = np.random.default_rng(rng)
         self.d = (self.x_dim, *self.latent_dims)                                # columns of z_0 = x, z_1, ..., z_T
-        self.q, self.p = {}, {}
+        self.q: dict[int, MLP] = {}
+        self.p: dict[int, MLP] = {}
         for t in self.levels:
             hidden = check.sizes("hidden_dims", by_level[t - 1])
-            n_outputs = self.likelihood.n_outputs if t == 1 else 2 * self.d[t - 1]
-            self.q[t] = MLP((self.d[t - 1], *hidden, 2 * self.d[t]), activation, rng)
-            self.p[t] = MLP((self.d[t], *hidden[::-1], n_outputs), activation, rng)
+            self.q[t] = conditional((self.d[t - 1], *hidden, self.d[t]), activation, rng)
+            self.p[t] = (conditional((self.d[t], *hidden[::-1], self.d[t - 1]), activation, rng) if t > 1 else
+                         MLP((self.d[1], *hidden[::-1], self.likelihood.n_outputs), activation, rng))
         if x_mean is not None:
             self.set_output_bias(self.p[1], x_mean)
         self.pack(**{f"{name}{t}": net[t] for t in self.levels for name, net in (("q", self.q), ("p", self.p))})
@@ -181,8 +182,9 @@ class HVAE(Model):
         n, T = cache["n"], self.T
         self.gradient[:] = 0
         dkl = np.broadcast_to(np.asarray(beta, self.dtype) / n, (n, T))         # loss = mean of Σₜ beta_t KL_t
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    #        - alpha R
-        dmu_q, dlogvar_q = {}, {}
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # - alpha R
+        dmu_q: dict[int, Any] = {}
+        dlogvar_q: dict[int, Any] = {}
         dz: dict[int, Any] = dict.fromkeys(range(T + 1), 0)                     # to be added up
 
         for t in reversed(self.levels[:-1]):                                    # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
@@ -210,17 +212,19 @@ class HVAE(Model):
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
         h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
-        z, log_q, log_p = {}, 0.0, 0.0
+        z: dict[int, Array] = {}
+        log_q = 0.0
         for t in self.levels:                                                   # up: draw, and add log q
             mu, logvar = gaussian.halves(h)
-            z[t] = gaussian.sample(mu, logvar, self.normal(rng, *mu.shape))[0]
+            z[t], _ = gaussian.sample(mu, logvar, self.normal(rng, *mu.shape))
             log_q = log_q + gaussian.log_prob(z[t], mu, logvar)[0]
             if t < self.T:
-                h = self.q[t + 1].forward(z[t])[0]
-        for t in self.levels[1:]:                                               # log p(z_{t-1} | z_t)
-            log_p = log_p + gaussian.log_prob(z[t - 1], *gaussian.halves(self.p[t].forward(z[t])[0]))[0]
+                h, _ = self.q[t + 1].forward(z[t])
         zero = np.zeros_like(z[self.T])
-        log_p = log_p + gaussian.log_prob(z[self.T], zero, zero)[0]             # log p(z_T)
+        log_p, _ = gaussian.log_prob(z[self.T], zero, zero)                     # log p(z_T)
+        for t in self.levels[1:]:                                               # log p(z_{t-1} | z_t)
+            h, _ = self.p[t].forward(z[t])
+            log_p = log_p + gaussian.log_prob(z[t - 1], *gaussian.halves(h))[0]
         h = self.p[1].forward(z[1])[0].reshape(n_samples, len(x), -1)
         return self.likelihood.log_prob(x, h)[0] + (log_p - log_q).reshape(n_samples, len(x))
 

@@ -135,7 +135,7 @@ class Dense(Layer):
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y of shape (n, n_out), and x, which dW will need."""
         y = x @ self.W                                 # y = x W
-        y += self.b                                    #       + b, the same for every row
+        y += self.b                                    # + b, the same for every row
         return y, x
 
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:

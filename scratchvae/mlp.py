@@ -33,7 +33,7 @@ class MLP:
         for i in range(1, len(dims) - 1):
             self.layers[f"dense{i}"] = Dense(dims[i - 1], dims[i], rng, initialise)
             self.layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
-        self.layers[f"dense{len(dims) - 1}"] = Dense(dims[-2], dims[-1], rng)
+        self.output = self.layers[f"dense{len(dims) - 1}"] = Dense(dims[-2], dims[-1], rng)
 
     def forward(self, x: Array) -> tuple[Array, list[Any]]:
         """Return y of shape (n, dims[-1]), and each layer's cache, in order."""

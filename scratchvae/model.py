@@ -6,6 +6,7 @@ The bound and its parts, the flat vector of parameters, and log p(x).
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,6 +67,18 @@ class ELBO:
         return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows)
 
 
+def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) -> MLP:
+    """Return a network for mu and logvar of a Gaussian whose mean has dims[-1] columns.
+
+    Its logvar is 0 at first, for every input: with random weights there, σ would
+    vary by factors from example to example, and in a hierarchy, where the z of
+    one level feeds the next, these factors compound until they overflow.
+    """
+    network = MLP((*dims[:-1], 2 * dims[-1]), activation, rng)
+    network.output.W[:, dims[-1]:] = 0
+    return network
+
+
 class Model:
     """A model whose parameters lie in one flat vector.
 
@@ -109,7 +122,7 @@ class Model:
         """Let a fresh decoder start from the data's mean: set the bias of its last layer."""
         mean = check.array("x_mean", x_mean, (self.x_dim,))
         self.likelihood.check(mean)
-        list(decoder.layers.values())[-1].b[:] = self.likelihood.bias(mean)
+        decoder.output.b[:] = self.likelihood.bias(mean)
 
     def check_x(self, x: Any) -> Array:
         """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
@@ -137,6 +150,14 @@ class Model:
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        raise NotImplementedError
+
+    def encode(self, x: Any) -> Any:
+        """Return what q says of x: a code, or mu and logvar, or a list of these."""
+        raise NotImplementedError
+
+    def decode(self, z: Any) -> Array:
+        """Return E[x | z], of shape (n, x_dim)."""
         raise NotImplementedError
 
     # what it gets for that ----------------------------------------------------------------------

@@ -36,6 +36,14 @@ def warm_up(epochs: int) -> Callable[[int], float]:
     return lambda epoch: min(1.0, epoch / epochs)
 
 
+def decay(first: float, last: float, epochs: int) -> Callable[[int], float]:
+    """Return a learning rate that falls by the same factor every epoch, from the first to the last."""
+    check.number("first", first, 0, open_low=True)
+    check.number("last", last, 0, open_low=True)
+    check.size("epochs", epochs)
+    return lambda epoch: float(first * (last / first) ** ((epoch - 1) / max(1, epochs - 1)))
+
+
 class Progress:
     """One line on a terminal, written anew after each epoch; silent elsewhere."""
 
@@ -62,7 +70,8 @@ class Progress:
 
 
 def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
-        beta: float | Array | Callable[[int], Any] = 1.0, seed: int = 0, resample: bool = False, x_valid: Any = None,
+        learning_rate: Callable[[int], float] | None = None, beta: float | Array | Callable[[int], Any] = 1.0,
+        seed: int = 0, resample: bool = False, x_valid: Any = None,
         callback: Callable[[Model, History], Any] | None = None, progress: bool | None = None) -> History:
     """Train a model, in place.
 
@@ -74,6 +83,9 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Passes over the data, each in a new order; examples for each step.
     optimizer : SGD or Adam, optional
         By default ``Adam()``.
+    learning_rate : function of the epoch, optional
+        Sets the optimiser's learning rate at the start of every epoch, counted
+        from 1; ``decay(1e-3, 1e-4, epochs)`` is such a function.
     beta : float, array of shape (T,), or function of the epoch, default 1
         The weight of the KL parts, or of each level's.  Epochs count from 1;
         ``warm_up(50)`` is such a function.
@@ -127,6 +139,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         for epoch in range(1, epochs + 1):
             sums: dict[str, float] = {}
             beta_now = beta_of(epoch)
+            if learning_rate is not None:
+                optimizer.learning_rate = learning_rate(epoch)
             order = rng.permutation(len(x))
             for start in range(0, len(x), batch_size):
                 batch = x[order[start:start + batch_size]]

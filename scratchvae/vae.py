@@ -21,7 +21,7 @@ from . import check, gaussian
 from .layers import Array
 from .likelihood import Likelihood
 from .mlp import MLP
-from .model import ELBO, Model
+from .model import ELBO, Model, conditional
 
 
 class VAE(Model):
@@ -56,7 +56,7 @@ class VAE(Model):
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), np.random.default_rng(rng)
         self.latent_dim = latent_dim
-        self.q = MLP((x_dim, *hidden, 2 * latent_dim), activation, rng)
+        self.q = conditional((x_dim, *hidden, latent_dim), activation, rng)
         self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         if x_mean is not None:
             self.set_output_bias(self.p, x_mean)
@@ -118,7 +118,7 @@ class VAE(Model):
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         self.gradient[:] = 0
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha R
-        dprior_matching = np.full(n, beta / n, self.dtype)                      #        + beta P
+        dprior_matching = np.full(n, beta / n, self.dtype)                      # + beta P
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.p.backward(dh_p, p_cache)

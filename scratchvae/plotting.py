@@ -1,0 +1,102 @@
+"""Pictures: images in a grid, the curves of a training run, a plane of latents.
+
+Each function draws into axes that it is given, so that a figure can be put
+together from them; `figure` makes one without a window, which also works where
+there is no screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .layers import Array
+from .model import Model
+from .training import History
+
+try:
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise ImportError("pictures need matplotlib: pip install 'scratchvae[demos]'") from error
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure, its size in inches."""
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", row_labels: Sequence[str] = (),
+           column_labels: Sequence[str] = ()) -> None:
+    """Draw images in a grid, 0 white and 1 black, as ink on paper.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    rows : array of shape (n_rows, n_columns, height · width)
+        In [0, 1].
+    image_shape : (int, int)
+        Height and width of one image.
+    title : str
+    row_labels, column_labels : sequence of str
+        One for each row and column, or none.
+    """
+    (height, width), (n_rows, n_columns) = image_shape, rows.shape[:2]
+    gap = 1
+    page = np.full((n_rows * (height + gap) - gap, n_columns * (width + gap) - gap), 0.25)    # light grey lines
+    for i in range(n_rows):
+        for j in range(n_columns):
+            top, left = i * (height + gap), j * (width + gap)
+            page[top:top + height, left:left + width] = rows[i, j].reshape(image_shape)
+    ax.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_title(title, fontsize=10)
+    ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(row_labels))], row_labels, fontsize=8)
+    ax.set_xticks([j * (width + gap) + width / 2 for j in range(len(column_labels))], column_labels, fontsize=8)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def curves(ax: Any, history: History, names: Sequence[str], title: str = "") -> None:
+    """Draw columns of a history against the epoch; a ``valid_`` column dashed, in the colour of its partner.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    history : dict of str to list of float
+        From `training.fit`.
+    names : sequence of str
+        The columns; each is drawn with its ``valid_`` partner where there is one.
+    title : str
+    """
+    for name in names:
+        line, = ax.plot(history["epoch"], history[name], label=name.replace("_", " "), linewidth=1.2)
+        if f"valid_{name}" in history:
+            ax.plot(history["epoch"], history[f"valid_{name}"], "--", color=line.get_color(), linewidth=1.2,
+                    label=f"{name.replace('_', ' ')}, held out")
+    ax.set_title(title, fontsize=10)
+    ax.set_xlabel("epoch", fontsize=8)
+    ax.set_ylabel("nats per example", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=7)
+
+
+def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
+    """Draw two-dimensional codes as points, a colour for each label; return the points, for a colour bar."""
+    points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=8, linewidth=0)
+    ax.set_title(title, fontsize=10)
+    ax.set_xlabel("$z_1$", fontsize=8)
+    ax.set_ylabel("$z_2$", fontsize=8)
+    ax.tick_params(labelsize=8)
+    return points
+
+
+def plane(ax: Any, model: Model, image_shape: tuple[int, int], ticks: Array, title: str = "") -> None:
+    """Draw what a model with two latents decodes at every crossing of the ticks."""
+    grid = np.array([[(z1, z2) for z1 in ticks] for z2 in ticks[::-1]])          # z2 grows upwards
+    decoded = model.decode(grid.reshape(-1, 2)).reshape(len(ticks), len(ticks), -1)
+    images(ax, decoded, image_shape, title, [f"{t:+.1f}" for t in ticks[::-1]], [f"{t:+.1f}" for t in ticks])
+    ax.set_xlabel("$z_1$", fontsize=8)
+    ax.set_ylabel("$z_2$", fontsize=8)
