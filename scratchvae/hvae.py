@@ -213,7 +213,7 @@ class HVAE(Model):
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
         h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
         z: dict[int, Array] = {}
-        log_q = 0.0
+        log_q: Any = 0.0
         for t in self.levels:                                                   # up: draw, and add log q
             mu, logvar = gaussian.halves(h)
             z[t], _ = gaussian.sample(mu, logvar, self.normal(rng, *mu.shape))
