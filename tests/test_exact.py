@@ -333,11 +333,11 @@ def test_best_posterior_of_a_linear_vae():
     vae = linear_vae()
     x = np.random.default_rng(0).normal(size=(5, X_DIM))
     W, b = vae.parameters["p1.dense1.W"], vae.parameters["p1.dense1.b"]
-    best = exact.best_posterior(W, b, 0.5)
+    M = W @ W.T + 0.5 * np.eye(3)
+    best = exact.best_posterior(vae)
     exact.set_q(vae, {1: best})
-    np.testing.assert_allclose(np.diag(best.cov), 0.5 / ((W * W).sum(axis=1) + 0.5), rtol=1e-12)
-    np.testing.assert_allclose(best.W, exact.posterior(vae)[1].W, rtol=1e-10)
-    np.testing.assert_allclose(best.b, exact.posterior(vae)[1].b, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(x @ best.W + best.b, (x - b) @ W.T @ np.linalg.inv(M), rtol=1e-10)
+    np.testing.assert_allclose(best.cov, np.diag(0.5 / ((W * W).sum(axis=1) + 0.5)), rtol=1e-10)
     rows, noise, _ = repeat(x, sigma_points(vae))
     _, cache = vae.forward(rows, noise)
     vae.backward(cache)                                               # the gradient of the expected bound
@@ -360,11 +360,13 @@ def test_gap_at_the_best_posterior(seed):
     for turned in (False, True):
         if turned:
             exact.turn(vae)
-        W, b = vae.parameters["p1.dense1.W"], vae.parameters["p1.dense1.b"]
-        exact.set_q(vae, {1: exact.best_posterior(W, b, 0.5)})
+        W = vae.parameters["p1.dense1.W"]
+        M = W @ W.T + 0.5 * np.eye(3)
+        exact.set_q(vae, {1: exact.best_posterior(vae)})
         distance = exact.log_likelihood(vae, x) - exact.elbo(vae, x).total
-        np.testing.assert_allclose(distance, exact.gap(W, 0.5), rtol=0, atol=1e-10)
-        assert abs(exact.gap(W, 0.5)) < 1e-12 if turned else exact.gap(W, 0.5) > 0.01
+        np.testing.assert_allclose(distance, exact.gap(vae), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(distance, 0.5 * (np.log(np.diag(M)).sum() - np.log(np.linalg.det(M))), atol=1e-10)
+        assert abs(exact.gap(vae)) < 1e-12 if turned else exact.gap(vae) > 0.01
 
 
 EIGENVALUES = np.array([6.0, 3.0, 1.5, 0.6, 0.4])
@@ -383,24 +385,22 @@ def pca_data():
 def test_optimum_of_probabilistic_pca(s2):
     """w_i = √(l_i - s²) u_i, or 0 if l_i < s², maximises the likelihood; its value has the printed closed form."""
     x = pca_data()
-    best = exact.ppca(x, 3, s2)
-    np.testing.assert_allclose(best.eigenvalues, EIGENVALUES, rtol=1e-10)
+    (W, b, cov), maximum = exact.ppca(x, 3, s2)
 
-    def mean_log_p(W, b, s2):
-        return multivariate_normal(b, W.T @ W + s2 * np.eye(5)).logpdf(x).mean()
+    def mean_log_p(W, b, cov):
+        return multivariate_normal(b, W.T @ W + cov).logpdf(x).mean()
 
-    np.testing.assert_allclose(mean_log_p(best.W, best.b, best.s2), best.log_likelihood, rtol=1e-10)
-    if s2 is None:                                                    # every l_i counts: Tipping and Bishop's form
-        np.testing.assert_allclose(best.s2, 0.5)
+    np.testing.assert_allclose(mean_log_p(W, b, cov), maximum, rtol=1e-10)
+    if s2 is None:                                                    # then every l_i counts: Tipping and Bishop's form
+        np.testing.assert_allclose(cov, 0.5 * np.eye(5), rtol=1e-10)
         printed = -0.5 * (5 * np.log(2 * np.pi) + np.log(EIGENVALUES[:3]).sum() + 2 * np.log(0.5) + 5)
-        np.testing.assert_allclose(best.log_likelihood, printed, rtol=1e-10)
-        assert best.log_likelihood > max(mean_log_p(best.W, best.b, s) for s in (0.495, 0.505))
+        np.testing.assert_allclose(maximum, printed, rtol=1e-10)
+        assert maximum > max(mean_log_p(W, b, s * cov) for s in (0.99, 1.01))
     rng = np.random.default_rng(1)
     for size in (0.03, 0.3, 3):
         for _ in range(20):
-            W = best.W + size * rng.normal(size=best.W.shape)
-            assert mean_log_p(W, best.b, best.s2) < best.log_likelihood
-            assert mean_log_p(best.W, best.b + size * rng.normal(size=5), best.s2) < best.log_likelihood
+            assert mean_log_p(W + size * rng.normal(size=W.shape), b, cov) < maximum
+            assert mean_log_p(W, b + size * rng.normal(size=b.shape), cov) < maximum
 
 
 @pytest.mark.parametrize("k, s2, active", [(3, None, 3), (4, 1.0, 3), (4, 2.0, 2), (4, 4.0, 1), (4, 7.0, 0)])
@@ -411,19 +411,20 @@ def test_trained_linear_vae_reaches_the_optimum(k, s2, active):
     "Reaches" is to within 0.002 nats per point, for log p(x) and for the ELBO.
     """
     x = pca_data()
-    best = exact.ppca(x, k, s2)
-    assert best.n_active == active
-    vae = linear_vae(0, k, best.s2, D=5)
+    (W, _, cov), maximum = exact.ppca(x, k, s2)
+    assert W.any(axis=1).sum() == active
+    s2 = cov[0, 0]
+    vae = linear_vae(0, k, s2, D=5)
     epochs = 3000
     fit(vae, x, epochs=epochs, batch_size=len(x), optimizer=Adam(), learning_rate=decay(0.2, 1e-4, epochs))
     reached = exact.log_likelihood(vae, x).mean()
-    assert best.log_likelihood - 0.002 < reached <= best.log_likelihood + 1e-10
+    assert maximum - 0.002 < reached <= maximum + 1e-10
     reconstruction, kl = expected(vae, x)                             # one latent level: exact for any logvar(x)
-    assert best.log_likelihood - 0.002 < (reconstruction - kl[:, 0]).mean() <= best.log_likelihood + 1e-10
+    assert maximum - 0.002 < (reconstruction - kl[:, 0]).mean() <= maximum + 1e-10
     assert evaluate(vae, x, n_samples=1, n_draws=1).active_units == [active]
     mu, logvar = vae.encode(x)
     kl_of_unit = (0.5 * (np.expm1(logvar) - logvar + mu * mu)).mean(axis=0)
-    in_theory = 0.5 * np.log(np.maximum(EIGENVALUES[:k] / best.s2, 1))    # (1/2) log(l_i / s²), or 0
+    in_theory = 0.5 * np.log(np.maximum(EIGENVALUES[:k] / s2, 1))     # (1/2) log(l_i / s²), or 0
     np.testing.assert_allclose(np.sort(kl_of_unit)[::-1], in_theory, atol=0.02)
 
 
