@@ -12,7 +12,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from . import gaussian
+from . import check, gaussian
 from .layers import Array, sigmoid
 
 
@@ -30,7 +30,7 @@ class Bernoulli:
     """
 
     def __init__(self, x_dim: int) -> None:
-        self.x_dim = self.n_outputs = x_dim
+        self.x_dim = self.n_outputs = check.size("x_dim", x_dim)
 
     def log_prob(self, x: Array, logits: Array) -> tuple[Array, Any]:
         """Return log p(x | logits) in nats.
@@ -80,12 +80,13 @@ class Bernoulli:
         p = np.clip(x_mean, 0.001, 0.999)
         return np.log(p / (1 - p))
 
-    def check(self, x: Array) -> None:
+    def check(self, x: Array, name: str = "x") -> None:
         """Raise a ValueError unless every entry of x lies in [0, 1]."""
         low, high = x.real.min(), x.real.max()
         if low < 0 or high > 1:
-            raise ValueError(f"x must lie in [0, 1] for a Bernoulli likelihood; its values go from {low:g} to {high:g}"
-                             + (" (divide 8-bit pixels by 255)" if high > 1 else ""))
+            hint = " (divide 8-bit pixels by 255)" if high > 1 else ""
+            raise ValueError(f"{name} must lie in [0, 1] for a Bernoulli likelihood; "
+                             f"its values go from {low:g} to {high:g}{hint}")
 
 
 class Gaussian:
@@ -102,7 +103,8 @@ class Gaussian:
     """
 
     def __init__(self, x_dim: int, logvar: float | None = None) -> None:
-        self.x_dim, self.logvar = x_dim, logvar
+        self.x_dim = check.size("x_dim", x_dim)
+        self.logvar = None if logvar is None else check.number("logvar", logvar, -np.inf, open_low=True)
         self.n_outputs = x_dim if logvar is not None else 2 * x_dim
 
     def _mu_logvar(self, h: Array) -> tuple[Array, Array]:
@@ -145,7 +147,7 @@ class Gaussian:
         """Return mu = x_mean, and logvar = 0 where it is learned."""
         return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
 
-    def check(self, x: Array) -> None:
+    def check(self, x: Array, name: str = "x") -> None:
         """Accept every real number."""
 
 
