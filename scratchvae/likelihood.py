@@ -14,6 +14,7 @@ import numpy as np
 
 from . import check, gaussian
 from .layers import Array, sigmoid
+from .workspace import kept
 
 
 class Bernoulli:
@@ -55,16 +56,21 @@ class Bernoulli:
         cache
             For `log_prob_backward`.
         """
-        e = np.exp(np.minimum(logits, -logits))                  # e^(-|l|), never overflows
-        log_p = x * logits - np.maximum(logits, 0) - np.log1p(e)
+        e = np.negative(logits, out=kept(logits.shape))
+        np.exp(np.minimum(logits, e, out=e), out=e)              # e^(-|l|), never overflows
+        log_p = np.multiply(x, logits, out=kept(logits.shape))
+        log_p -= np.maximum(logits, 0, out=kept(logits.shape))
+        log_p -= np.log1p(e, out=kept(logits.shape))
         return log_p.sum(axis=-1), (x, logits, e)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s."""
         x, logits, e = cache
-        s = np.maximum(e, logits > 0) / (1 + e)                  # s(l), as in layers.sigmoid
+        s = np.maximum(e, logits > 0, out=kept(e.shape))
+        s /= np.add(e, 1, out=kept(e.shape))                     # s(l), as in layers.sigmoid
         dx = dlog_prob[:, None] * logits
-        dlogits = dlog_prob[:, None] * (x - s)
+        dlogits = np.subtract(x, s, out=s)
+        dlogits *= dlog_prob[:, None]
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
