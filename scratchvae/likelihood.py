@@ -61,7 +61,7 @@ class Bernoulli:
         log_p = np.multiply(x, logits, out=kept(logits.shape))
         log_p -= np.maximum(logits, 0, out=kept(logits.shape))
         log_p -= np.log1p(e, out=kept(logits.shape))
-        return log_p.sum(axis=-1), (x, logits, e)
+        return np.add.reduce(log_p, axis=-1), (x, logits, e)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s."""
