@@ -131,7 +131,9 @@ def entropy(logvar: Array) -> tuple[Array, Any]:
 def entropy_backward(dentropy: Array, cache: Any) -> Array:
     """Return dlogvar: ∂/∂logvar = 1/2 in every column."""
     logvar = cache
-    return np.zeros_like(logvar) + 0.5 * dentropy[:, None]
+    dlogvar = np.empty_like(logvar)
+    dlogvar[:] = 0.5 * dentropy[:, None]               # [:, None]: each row's number for all its columns
+    return dlogvar
 
 
 def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Array, Any]:

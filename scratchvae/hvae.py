@@ -126,7 +126,6 @@ class HVAE(Model):
         z, mu_q, logvar_q = {0: x}, {}, {}
 
         for t in self.levels:                                                   # up: z_t ~ q(z_t | z_{t-1})
-            eps = check.array(f"noise[{t - 1}]", noise[t - 1], (n, self.d[t]), self.dtype)
             h, cache["q", t] = self.q[t].forward(z[t - 1])
             mu_q[t], logvar_q[t] = gaussian.halves(h)
             z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], noise[t - 1])

@@ -68,7 +68,7 @@ class Bernoulli:
         x, logits, e = cache
         s = np.maximum(e, logits > 0, out=kept(e.shape))
         s /= np.add(e, 1, out=kept(e.shape))                     # s(l), as in layers.sigmoid
-        dx = dlog_prob[:, None] * logits
+        dx = np.multiply(logits, dlog_prob[:, None], out=kept(logits.shape))
         dlogits = np.subtract(x, s, out=s)
         dlogits *= dlog_prob[:, None]
         return dx, dlogits

@@ -138,11 +138,13 @@ class Model:
 
     def check_beta(self, beta: Any) -> Array:
         """Return beta as one number for each level, or raise a ValueError."""
-        levels = len(self.latent_dims)
-        if np.shape(beta) not in ((), (levels,)):
-            raise ValueError(f"beta must be a number, or one for each of the {levels} levels; "
-                             f"got shape {np.shape(beta)}")
-        return np.full(levels, beta, self.dtype)
+        weights = np.empty(len(self.latent_dims), self.dtype)
+        try:
+            weights[:] = beta
+        except (TypeError, ValueError):
+            raise ValueError(f"beta must be a number, or one for each of the {len(weights)} levels; "
+                             f"got {beta!r}") from None
+        return weights
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers in the model's precision."""
