@@ -38,7 +38,7 @@ rng = np.random.default_rng(args.seed)
 z_prior = rng.standard_normal((1000, 2))
 z_auto = autoencoder.encode(x_test)
 z_vae, _ = vae.encode(x_test)
-reconstruction = autoencoder.forward(x_test)[0].reconstruction.mean()
+reconstruction = autoencoder.forward(x_test, None)[0].reconstruction.mean()
 print(f"autoencoder: {len(x_test)} held-out digits, reconstruction {reconstruction:.2f} nats; "
       f"codes have standard deviation {z_auto.std():.2f}")
 print(f"VAE: {len(x_test)} held-out digits; codes have standard deviation {z_vae.std():.2f}")

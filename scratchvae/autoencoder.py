@@ -47,7 +47,7 @@ class Autoencoder(Model):
                  likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
                  dtype: Any = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
-        hidden, rng = check.sizes("hidden_dims", hidden_dims), np.random.default_rng(rng)
+        hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         if x_mean is not None:
@@ -57,9 +57,11 @@ class Autoencoder(Model):
     def draw_noise(self, n: int, rng: np.random.Generator) -> None:
         """Return None: the autoencoder has no noise."""
 
-    def forward(self, x: Any, noise: None = None) -> tuple[ELBO, Any]:
+    def check_noise(self, noise: None, n: int) -> None:
+        """Return None."""
+
+    def bound(self, x: Array, noise: None) -> tuple[ELBO, Any]:
         """Return the reconstruction, as an ELBO without further parts, and a cache."""
-        x = self.check_x(x)
         z, f_cache = self.f.forward(x)
         h, g_cache = self.g.forward(z)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)

@@ -97,6 +97,8 @@ class Model:
         check.choice("activation", activation, ACTIVATIONS)
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
+        if likelihood.x_dim != self.x_dim:
+            raise ValueError(f"likelihood is over {likelihood.x_dim} columns, but x_dim is {self.x_dim}")
         self.likelihood = likelihood
         self.dtype = check.dtype("dtype", dtype, (np.float32, np.float64, np.complex128))
 
@@ -121,7 +123,7 @@ class Model:
     def set_output_bias(self, decoder: MLP, x_mean: Any) -> None:
         """Let a fresh decoder start from the data's mean: set the bias of its last layer."""
         mean = check.array("x_mean", x_mean, (self.x_dim,))
-        self.likelihood.check(mean)
+        self.likelihood.check(mean, "x_mean")
         decoder.output.b[:] = self.likelihood.bias(mean)
 
     def check_x(self, x: Any) -> Array:
@@ -129,6 +131,20 @@ class Model:
         x = check.array("x", x, ("n", self.x_dim), self.dtype)
         self.likelihood.check(x)
         return x
+
+    def check_noise(self, noise: Any, n: int) -> Any:
+        """Return the noise of a model with one level in its precision, or raise a ValueError."""
+        return check.array("noise", noise, (n, *self.latent_dims), self.dtype)
+
+    def check_beta(self, beta: Any) -> Array:
+        """Return beta as one number for each level, or raise a ValueError."""
+        weights = np.empty(len(self.latent_dims), self.dtype)
+        try:
+            weights[:] = beta
+        except (TypeError, ValueError):
+            raise ValueError(f"beta must be a number, or one for each of the {len(weights)} levels; "
+                             f"got {beta!r}") from None
+        return weights
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers in the model's precision."""
@@ -140,8 +156,8 @@ class Model:
         """Draw the noise of one forward pass over n examples."""
         raise NotImplementedError
 
-    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
-        """Return the bound for each example, and what `backward` will need."""
+    def bound(self, x: Array, noise: Any) -> tuple[ELBO, Any]:
+        """Return the bound for each example, and what `backward` will need: `forward` without its checks."""
         raise NotImplementedError
 
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
@@ -161,6 +177,29 @@ class Model:
         raise NotImplementedError
 
     # what it gets for that ----------------------------------------------------------------------
+
+    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
+        """Return the bound on log p(x) for each example.
+
+        Parameters
+        ----------
+        x : array of shape (n, x_dim)
+        noise : array, or list of arrays
+            From `draw_noise`.
+
+        Returns
+        -------
+        elbo : ELBO
+        cache
+            For `backward`.
+
+        Raises
+        ------
+        ValueError
+            If x or noise has the wrong shape, or x a value that the likelihood excludes.
+        """
+        x = self.check_x(x)
+        return self.bound(x, self.check_noise(noise, len(x)))
 
     def log_likelihood(self, x: Any, n_samples: int = 1000, rng: Any = 0, max_rows: int = 4096) -> Array:
         """Estimate log p(x) by importance sampling, in nats.
@@ -190,7 +229,7 @@ class Model:
         ValueError
             If x has the wrong shape or values, or n_samples or max_rows is below 1.
         """
-        x, rng = self.check_x(x), np.random.default_rng(rng)
+        x, rng = self.check_x(x), check.generator("rng", rng)
         at_once = min(check.size("n_samples", n_samples), check.size("max_rows", max_rows))
         step = max_rows // at_once
         log_sum = np.full(len(x), -np.inf)             # the log of a sum that is still empty
