@@ -60,7 +60,7 @@ class Affine(NamedTuple):
 
 def linear_hvae(x_dim: int, latent_dims: Sequence[int], rng: Any = 0, consistency: str = "sampled") -> HVAE:
     """Draw a linear-Gaussian hierarchy, q and p, in float64; its S_t = s_t² I are isotropic."""
-    rng = np.random.default_rng(rng)
+    rng = check.generator("rng", rng)
     model = HVAE(x_dim, latent_dims, (), consistency=consistency, likelihood=Gaussian(x_dim, logvar=rng.normal()),
                  rng=rng, dtype=np.float64)                    # in a fresh model no logvar depends on its input
     for network in model.networks.values():

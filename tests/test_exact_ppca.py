@@ -49,6 +49,20 @@ def test_gap_at_the_best_posterior(seed):
         assert abs(exact.gap(vae)) < 1e-12 if turned else exact.gap(vae) > 0.01
 
 
+def test_vae_at_its_posterior():
+    """With orthogonal rows the posterior is within reach: log p(x, z) - log q(z | x) and the ELBO are log p(x)."""
+    vae = linear_vae()
+    exact.turn(vae)
+    exact.set_q(vae, exact.posterior(vae))
+    x = np.random.default_rng(0).normal(size=(5, X_DIM))
+    log_p = exact.log_likelihood(vae, x)
+    log_weight = vae.log_weight(x, 100, np.random.default_rng(0))
+    np.testing.assert_allclose(log_weight, np.tile(log_p, (100, 1)), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(vae.log_likelihood(x, 7), log_p, rtol=0, atol=1e-10)
+    reconstruction, kl = expected(vae, x)
+    np.testing.assert_allclose(reconstruction - kl[:, 0], log_p, rtol=1e-10)
+
+
 EIGENVALUES = np.array([6.0, 3.0, 1.5, 0.6, 0.4])
 
 
