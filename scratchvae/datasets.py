@@ -197,4 +197,4 @@ def binarize(x: Any, how: str = "threshold", rng: Any = 0) -> Array:
     x = np.asarray(x)
     if check.choice("how", how, ("threshold", "sample")) == "threshold":
         return (x >= 0.5).astype(x.dtype)
-    return (np.random.default_rng(rng).random(x.shape, np.float32) < x).astype(x.dtype)
+    return (check.generator("rng", rng).random(x.shape, np.float32) < x).astype(x.dtype)

@@ -73,7 +73,7 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     Var_x( E_q[z | x] ), is above 0.01 (Burda et al. 2016, section 5.2).  In a
     hierarchy that mean is taken at the means of the levels below.
     """
-    x, rng = model.check_x(x), np.random.default_rng(rng)
+    x, rng = model.check_x(x), check.generator("rng", rng)
     check.size("n_draws", n_draws)
     if len(x) < 2:
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {len(x)}")
