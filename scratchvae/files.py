@@ -257,7 +257,7 @@ def _npz(file: Any, key: str | None, labels: str | int | None) -> tuple[Array, A
                 raise ValueError(f"key must say which array to take; there is {listed(keys) or 'none'}")
             x, y = member(choice[0]), None if labels is None else member(labels)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, IndexError, KeyError, OverflowError) as error:
-        raise ValueError(f"its zip archive is damaged, or of a kind that NumPy does not write ({error})") from error
+        raise ValueError("its zip archive is damaged, encrypted, or of a kind that NumPy does not write") from error
     if y is not None and y.shape not in ((len(x),), (len(x), 1)):
         raise ValueError(f"labels must have shape ({len(x)},), one for each row; array {labels!r} has {y.shape}")
     return x, None if y is None else _whole(y.reshape(-1))
