@@ -37,7 +37,7 @@ def proven(request):
     return check
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data():
     """The folder with MNIST, Frey faces and the like, which is not part of the project."""
     folder = Path(os.environ.get("SCRATCHVAE_DATA") or Path(__file__).parents[2] / "shared" / "data")

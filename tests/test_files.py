@@ -240,6 +240,7 @@ malformed("npz with text labels", npz(x=ROWS, y=np.array(list("abcdef"))), "'y' 
 malformed("npz with NaN", npz(x=np.array([[1.0, np.nan]])), "array 'x' must hold finite numbers")
 malformed("npz, flipped in the data", flip(npz(False, x=ROWS), 400), "zip archive is damaged")
 malformed("npz, flipped in the directory", flip(ARCHIVE, len(ARCHIVE) - 20), "zip archive is damaged|cannot be read")
+malformed("npz whose directory lies about its place", flip(ARCHIVE, len(ARCHIVE) - 4), "zip archive is damaged")
 malformed("npz, flipped in the compressed data", flip(ARCHIVE, 80), "damaged")
 malformed("npz, an array cut short", zipped(x=npy(ROWS)[:-8]), "array 'x' promises 576 bytes of numbers and has 568")
 malformed("npz bomb: immense array", zipped(x=npy_with(HEADER.format("'<f8'", f"({10**12}, 2)"))), "more than 429496")
