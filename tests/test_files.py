@@ -91,6 +91,13 @@ def test_npy_of_version_2_and_vectors_without_a_picture_shape(tmp_path):
     assert x.tolist() == [[0, 1, 2], [3, 4, 5]] and image_shape is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_npy_as_python_2_wrote_it(tmp_path):
+    header = "{'descr': '<i2', 'fortran_order': False, 'shape': (2L, 3L), }"
+    (tmp_path / "a").write_bytes(npy_with(header, np.arange(6, dtype="<i2").tobytes()))
+    assert files.load(tmp_path / "a").x.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_pictures_may_have_an_axis_for_one_channel_or_be_rows_whose_shape_is_told(tmp_path):
     (tmp_path / "channel").write_bytes(npy(NUMBERS[..., None]))
     (tmp_path / "rows").write_bytes(npy(NUMBERS.reshape(6, 12)))
