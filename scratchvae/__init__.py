@@ -1,7 +1,8 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 Read the files in this order: layers, mlp, gaussian, likelihood, model,
-autoencoder, vae, hvae; then optim, datasets, training, evaluation, gradcheck.
+autoencoder, vae, hvae; then optim, tables, files, scaling, download, datasets,
+training, evaluation, gradcheck.
 """
 
 from . import datasets, gaussian, gradcheck, layers
