@@ -112,9 +112,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _column(labels: str | int, names: list[str], n_columns: int) -> int:
-    """Return the number of the column that labels names."""
-    if names.count(str(labels)) == 1:
-        return names.index(str(labels))
+    """Return the number of the column that labels names; text is a name first, then a number."""
+    if isinstance(labels, str) and names.count(labels) == 1:
+        return names.index(labels)
     try:
         return range(n_columns)[int(labels)]
     except (ValueError, IndexError):
