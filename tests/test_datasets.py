@@ -176,6 +176,13 @@ def test_a_download_goes_on_where_it_was_cut(server, tmp_path):
     assert [name for behaviour, name in server.asked if behaviour == "good"] == NAMES[2:]
 
 
+def test_what_is_missing_is_put_where_the_rest_is(server, tmp_path, monkeypatch):
+    put(tmp_path / "data" / "mnist", NAMES[:3])
+    monkeypatch.setenv("SCRATCHVAE_DATA", str(tmp_path / "data"))
+    assert is_small_mnist(datasets.mnist(mirrors=[server.url("good")]))
+    assert tree(tmp_path) == sorted(f"data/mnist/{name}" for name in NAMES)
+
+
 @pytest.mark.parametrize("data", [b"other", FILES[NAMES[0]][:-1] + b"?"], ids=["length", "md5"])
 def test_a_download_does_not_mix_with_files_of_another_data_set(server, tmp_path, data):
     (tmp_path / NAMES[0]).write_bytes(data)
@@ -256,6 +263,7 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
     (NAMES[0], idx(X["train"].astype(">f4")), "must hold pictures of 8-bit pixels"),
     (NAMES[0], idx(X["train"].reshape(40, 20)), "must hold pictures of 8-bit pixels"),
     (NAMES[1], FILES[NAMES[3]], r"one 8-bit label for each of 40 pictures; has uint8 of shape \(10,\)"),
+    (NAMES[1], idx(Y["train"].astype(">f4")), r"one 8-bit label for each of 40 pictures; has float32 of shape \(40,\)"),
     (NAMES[1], FILES[NAMES[0]], r"one 8-bit label for each of 40 pictures; has uint8 of shape \(40, 5, 4\)"),
     (NAMES[2], idx(X["t10k"][:, :4]), r"must hold pictures of shape \(5, 4\), as those to train on; has \(4, 4\)"),
     (NAMES[3], b"", "is empty"),
