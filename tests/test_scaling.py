@@ -37,7 +37,9 @@ def test_unit_can_be_asked_for_up_to_16_bits():
 def test_standardised_data_have_mean_0_and_variance_1(rng, pictures):
     x = rng.standard_normal((500, 3)) * [1e-3, 1, 1e3] + [1e6, 0, -5]
     axis = None if pictures else 0
-    scaled = Scaling.choose(x, "standardise", pictures).apply(x, np.float64)
+    scaling = Scaling.choose(x, "standardise", pictures)
+    assert np.shape(scaling.shift) == np.shape(scaling.scale) == (() if pictures else (3,))
+    scaled = scaling.apply(x, np.float64)
     np.testing.assert_allclose(scaled.mean(axis), 0, atol=1e-6)        # 1e6 has lost six of sixteen digits
     np.testing.assert_allclose(scaled.std(axis), 1, rtol=1e-6)
 
@@ -63,6 +65,10 @@ def test_invert_undoes_apply_in_the_same_precision(how, dtype):
     back = scaling.invert(scaling.apply(PIXELS, dtype))
     assert back.dtype == dtype
     np.testing.assert_allclose(back, PIXELS, rtol=0, atol=255 * 4 * np.finfo(dtype).eps)
+
+
+def test_invert_does_not_cut_whole_numbers():
+    assert Scaling(0.5, 2.5).invert([[1, 2]]).tolist() == [[3, 5.5]]
 
 
 @pytest.mark.parametrize("how", ["none", "unit", "standardise"])
