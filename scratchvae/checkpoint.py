@@ -84,7 +84,7 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     if not np.isfinite(model.theta).all():
         raise FloatingPointError("the parameters became infinite or NaN, and were not saved; "
                                  "a smaller learning rate, or a warm-up of beta, may help")
-    arrays = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
+    arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
     numbers = {}
     for name, value in vars(optimizer).items():
         if isinstance(value, np.ndarray):
