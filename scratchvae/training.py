@@ -251,8 +251,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 state.history.setdefault(name, []).append(value)
             state.epoch, state.step = epoch, 0
             state.sums[:] = 0
-            line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in means.items())
-                        + " nats")
+            line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {record[name]:.2f}"
+                                         for name in (*means, "valid_elbo") if name in record))
             if callback is not None and callback(model, state.history):
                 break
     return state.history
