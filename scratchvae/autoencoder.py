@@ -47,7 +47,7 @@ class Autoencoder(Model):
                  likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
                  dtype: Any = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
-        hidden, rng = check.sizes("hidden_dims", hidden_dims), np.random.default_rng(rng)
+        hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         if x_mean is not None:

@@ -68,6 +68,14 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None
     return checked if dtype is None else checked.astype(dtype, copy=False)
 
 
+def generator(name: str, value: Any) -> np.random.Generator:
+    """Return a generator, made from a seed if need be."""
+    try:
+        return np.random.default_rng(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a Generator or a seed, a whole number of at least 0; got {value!r}") from None
+
+
 def dtype(name: str, value: Any, options: Iterable[Any]) -> np.dtype[Any]:
     """Return one of these NumPy dtypes."""
     allowed = [np.dtype(option) for option in options]

@@ -157,7 +157,7 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     The exact form is neither.  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """
-    x, rng = model.check_x(x), np.random.default_rng(rng)
+    x, rng = model.check_x(x), check.generator("rng", rng)
     check.size("n_draws", n_draws, 2)
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))
     n, T = len(x), len(model.latent_dims)

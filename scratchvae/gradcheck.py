@@ -140,9 +140,10 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
     Ledger
     """
     tolerance = TOLERANCE[check.choice("method", method, TOLERANCE)] if tolerance is None else tolerance
-    rng = np.random.default_rng(rng)
+    rng = check.generator("rng", rng)
     if directions is not None:
         check.size("directions", directions)
+    point = {by: array.astype(np.complex128 if method == "complex" else np.float64) for by, array in arrays.items()}
     entries = []
     for by, array in arrays.items():
         if directions is None and array.size <= 1000:
@@ -152,10 +153,10 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
         derivatives = []
         for v in V.reshape(-1, *array.shape):
             if method == "complex":
-                plus = value({**arrays, by: array + 1j * COMPLEX_STEP * v})
+                plus = value({**point, by: array + 1j * COMPLEX_STEP * v})
                 derivatives.append({of: np.imag(plus[of]) / COMPLEX_STEP for of in gradients})
             else:
-                plus, minus = (value({**arrays, by: array + h * v}) for h in (CENTRAL_STEP, -CENTRAL_STEP))
+                plus, minus = (value({**point, by: array + h * v}) for h in (CENTRAL_STEP, -CENTRAL_STEP))
                 derivatives.append({of: (plus[of] - minus[of]) / (2 * CENTRAL_STEP) for of in gradients})
         for of, gradient in gradients.items():
             if gradient[by].shape != array.shape:
@@ -166,7 +167,7 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
             size, reference_size = float(np.linalg.norm(claimed)), float(np.linalg.norm(reference))
             # along a random direction ∇f·v may cancel, so the scale is at least |∇f|
             scale = max(size, reference_size, float(np.linalg.norm(gradient[by])))
-            error = float(np.linalg.norm(claimed - reference)) / scale if scale > 0 else 0.0
+            error = float(np.linalg.norm(claimed - reference)) / scale if scale != 0 else 0.0
             entries.append(Entry(of, by, array.shape, size, reference_size, error, tolerance))
     return Ledger(entries, method)
 

@@ -80,10 +80,11 @@ class HVAE(Model):
         if self.T == 0:
             raise ValueError("latent_dims must name at least one level; got none")
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
-        by_level = list(hidden_dims) if any(np.ndim(h) for h in hidden_dims) else [hidden_dims] * self.T
+        each = np.iterable(hidden_dims) and any(np.iterable(hidden) for hidden in hidden_dims)
+        by_level = list(hidden_dims) if each else [hidden_dims] * self.T        # one entry serves every level
         if len(by_level) != self.T:
             raise ValueError(f"hidden_dims must have an entry for each of the {self.T} levels; got {len(by_level)}")
-        rng = np.random.default_rng(rng)
+        rng = check.generator("rng", rng)
         self.d = (self.x_dim, *self.latent_dims)                                # columns of z_0 = x, z_1, ..., z_T
         self.q: dict[int, MLP] = {}
         self.p: dict[int, MLP] = {}
@@ -181,7 +182,7 @@ class HVAE(Model):
         """
         n, T = cache["n"], self.T
         self.gradient[:] = 0
-        dkl = np.broadcast_to(np.asarray(beta, self.dtype) / n, (n, T))         # loss = mean of Σₜ beta_t KL_t
+        dkl = np.broadcast_to(self.check_beta(beta) / n, (n, T))         # loss = mean of Σₜ beta_t KL_t
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # - alpha R
         dmu_q: dict[int, Any] = {}
         dlogvar_q: dict[int, Any] = {}
@@ -295,9 +296,12 @@ class HVAE(Model):
         -------
         array of shape (n, x_dim)
         """
-        rng = np.random.default_rng(rng)
-        level = self.T if level is None else level
-        noise = self.draw_noise(n, rng)
+        level = self.T if level is None else check.size("level", level, 1, self.T)
+        noise = self.draw_noise(check.size("n", n), check.generator("rng", rng))
         if z is None:
-            return self.decode(noise[-1], self.T, noise)
-        return self.decode(np.broadcast_to(z, (n, np.shape(z)[-1])), level, noise)
+            if level != self.T:
+                raise ValueError("level says where z belongs, but z is not given")
+            return self.decode(noise[-1], level, noise)
+        if np.shape(z) not in ((self.d[level],), (n, self.d[level])):
+            raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {np.shape(z)}")
+        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise)

@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .workspace import kept
+
 Array = NDArray[Any]
 
 
@@ -134,18 +136,18 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y of shape (n, n_out), and x, which dW will need."""
-        y = x @ self.W                                 # y = x W
-        y += self.b                                    # + b, the same for every row
+        y = np.dot(x, self.W, out=kept((len(x), len(self.b))))       # y = x W
+        y += self.b                                                  # + b, the same for every row
         return y, x
 
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
         """Add to dW and db, return dx (an empty array if it is not wanted)."""
         x = cache
-        self.dW += x.T @ dy                            # dW = xᵀ dy
-        self.db += dy.sum(axis=0)                      # db = Σₙ dy
-        if not input_gradient:                         # the data need no gradient: save a product
+        self.dW += np.dot(x.T, dy, out=kept(self.W.shape))           # dW = xᵀ dy
+        self.db += np.add.reduce(dy, axis=0)                         # db = Σₙ dy
+        if not input_gradient:                                       # the data need none: save a product
             return np.empty((len(x), 0), dy.dtype)
-        return dy @ self.W.T                           # dx = dy Wᵀ
+        return np.dot(dy, self.W.T, out=kept(x.shape))               # dx = dy Wᵀ
 
 
 # Activations act on each entry alone, so their derivative is one number for
@@ -157,13 +159,15 @@ class Tanh(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache."""
-        y = np.tanh(x)
+        y = np.tanh(x, out=kept(x.shape))
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy (1 - y²)."""
         y = cache
-        return dy * (1 - y * y)
+        dx = np.multiply(y, y, out=kept(y.shape))
+        np.subtract(1, dx, out=dx)
+        return np.multiply(dy, dx, out=dx)
 
 
 class ReLU(Layer):
@@ -174,13 +178,13 @@ class ReLU(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache: y > 0 exactly where x > 0."""
-        y = np.maximum(x, 0)
+        y = np.maximum(x, 0, out=kept(x.shape))
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy where y > 0, else 0."""
         y = cache
-        return dy * (y > 0)
+        return np.multiply(dy, y > 0, out=kept(y.shape))
 
 
 class LeakyReLU(Layer):
@@ -199,13 +203,14 @@ class LeakyReLU(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
-        y = np.maximum(x, self.slope * x)
-        return y, x
+        y = np.multiply(x, self.slope, out=kept(x.shape))
+        return np.maximum(x, y, out=y), x
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy where x > 0, else a dy."""
         x = cache
-        return dy * np.maximum(x > 0, dy.dtype.type(self.slope))
+        dx = np.maximum(x > 0, dy.dtype.type(self.slope), out=kept(x.shape))     # 1 where x > 0, else a
+        return np.multiply(dy, dx, out=dx)
 
 
 def softplus(x: Array) -> Array:

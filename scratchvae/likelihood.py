@@ -12,8 +12,9 @@ from typing import Any, Union
 
 import numpy as np
 
-from . import gaussian
+from . import check, gaussian
 from .layers import Array, sigmoid
+from .workspace import kept
 
 
 class Bernoulli:
@@ -30,7 +31,7 @@ class Bernoulli:
     """
 
     def __init__(self, x_dim: int) -> None:
-        self.x_dim = self.n_outputs = x_dim
+        self.x_dim = self.n_outputs = check.size("x_dim", x_dim)
 
     def log_prob(self, x: Array, logits: Array) -> tuple[Array, Any]:
         """Return log p(x | logits) in nats.
@@ -55,16 +56,21 @@ class Bernoulli:
         cache
             For `log_prob_backward`.
         """
-        e = np.exp(np.minimum(logits, -logits))                  # e^(-|l|), never overflows
-        log_p = x * logits - np.maximum(logits, 0) - np.log1p(e)
+        e = np.negative(logits, out=kept(logits.shape))
+        np.exp(np.minimum(logits, e, out=e), out=e)              # e^(-|l|), never overflows
+        log_p = np.multiply(x, logits, out=kept(logits.shape))
+        log_p -= np.maximum(logits, 0, out=kept(logits.shape))
+        log_p -= np.log1p(e, out=kept(logits.shape))
         return log_p.sum(axis=-1), (x, logits, e)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s."""
         x, logits, e = cache
-        s = np.maximum(e, logits > 0) / (1 + e)                  # s(l), as in layers.sigmoid
+        s = np.maximum(e, logits > 0, out=kept(e.shape))
+        s /= np.add(e, 1, out=kept(e.shape))                     # s(l), as in layers.sigmoid
         dx = dlog_prob[:, None] * logits
-        dlogits = dlog_prob[:, None] * (x - s)
+        dlogits = np.subtract(x, s, out=s)
+        dlogits *= dlog_prob[:, None]
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
@@ -80,12 +86,13 @@ class Bernoulli:
         p = np.clip(x_mean, 0.001, 0.999)
         return np.log(p / (1 - p))
 
-    def check(self, x: Array) -> None:
+    def check(self, x: Array, name: str = "x") -> None:
         """Raise a ValueError unless every entry of x lies in [0, 1]."""
         low, high = x.real.min(), x.real.max()
         if low < 0 or high > 1:
-            raise ValueError(f"x must lie in [0, 1] for a Bernoulli likelihood; its values go from {low:g} to {high:g}"
-                             + (" (divide 8-bit pixels by 255)" if high > 1 else ""))
+            hint = " (divide 8-bit pixels by 255)" if high > 1 else ""
+            raise ValueError(f"{name} must lie in [0, 1] for a Bernoulli likelihood; "
+                             f"its values go from {low:g} to {high:g}{hint}")
 
 
 class Gaussian:
@@ -102,7 +109,8 @@ class Gaussian:
     """
 
     def __init__(self, x_dim: int, logvar: float | None = None) -> None:
-        self.x_dim, self.logvar = x_dim, logvar
+        self.x_dim = check.size("x_dim", x_dim)
+        self.logvar = None if logvar is None else check.number("logvar", logvar, -np.inf, open_low=True)
         self.n_outputs = x_dim if logvar is not None else 2 * x_dim
 
     def _mu_logvar(self, h: Array) -> tuple[Array, Array]:
@@ -145,7 +153,7 @@ class Gaussian:
         """Return mu = x_mean, and logvar = 0 where it is learned."""
         return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
 
-    def check(self, x: Array) -> None:
+    def check(self, x: Array, name: str = "x") -> None:
         """Accept every real number."""
 
 

@@ -97,6 +97,8 @@ class Model:
         check.choice("activation", activation, ACTIVATIONS)
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
+        if likelihood.x_dim != self.x_dim:
+            raise ValueError(f"likelihood is over {likelihood.x_dim} columns, but x_dim is {self.x_dim}")
         self.likelihood = likelihood
         self.dtype = check.dtype("dtype", dtype, (np.float32, np.float64, np.complex128))
 
@@ -121,7 +123,7 @@ class Model:
     def set_output_bias(self, decoder: MLP, x_mean: Any) -> None:
         """Let a fresh decoder start from the data's mean: set the bias of its last layer."""
         mean = check.array("x_mean", x_mean, (self.x_dim,))
-        self.likelihood.check(mean)
+        self.likelihood.check(mean, "x_mean")
         decoder.output.b[:] = self.likelihood.bias(mean)
 
     def check_x(self, x: Any) -> Array:
@@ -129,6 +131,14 @@ class Model:
         x = check.array("x", x, ("n", self.x_dim), self.dtype)
         self.likelihood.check(x)
         return x
+
+    def check_beta(self, beta: Any) -> Array:
+        """Return beta as an array, one number or one for each level, or raise a ValueError."""
+        beta = np.asarray(beta, self.dtype)
+        if beta.shape not in ((), (len(self.latent_dims),)):
+            raise ValueError(f"beta must be a number, or one for each of the {len(self.latent_dims)} levels; "
+                             f"got shape {beta.shape}")
+        return beta
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers in the model's precision."""
@@ -190,7 +200,7 @@ class Model:
         ValueError
             If x has the wrong shape or values, or n_samples or max_rows is below 1.
         """
-        x, rng = self.check_x(x), np.random.default_rng(rng)
+        x, rng = self.check_x(x), check.generator("rng", rng)
         at_once = min(check.size("n_samples", n_samples), check.size("max_rows", max_rows))
         step = max_rows // at_once
         log_sum = np.full(len(x), -np.inf)             # the log of a sum that is still empty

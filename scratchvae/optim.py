@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from . import check
@@ -35,6 +37,9 @@ class SGD:
         theta -= self.learning_rate * self.v
 
 
+BLOCK = 32768                                          # # entries that stay in the cache from line to line
+
+
 class Adam:
     """Adam: steps of about the learning rate, whatever the scale of the gradient.
 
@@ -45,6 +50,12 @@ class Adam:
         m ← beta1 m + (1 - beta1) g
         v ← beta2 v + (1 - beta2) g²
         θ ← θ - learning_rate · [m / (1 - beta1ᵗ)] / ( √[v / (1 - beta2ᵗ)] + epsilon )
+
+    Here m and v are kept without their factors, as sums m ← beta1 m + g and
+    v ← beta2 v + g², and all the factors are gathered in two numbers a step:
+    with root = √[(1 - beta2ᵗ) / (1 - beta2)],
+
+        θ ← θ - [learning_rate · root · (1 - beta1) / (1 - beta1ᵗ)] · m / ( √v + epsilon · root )
 
     Parameters
     ----------
@@ -67,12 +78,21 @@ class Adam:
     def step(self, theta: Array, gradient: Array) -> None:
         """Move theta one step, in place."""
         if self.m is None or self.v is None:
-            self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
+            self.m, self.v, self.w = np.zeros_like(theta), np.zeros_like(theta), np.empty_like(theta[:BLOCK])
         self.t += 1
-        self.m += (1 - self.beta1) * (gradient - self.m)
-        self.v += (1 - self.beta2) * (gradient * gradient - self.v)
+        root = math.sqrt((1 - self.beta2 ** self.t) / (1 - self.beta2))
+        rate = self.learning_rate * root * (1 - self.beta1) / (1 - self.beta1 ** self.t)
+        for start in range(0, theta.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            m, v, g, w = self.m[block], self.v[block], gradient[block], self.w[:theta.size - start]
+            m *= self.beta1
+            m += g                                     # m ← beta1 m + g
+            v *= self.beta2
+            v += np.multiply(g, g, out=w)              # v ← beta2 v + g²
+            np.sqrt(v, out=w)
+            w += self.epsilon * root
+            np.divide(m, w, out=w)
+            w *= rate
+            theta[block] -= w                          # θ ← θ - rate · m / (√v + epsilon · root)
         if self.t % 100 == 0:                          # where g is 0 for good (dead ReLU), m decays to numbers
             self.m[np.abs(self.m) < 1e-30] = 0         # too small for the hardware's fast path: make them 0
-        m_hat = self.m / (1 - self.beta1 ** self.t)
-        v_hat = self.v / (1 - self.beta2 ** self.t)
-        theta -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)

@@ -54,7 +54,7 @@ class VAE(Model):
                  likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
                  dtype: Any = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
-        hidden, rng = check.sizes("hidden_dims", hidden_dims), np.random.default_rng(rng)
+        hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.latent_dim = latent_dim
         self.q = conditional((x_dim, *hidden, latent_dim), activation, rng)
         self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
@@ -118,7 +118,7 @@ class VAE(Model):
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         self.gradient[:] = 0
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha R
-        dprior_matching = np.full(n, beta / n, self.dtype)                      # + beta P
+        dprior_matching = np.full(n, self.check_beta(beta) / n, self.dtype)          # + beta P
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.p.backward(dh_p, p_cache)
@@ -150,4 +150,4 @@ class VAE(Model):
 
     def sample(self, n: int, rng: Any = 0) -> Array:
         """Draw z from the prior, return E[x | z], of shape (n, x_dim)."""
-        return self.decode(self.normal(np.random.default_rng(rng), n, self.latent_dim))
+        return self.decode(self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim))

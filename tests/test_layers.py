@@ -1,0 +1,111 @@
+"""Layers: forward against known functions, backward against the complex step."""
+
+import numpy as np
+import pytest
+import scipy.special
+
+from scratchvae.gradcheck import check_layer
+from scratchvae.layers import ACTIVATIONS, Dense, LeakyReLU, glorot, he, sigmoid, softplus
+
+KNOWN = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "sigmoid": scipy.special.expit,
+}
+
+
+@pytest.fixture
+def dense(rng):
+    layer = Dense(5, 3, rng)
+    layer.b[:] = rng.standard_normal(3)
+    return layer
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+def test_gradients_of_dense(dense, rng, proven, method):
+    proven(check_layer(dense, rng.standard_normal((7, 5)), method=method))
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_gradients_of_activations(name, rng, proven, method):
+    proven(check_layer(ACTIVATIONS[name](), 3 * rng.standard_normal((7, 5)), method=method))
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01, 0.2, 0.9])
+def test_gradient_of_leaky_relu_for_every_slope(slope, rng, proven):
+    proven(check_layer(LeakyReLU(slope), rng.standard_normal((7, 5))))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_is_the_known_function(name):
+    x = np.linspace(-30, 30, 601)
+    np.testing.assert_allclose(ACTIVATIONS[name]().forward(x)[0], KNOWN[name](x), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
+def test_slope_at_the_kink_is_that_of_the_left(name):
+    layer = ACTIVATIONS[name]()
+    y, cache = layer.forward(np.zeros((1, 1)))
+    assert y == 0 and layer.backward(np.ones((1, 1)), cache) == KNOWN[name](-1.0) * -1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softplus_and_sigmoid_are_exact_for_huge_arguments(dtype):
+    x = np.array([-1e4, -745, -88, -1, 0, 1, 88, 745, 1e4], dtype)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        to_the_last_digits = dict(rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
+        np.testing.assert_allclose(softplus(x), np.logaddexp(0, x), **to_the_last_digits)
+        np.testing.assert_allclose(sigmoid(x), scipy.special.expit(x), **to_the_last_digits)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_precision_is_kept(name, dtype, dense):
+    """Nothing on the way may turn float32 into float64, which would halve the speed in silence."""
+    x = np.linspace(-2, 2, 8).reshape(2, 4).astype(dtype)
+    y, cache = ACTIVATIONS[name]().forward(x)
+    assert y.dtype == dtype
+    if dtype != np.complex128:
+        assert ACTIVATIONS[name]().backward(np.ones_like(x), cache).dtype == dtype
+
+
+def test_dense_is_the_matrix_product_plus_bias(dense, rng):
+    x = rng.standard_normal((7, 5))
+    expected = [[sum(x[n, i] * dense.W[i, j] for i in range(5)) + dense.b[j] for j in range(3)] for n in range(7)]
+    np.testing.assert_allclose(dense.forward(x)[0], expected, rtol=1e-13)
+
+
+def test_a_layer_used_twice_in_one_pass_adds_up_both_gradients(dense, rng):
+    """The cache is returned, so two passes do not disturb each other, and dW is the sum of both uses."""
+    x1, x2, dy1, dy2 = (rng.standard_normal((4, d)) for d in (5, 5, 3, 3))
+    _, cache1 = dense.forward(x1)
+    _, cache2 = dense.forward(x2)
+    dense.backward(dy2, cache2)
+    dense.backward(dy1, cache1)
+    np.testing.assert_allclose(dense.dW, x1.T @ dy1 + x2.T @ dy2, rtol=1e-13)
+    np.testing.assert_allclose(dense.db, (dy1 + dy2).sum(axis=0), rtol=1e-13)
+
+
+def test_dense_can_leave_out_the_input_gradient(dense, rng):
+    x, dy = rng.standard_normal((4, 5)), rng.standard_normal((4, 3))
+    assert dense.backward(dy, x, input_gradient=False).shape == (4, 0)
+    np.testing.assert_allclose(dense.dW, x.T @ dy, rtol=1e-13)
+
+
+def test_first_weights_have_the_variance_of_their_papers(rng):
+    """Glorot: 2 / (n_in + n_out), bounded; He: 2 / n_in.  60,000 draws: 5 standard errors are 3 %."""
+    n_in, n_out = 300, 200
+    W = glorot(n_in, n_out, rng)
+    assert W.shape == (n_in, n_out) and np.abs(W).max() <= np.sqrt(6 / 500)
+    np.testing.assert_allclose(W.var(), 2 / 500, rtol=0.03)
+    np.testing.assert_allclose(he(n_in, n_out, rng).var(), 2 / 300, rtol=0.03)
+    assert abs(W.mean()) < 5 * np.sqrt(2 / 500 / 60_000)
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.0, np.nan])
+def test_a_slope_that_does_not_leak_is_refused(slope):
+    with pytest.raises(ValueError, match="slope must"):
+        LeakyReLU(slope)

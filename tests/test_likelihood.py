@@ -1,0 +1,93 @@
+"""Likelihoods: against scipy.stats, at extreme logits, and against the complex step."""
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from scratchvae import Bernoulli, Gaussian
+from scratchvae.gradcheck import check_function
+
+LIKELIHOODS = {"bernoulli": Bernoulli(4), "gaussian": Gaussian(4), "fixed": Gaussian(4, logvar=-0.7)}
+
+
+@pytest.fixture(params=LIKELIHOODS)
+def likelihood(request):
+    return LIKELIHOODS[request.param]
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+def test_gradients(likelihood, rng, proven, method):
+    x, h = rng.random((5, 4)), 2 * rng.standard_normal((5, likelihood.n_outputs))
+    proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
+
+
+def test_bernoulli_is_that_of_scipy(rng):
+    x, logits = rng.integers(0, 2, (5, 4)), 3 * rng.standard_normal((5, 4))
+    expected = scipy.stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(x).sum(axis=1)
+    np.testing.assert_allclose(Bernoulli(4).log_prob(x, logits)[0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("x", [0, 1])
+@pytest.mark.parametrize("logit", [-1e4, -700, -100, -40, -1, 0, 1, 40, 100, 700, 1e4])
+def test_bernoulli_is_exact_for_extreme_logits(x, logit, dtype):
+    """log p = -softplus(∓l) to the last digits, its gradient x - s(l), and no warning, from -1e4 to 1e4."""
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        x_row, l_row = np.array([[x]], dtype), np.array([[logit]], dtype)
+        log_p, cache = Bernoulli(1).log_prob(x_row, l_row)
+        dx, dlogits = Bernoulli(1).log_prob_backward(np.ones(1, dtype), cache)
+    sign = -1 if x else 1
+    np.testing.assert_allclose(log_p[0], -np.logaddexp(0, sign * logit), rtol=4 * np.finfo(dtype).eps,
+                               atol=np.finfo(dtype).tiny)
+    np.testing.assert_allclose(dlogits, x - scipy.special.expit(logit), atol=2 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(dx, l_row)
+
+
+def test_bernoulli_probabilities_of_all_images_sum_to_one(rng):
+    """Over all 2⁴ black-and-white images: so it is a distribution, normalised in x."""
+    every = np.array([[(i >> j) & 1 for j in range(4)] for i in range(16)])
+    logits = np.tile(rng.standard_normal(4), (16, 1))
+    np.testing.assert_allclose(np.exp(Bernoulli(4).log_prob(every, logits)[0]).sum(), 1, rtol=1e-13)
+
+
+@pytest.mark.parametrize("logvar", [None, -0.7])
+def test_gaussian_is_that_of_scipy_with_its_log_2_pi(logvar, rng):
+    likelihood = Gaussian(4, logvar)
+    x, h = rng.standard_normal((5, 4)), rng.standard_normal((5, likelihood.n_outputs))
+    scale = np.exp((h[:, 4:] if logvar is None else logvar) / 2)
+    np.testing.assert_allclose(likelihood.log_prob(x, h)[0], scipy.stats.norm(h[:, :4], scale).logpdf(x).sum(axis=1),
+                               rtol=1e-13)
+
+
+def test_mean_and_sampler_agree_with_the_density(likelihood, rng):
+    """Over 100,000 draws the mean of x is `mean`, and the mean of log p its exact expectation, -entropy."""
+    h = np.tile(rng.standard_normal(likelihood.n_outputs), (100_000, 1))
+    x = likelihood.sample(h, rng)
+    np.testing.assert_allclose(x.mean(axis=0), likelihood.mean(h)[0], atol=0.03)
+    log_p = likelihood.log_prob(x, h)[0]
+    p = likelihood.mean(h[:1])
+    if isinstance(likelihood, Bernoulli):
+        entropy = scipy.stats.bernoulli(p).entropy().sum()
+    else:
+        logvar = h[0, 4:] if likelihood.logvar is None else np.full(4, likelihood.logvar)
+        entropy = scipy.stats.norm(0, np.exp(logvar / 2)).entropy().sum()
+    assert abs(log_p.mean() + entropy) < 4 * log_p.std() / np.sqrt(len(log_p))
+
+
+def test_bias_makes_the_mean_that_of_the_data(likelihood, rng):
+    x_mean = rng.uniform(0.1, 0.9, 4)
+    h = likelihood.bias(x_mean)
+    assert h.shape == (likelihood.n_outputs,)
+    np.testing.assert_allclose(likelihood.mean(h[None])[0], x_mean, rtol=1e-12)
+
+
+def test_bias_of_pixels_that_are_always_on_or_off_is_finite():
+    np.testing.assert_allclose(Bernoulli(2).bias(np.array([0.0, 1.0])), [-np.log(999), np.log(999)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("x, says", [([[0, 1.5]], "from 0 to 1.5"), ([[-0.1, 1]], "from -0.1 to 1"),
+                                     ([[0, 255]], "divide 8-bit pixels by 255")])
+def test_bernoulli_refuses_values_outside_0_and_1(x, says):
+    with pytest.raises(ValueError, match=says):
+        Bernoulli(2).check(np.array(x))

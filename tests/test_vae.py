@@ -1,0 +1,197 @@
+"""The VAE: its gradients, its bound against exact quadrature, and its manners."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.optimize
+
+from scratchvae import VAE, Adam, Gaussian, fit, gaussian
+from scratchvae.gradcheck import check_model
+from scratchvae.layers import ACTIVATIONS
+
+X_DIM = 6
+
+
+def make(rng, **options):
+    """Return a small float64 VAE with all its parameters away from zero, biases included."""
+    model = VAE(X_DIM, 2, (5, 4), rng=rng, dtype=np.float64, **options)
+    model.theta += 0.1 * rng.standard_normal(model.theta.size)
+    return model
+
+
+@pytest.fixture
+def x(rng):
+    return rng.integers(0, 2, (8, X_DIM)).astype(float)
+
+
+LIKELIHOODS = {"bernoulli": "bernoulli", "gaussian": "gaussian", "fixed": Gaussian(X_DIM, logvar=-1.0)}
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_gradients_at_the_start_and_after_some_training(likelihood, steps, rng, x, proven):
+    model = make(rng, likelihood=LIKELIHOODS[likelihood])
+    if steps:
+        fit(model, x, epochs=steps, batch_size=4, optimizer=Adam(0.01))
+    proven(check_model(model, x))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_with_every_activation(activation, rng, x, proven):
+    proven(check_model(make(rng, activation=activation), x))
+
+
+def test_gradients_by_central_differences(rng, x, proven):
+    proven(check_model(make(rng), x, method="central"))
+
+
+def test_gradients_of_a_fresh_float32_model(x, proven):
+    proven(check_model(VAE(X_DIM, 2, (5,)), x))
+
+
+def test_gradients_at_full_size(rng, proven):
+    """784-400-20, along one random direction for each array: seconds, not hours."""
+    proven(check_model(VAE(784, 20, (400,), activation="relu"), rng.random((4, 784)), directions=1))
+
+
+@pytest.mark.parametrize("beta, alpha", [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.3, 2.0)])
+def test_weights_of_the_parts(beta, alpha, rng, x):
+    """The gradient is linear in the weights: alpha times that of -R, plus beta times that of P."""
+    model = make(rng)
+    noise = model.draw_noise(len(x), rng)
+    _, cache = model.forward(x, noise)
+    model.backward(cache, 0.0, 1.0)
+    of_reconstruction = model.gradient.copy()
+    model.backward(cache, 1.0, 0.0)
+    of_prior_matching = model.gradient.copy()
+    model.backward(cache, beta, alpha)
+    np.testing.assert_allclose(model.gradient, alpha * of_reconstruction + beta * of_prior_matching, atol=1e-14)
+
+
+def test_theta_is_ready_for_scipy(rng, x):
+    """scipy.optimize.minimize trains a VAE: loss and gradient are functions of one vector."""
+    model = make(rng)
+    noise = model.draw_noise(len(x), rng)
+
+    def loss_and_gradient(theta):
+        model.theta[:] = theta
+        elbo, cache = model.forward(x, noise)
+        model.backward(cache)
+        return elbo.loss(), model.gradient.copy()
+
+    start = loss_and_gradient(model.theta.copy())[0]
+    result = scipy.optimize.minimize(loss_and_gradient, model.theta.copy(), jac=True, options={"maxiter": 20})
+    assert result.fun < start - 0.5
+
+
+def test_parts_are_sums_over_dimensions_and_loss_is_a_mean_over_the_batch(rng, x):
+    """Each part by its definition, row by row: nats for each example, never an average over pixels or latents."""
+    model = make(rng)
+    noise = model.draw_noise(len(x), rng)
+    elbo, _ = model.forward(x, noise)
+    for i in range(len(x)):
+        mu, logvar = (v[0] for v in model.encode(x[i:i + 1]))
+        z = mu + np.exp(logvar / 2) * noise[i]
+        pixel = model.decode(z[None])[0]
+        log_p = sum(np.log(p if on else 1 - p) for p, on in zip(pixel, x[i]))
+        kl = sum((np.exp(v) + m * m - 1 - v) / 2 for m, v in zip(mu, logvar))
+        np.testing.assert_allclose([elbo.reconstruction[i], elbo.prior_matching[i]], [log_p, kl], rtol=1e-12)
+    np.testing.assert_allclose(elbo.total, elbo.reconstruction - elbo.prior_matching, rtol=1e-14)
+    np.testing.assert_allclose(elbo.loss(), -elbo.total.mean(), rtol=1e-14)
+    np.testing.assert_allclose(elbo.loss(0.5, 2.0), (0.5 * elbo.prior_matching - 2 * elbo.reconstruction).mean())
+    assert elbo.consistency.shape == (len(x), 0) and elbo.kl.shape == (len(x), 1)
+
+
+def test_bound_and_importance_estimate_against_quadrature(rng):
+    """With one latent, log p(x) is an integral: ELBO <= log p(x), and importance sampling finds it."""
+    model = VAE(3, 1, (4,), rng=rng, dtype=np.float64)
+    model.theta += 0.5 * rng.standard_normal(model.theta.size)
+    x = np.array([[1.0, 0.0, 1.0]])
+
+    def joint(z):
+        h, _ = model.p.forward(np.array([[z]]))
+        prior = np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+        return prior * np.exp(model.likelihood.log_prob(x, h)[0][0])
+
+    exact = np.log(scipy.integrate.quad(joint, -10, 10, epsabs=1e-12)[0])
+    many = np.tile(x, (20_000, 1))
+    total = model.forward(many, model.draw_noise(len(many), rng))[0].total
+    assert total.mean() + 4 * total.std() / np.sqrt(len(many)) < exact
+    weights = np.exp(model.log_weight(x, 100_000, rng) - exact)
+    assert abs(weights.mean() - 1) < 4 * weights.std() / np.sqrt(weights.size)
+    np.testing.assert_allclose(model.log_likelihood(x, 100_000, rng), exact, atol=0.02)
+
+
+@pytest.mark.parametrize("max_rows", [1, 7, 64, 10_000])
+def test_log_likelihood_does_not_depend_on_how_it_is_cut(max_rows, rng, x):
+    """Bounded memory: cut anywhere, it stays the same estimate, here within its own scatter."""
+    model = make(rng)
+    np.testing.assert_allclose(model.log_likelihood(x, 500, 1, max_rows), model.log_likelihood(x, 20_000, 2), atol=0.15)
+
+
+def test_log_likelihood_with_one_sample_is_a_draw_of_the_bound(rng, x):
+    """K = 1: log p(x, z) - log q(z | x), whose mean is the ELBO."""
+    model = make(rng)
+    draws = np.array([model.log_likelihood(x, 1, seed) for seed in range(3000)])
+    elbo = np.mean([model.forward(x, model.draw_noise(len(x), rng))[0].total for _ in range(3000)], axis=0)
+    scatter = np.sqrt(2 * draws.var(axis=0) / 3000)    # of the difference of two such means
+    assert np.all(np.abs(draws.mean(axis=0) - elbo) < 4.5 * scatter)
+
+
+def test_first_output_is_the_mean_of_the_data(x):
+    """With x_mean, a fresh decoder with its weights at zero gives the data's mean for every z."""
+    x_mean = x.mean(axis=0).clip(0.1, 0.9)
+    model = VAE(X_DIM, 2, (5,), x_mean=x_mean, dtype=np.float64)
+    model.p.output.W[:] = 0
+    np.testing.assert_allclose(model.decode(np.ones((3, 2))), np.tile(x_mean, (3, 1)), rtol=1e-12)
+
+
+def test_fresh_q_has_unit_variance(rng, x):
+    """A fresh model's logvar is 0 for every x, while its mu depends on x."""
+    mu, logvar = VAE(X_DIM, 2, (5,), rng=rng).encode(x)
+    assert np.all(logvar == 0) and mu.std(axis=0).min() > 0.1
+
+
+def test_same_seed_same_bits(x):
+    first, second, other = (VAE(X_DIM, 2, (5,), rng=seed) for seed in (3, 3, 4))
+    histories = [fit(model, x, epochs=3, seed=7) for model in (first, second)]
+    assert np.array_equal(first.theta, second.theta) and not np.array_equal(first.theta, other.theta)
+    assert all(histories[0][name] == histories[1][name] for name in histories[0] if name != "seconds")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_precision_is_kept_from_end_to_end(dtype, x):
+    model = VAE(X_DIM, 2, (5,), dtype=dtype)
+    elbo, cache = model.forward(x, model.draw_noise(len(x), np.random.default_rng(0)))
+    assert elbo.total.dtype == elbo.kl.dtype == model.theta.dtype == dtype
+    if dtype != np.complex128:
+        assert model.backward(cache, input_gradient=True).dtype == model.gradient.dtype == dtype
+        assert model.reconstruct(x).dtype == model.sample(3).dtype == dtype
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_owns_its_parameters_and_they_are_views(duplicate, rng, x):
+    model = make(rng)
+    twin = duplicate(model)
+    np.testing.assert_array_equal(twin.theta, model.theta)
+    twin.theta[:] = 0
+    assert twin.p.output.W.max() == 0 and twin.parameters["q1.dense1.W"].max() == 0 and model.theta.any()
+
+
+def test_pictures_out(rng, x):
+    model = make(rng)
+    mu, logvar = model.encode(x)
+    np.testing.assert_array_equal(model.reconstruct(x), model.decode(mu))
+    assert model.sample(5, 1).shape == (5, X_DIM) and np.array_equal(model.sample(5, 1), model.sample(5, 1))
+    z = np.random.default_rng(1).standard_normal((5, 2))
+    np.testing.assert_array_equal(model.sample(5, 1), model.decode(z))
+    assert gaussian.kl_standard(mu, logvar)[0].shape == (len(x),)
+
+
+def test_elbo_prints_its_parts(rng, x):
+    text = str(make(rng).forward(x, rng.standard_normal((len(x), 2)))[0])
+    assert [line.split("  ")[0] for line in text.splitlines()] == ["reconstruction", "prior matching", "ELBO"]
+    assert all(line.endswith("nats") for line in text.splitlines())
