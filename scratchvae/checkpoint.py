@@ -21,8 +21,6 @@ import errno
 import hashlib
 import io
 import json
-import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, files
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
@@ -97,10 +95,8 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
               "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}
     buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(json.dumps(header, default=np.ndarray.tolist).encode(), np.uint8), **arrays)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.comment = bytes(64)                    # room for the seal
-    content = buffer.getvalue()
-    write_atomically(Path(path), content[:-64] + seal(content), keep=previous(path))
+    content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")              # a zip archive ends with the length
+    files.write(path, content + seal(content), keep=previous(path))            # of its comment, and the comment
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -116,15 +112,24 @@ def load(path: str | Path) -> Checkpoint:
     if not Path(path).is_file():                       # a device or a pipe might never end
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
     content = Path(path).read_bytes()
-    if content[-64:] != seal(content):
+    if content[-64:] != seal(content[:-64]):
         raise ValueError(f"{path} is damaged, or not a checkpoint: it does not end with the checksum of its content")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        arrays = dict(archive)
-    header = json.loads(arrays["header"].tobytes())
-    if header["format"] > FORMAT:
-        raise ValueError(f"{path} was written by scratchvae {header['scratchvae']}, in a format that this version, "
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        header = json.loads(arrays["header"].tobytes())
+        newer = header["format"] > FORMAT
+        found = None if newer else unpack(arrays, header)
+    except Exception as error:                         # sealed, but not by `save`
+        raise ValueError(f"{path} is not a checkpoint, though it ends with a checksum as one does") from error
+    if found is None:
+        raise ValueError(f"{path} was written by scratchvae {header.get('scratchvae')}, in a format that this version, "
                          f"{__version__}, does not know")
+    return found
 
+
+def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
+    """Put together again what `save` took apart."""
     def group(name: str) -> dict[str, Array]:
         return {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
 
@@ -173,27 +178,5 @@ def every(seconds: float, save: Callable[[State], Any]) -> Callable[[State], Non
 
 
 def seal(content: bytes) -> bytes:
-    """Return the SHA-256 of all but the last 64 bytes, as 64 hexadecimal digits."""
-    return hashlib.sha256(memoryview(content)[:-64]).hexdigest().encode()
-
-
-def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> None:
-    """Write a file as a whole or not at all; one that has its name already is kept under the name given."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(new, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())                    # on the disk, not in a cache, before it gets its name
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":                             # the names, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    """Return the SHA-256 of all that stands before it, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest().encode()

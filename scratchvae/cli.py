@@ -17,7 +17,7 @@ import numpy as np
 
 from . import check, examples, options, output, runs
 from .evaluation import evaluate
-from .examples import Config, Examples
+from .examples import Config, Data
 from .gradcheck import check_model
 from .hvae import HVAE
 from .interrupt import Interrupted
@@ -152,7 +152,7 @@ COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct"
 # what several of them need ------------------------------------------------------------------------
 
 
-def new_config(given: Config) -> tuple[Config, Examples]:
+def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     if config["latents"] is None:

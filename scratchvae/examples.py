@@ -22,7 +22,7 @@ NAMED = {"digits": datasets.digits, "mnist": datasets.mnist, "binarized-mnist": 
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 
 
-class Examples(NamedTuple):
+class Data(NamedTuple):
     """The rows of each part ("train", "test", "valid") as stored, and their labels where there are any."""
 
     x: dict[str, Array]
@@ -30,13 +30,13 @@ class Examples(NamedTuple):
     image_shape: tuple[int, int] | None
 
 
-def read(config: Config) -> Examples:
+def read(config: Config) -> Data:
     """Read the data that a config names; of a file, every so many-th row is held out."""
     if config["data"] in NAMED:
         data = NAMED[config["data"]]()
         x = {"train": data.x_train, "test": data.x_test, "valid": data.x_valid}
         y = {"train": data.y_train, "test": data.y_test}
-        return Examples({part: rows for part, rows in x.items() if rows is not None},
+        return Data({part: rows for part, rows in x.items() if rows is not None},
                         {part: labels for part, labels in y.items() if labels is not None}, data.image_shape)
     labels = config["labels"]
     found = files.load(config["data"], key=config["key"], image_shape=config["image_shape"],
@@ -44,12 +44,12 @@ def read(config: Config) -> Examples:
     every = config["hold_out"] or len(found.x) + 1     # 0: none
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
-    return Examples({name: found.x[mask] for name, mask in parts.items()},
+    return Data({name: found.x[mask] for name, mask in parts.items()},
                     {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
                     found.image_shape)
 
 
-def describe(config: Config, data: Examples) -> Config:
+def describe(config: Config, data: Data) -> Config:
     """Return the config with what must be known of the data: where they are, shape, scaling, a checksum."""
     if "train" not in data.x:
         raise ValueError("--hold-out 1 leaves no row to train on")
@@ -60,7 +60,7 @@ def describe(config: Config, data: Examples) -> Config:
             "x_dim": x.shape[1], "image_shape": data.image_shape, **asdict(scaling), "crc32": checksum(data)}
 
 
-def checksum(data: Examples) -> int:
+def checksum(data: Data) -> int:
     """Return a number that tells the rows to train on from others."""
     return zlib.crc32(data.x["train"].tobytes())
 
@@ -81,7 +81,7 @@ def prepare(config: Config, x: Array, part: str, grey: bool = False) -> Array:
     return x if grey else datasets.binarize(x, "threshold" if how == "threshold" else "sample", SEEDS[part])
 
 
-def for_training(config: Config, data: Examples) -> tuple[Array, Array | None]:
+def for_training(config: Config, data: Data) -> tuple[Array, Array | None]:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
     held_out = next((part for part in ("valid", "test") if part in data.x), None)

@@ -194,9 +194,9 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, purpose: str, examples: str, usage: str = "") -> Parser:
-        made = commands.add_parser(name, help=purpose, usage=f"scratchvae {name} {usage}[options]", description=purpose[0].upper() + purpose[1:] + ".",
-                                   epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                   allow_abbrev=False)
+        made = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
+                                   epilog=examples, usage=f"scratchvae {name} {usage}[options]", allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
         add(made, "--seed", "same seed, same numbers", metavar="N", type=whole(0))
         return made
 

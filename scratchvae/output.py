@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import write_atomically
+from . import files
 from .examples import Config
 from .layers import Array
 from .training import History
@@ -31,7 +31,7 @@ def write_numbers(path: Path, arrays: dict[str, Array]) -> None:
     if path.suffix == ".npz":
         archive, content = io.BytesIO(), dict[str, Any](arrays)
         np.savez(archive, **content)
-        return write_atomically(path, archive.getvalue())
+        return files.write(path, archive.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = {f"{name}_{i}" if array.ndim > 1 else name: column for name, array in arrays.items()
@@ -39,7 +39,7 @@ def write_numbers(path: Path, arrays: dict[str, Array]) -> None:
     writer.writerow(columns)
     writer.writerows(zip(*([format(v, ".9g") for v in column] if column.dtype == np.float32 else column.tolist()
                            for column in columns.values())))
-    write_atomically(path, text.getvalue().encode())
+    files.write(path, text.getvalue().encode())
 
 
 def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int) -> None:
@@ -75,4 +75,4 @@ def save_page(path: Path, page: Any) -> None:
     """Write a figure as PNG."""
     picture = io.BytesIO()
     page.savefig(picture, format="png")
-    write_atomically(path, picture.getvalue())
+    files.write(path, picture.getvalue())

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import __version__, checkpoint
-from .checkpoint import write_atomically
+from . import __version__, checkpoint, files
 from .examples import Config
 from .hvae import HVAE
 from .interrupt import Interrupted
@@ -83,12 +82,12 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint, and the history beside it."""
         checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
-        write_atomically(self.folder / "history.csv", table(self.state.history))
+        files.write(self.folder / "history.csv", table(self.state.history))
 
     def write_config(self) -> None:
         """Write the config where people can read it, a line for each option."""
         lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.config.items())
-        write_atomically(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
+        files.write(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
 
     def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
         """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""
@@ -150,6 +149,6 @@ def go_on(run: Run) -> None:
             checkpoint.load(path)
         except ValueError:                             # it must not be kept as the previous one of the next
             os.replace(path, path.with_name("checkpoint.damaged.npz"))
-    for half_written in run.folder.glob(".*.new"):     # a kill may leave it
+    for half_written in run.folder.glob(".*.part"):     # a kill may leave it
         half_written.unlink()
     run.write_config()
