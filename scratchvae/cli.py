@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -140,7 +141,7 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     """Check the gradients of the model that the options describe."""
     config, data = new_config(given)
     x = examples.prepare(config, data.x["train"][:args.rows], "train")
-    ledger = check_model(runs.build(config, x.mean(axis=0)), x, directions=args.directions, rng=config["seed"])
+    ledger = check_model(runs.build(config, x), x, directions=args.directions, rng=config["seed"])
     print(ledger)
     return 0 if ledger.ok else 1
 
@@ -171,9 +172,11 @@ def opened(folder: Path) -> Run:
 
 def shown(run: Run, args: argparse.Namespace, given: Config) -> tuple[Array, Array | None, str]:
     """Return the rows to look at, as the model sees them, their labels, and what to call them."""
-    config, part = {**run.config, **given}, args.split
-    if config["data"] not in examples.NAMED and "data" in given:
-        config["hold_out"], part = 1, "test"           # a file that the model does not know: all of it
+    config, part = run.config, args.split
+    if "data" in given:
+        config = {**config, "key": None, "labels": None, "image_shape": None, **given}
+        if config["data"] not in examples.NAMED:
+            config["hold_out"], part = 1, "test"       # all of the file is new to the model
     data = examples.read(config)
     if part not in data.x:
         raise ValueError(f"{config['data']} has no part {part!r} for --split; it has {', '.join(data.x)}")
@@ -233,4 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))
-        return 2
+    try:
+        sys.stdout.flush()
+    except OSError:                                    # a full disk, a closed pipe: Python would complain once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 2

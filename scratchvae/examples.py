@@ -37,7 +37,7 @@ def read(config: Config) -> Data:
         x = {"train": data.x_train, "test": data.x_test, "valid": data.x_valid}
         y = {"train": data.y_train, "test": data.y_test}
         return Data({part: rows for part, rows in x.items() if rows is not None},
-                        {part: labels for part, labels in y.items() if labels is not None}, data.image_shape)
+                    {part: labels for part, labels in y.items() if labels is not None}, data.image_shape)
     labels = config["labels"]
     found = files.load(config["data"], key=config["key"], image_shape=config["image_shape"],
                        labels=int(labels) if labels and labels.lstrip("-").isdecimal() else labels)
@@ -45,8 +45,8 @@ def read(config: Config) -> Data:
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
     return Data({name: found.x[mask] for name, mask in parts.items()},
-                    {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
-                    found.image_shape)
+                {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
+                found.image_shape)
 
 
 def describe(config: Config, data: Data) -> Config:

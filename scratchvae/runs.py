@@ -15,7 +15,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from . import __version__, checkpoint, files
 from .examples import Config
@@ -31,16 +31,20 @@ NAMES = ("checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.cs
          "samples.csv")
 
 
-def build(config: Config, x_mean: Any = None) -> VAE | HVAE:
-    """Return a fresh model, as a config describes it."""
-    latents = config["latents"]
-    options: dict[str, Any] = {name: config[name] for name in ("activation", "likelihood", "dtype")}
-    options.update(x_mean=x_mean, rng=config["seed"])
+def build(config: Config, x: Array | None = None) -> VAE | HVAE:
+    """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
+    latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
+    if x is not None:
+        if config["likelihood"] == "bernoulli" and (x.min() < 0 or x.max() > 1):
+            raise ValueError(f"{config['data']} is not for a Bernoulli likelihood: once scaled, it goes from "
+                             f"{x.min():g} to {x.max():g}, not from 0 to 1; take --likelihood gaussian")
+        options["x_mean"] = x.mean(axis=0)
     if config["model"] == "hvae":
-        return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], **options)
+        return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], rng=config["seed"],
+                    **options)
     if len(latents) != 1:
         raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
-    return VAE(config["x_dim"], latents[0], config["hidden"], **options)
+    return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
 
 
 def rate_schedule(config: Config) -> Schedule:
@@ -111,8 +115,7 @@ def create(folder: Path, config: Config, x: Array, overwrite: bool = False) -> R
         raise ValueError(f"{folder} has a {there[0]} already: go on with --resume {folder}, or replace it with "
                          "--overwrite")
     config = json.loads(json.dumps({**config, "scratchvae": __version__}))     # as a checkpoint will give it back
-    model = build(config, x.mean(axis=0))
-    model.check_x(x)
+    model = build(config, x)
     rate_schedule(config)
     if config["free_bits"] is not None:
         check_free_bits(config["free_bits"], len(model.latent_dims))
