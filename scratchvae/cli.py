@@ -28,26 +28,14 @@ from .runs import Run
 
 def train(args: argparse.Namespace, given: Config) -> int:
     """Begin a run, or go on with one, and train it to its last epoch."""
-    if args.resume is None:
-        config, data = new_config(given)
-        x, x_valid = examples.for_training(config, data)
-        run = runs.create(args.out, config, x, args.overwrite)
-    else:
-        for name in given.keys() - {"epochs", "checkpoint_every"}:
-            raise ValueError(f"--resume goes on with the run's own options: leave out --{name.replace('_', '-')}")
-        if args.overwrite:
-            raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
-        run = opened(args.resume)
-        run.config.update(given)
-        data = examples.read(run.config)
-        if examples.checksum(data) != run.config["crc32"]:
-            raise ValueError(f"{run.config['data']} has changed since the run began, and cannot go on with it")
-        x, x_valid = examples.for_training(run.config, data)
-        runs.go_on(run)
-    config, left = run.config, run.config["epochs"] - run.state.epoch
+    run, x, x_valid = begin(args, given) if args.resume is None else go_on(args, given)
+    config = run.config
     print(f"{config['data']}: {len(x)} rows of {config['x_dim']} to train on, "
           f"{0 if x_valid is None else len(x_valid)} held out; {examples.scaling_of(config)}")
-    print(f"{config['model']}: {run.model.theta.size} parameters, {left} epochs to go", flush=True)
+    if config["likelihood"] == "bernoulli" and config["binarize"] == "none" and ((x > 0) & (x < 1)).any():
+        print("grey values under a Bernoulli likelihood: nats that compare with no others; see --binarize")
+    print(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - run.state.epoch} epochs to go",
+          flush=True)
     try:
         run.train(x, x_valid, progress=sys.stdout)
     except Interrupted:
@@ -55,6 +43,31 @@ def train(args: argparse.Namespace, given: Config) -> int:
         return 130
     finish(run)
     return 0
+
+
+def begin(args: argparse.Namespace, given: Config) -> tuple[Run, Array, Array | None]:
+    """Return a new run, the rows to train it on, and those held out."""
+    config, data = new_config(given)
+    x, x_valid = examples.for_training(config, data)
+    return runs.create(args.out, config, x, args.overwrite), x, x_valid
+
+
+def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Array, Array | None]:
+    """Return a run where it stands, the rows to train it on, and those held out."""
+    for name in given.keys() - {"epochs", "checkpoint_every"}:
+        raise ValueError(f"--resume goes on with the run's own options: leave out --{name.replace('_', '-')}")
+    if args.overwrite:
+        raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
+    run = opened(args.resume)
+    run.config.update(given)
+    if run.config["epochs"] < run.state.epoch:
+        raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
+                         f"got {run.config['epochs']}")
+    data = examples.read(run.config)
+    if examples.checksum(data) != run.config["crc32"]:
+        raise ValueError(f"{run.config['data']} has changed since the run began, and cannot go on with it")
+    runs.go_on(run)
+    return run, *examples.for_training(run.config, data)
 
 
 def finish(run: Run) -> None:

@@ -174,7 +174,7 @@ def add_model_options(parser: Any) -> None:
 
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
-    add(parser, "--hold-out", "hold out every so many-th row of a file; 0 for none", metavar="N", type=whole(0))
+    add(parser, "--hold-out", "of a file, hold out every so many-th row; 0 for none", metavar="N", type=whole(0))
     add(parser, "--epochs", "passes over the data", metavar="N", type=whole())
     add(parser, "--batch-size", "examples in a step", metavar="N", type=whole())
     add(parser, "--learning-rate", "of Adam, at first", metavar="RATE", type=number(open_low=True))

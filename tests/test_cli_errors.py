@@ -56,7 +56,7 @@ def home(tmp_path_factory):
         (home / name).write_bytes(content)
     patch = pytest.MonkeyPatch()
     patch.setattr(cli, "finish", lambda run: None)
-    for name, words in {"vae": [], "hvae": ["--model", "hvae", "--latents", "3,2"],
+    for name, words in {"vae": [], "long": ["--epochs", "2"], "hvae": ["--model", "hvae", "--latents", "3,2"],
                         "table": ["--data", home / "good.npy", "--likelihood", "gaussian", "--scaling", "standardise"],
                         "changed": ["--data", home / "data.npy", "--likelihood", "gaussian"]}.items():
         (home / "data.npy").write_bytes(npy(NUMBERS))
@@ -148,6 +148,7 @@ CASES = [
     (["train", "--resume", "vae", "--batch-size", "64"], "leave out --batch-size"),
     (["train", "--resume", "vae", "--seed", "0"], "leave out --seed"),
     (["train", "--resume", "vae", "--overwrite"], "leave out --overwrite"),
+    (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, which long has behind it; got 1"),
     (["train", "--resume", "changed"], "data.npy has changed since the run began"),
     *[([command, name, *out], message) for command, *out in (["evaluate"], ["train", "--resume"],
                                                              ["sample", "--out", "new.csv"])
