@@ -167,12 +167,12 @@ def _packed(path: Path, part: str, n: int) -> Array:
 def _amat(path: Path, n: int) -> Array:
     """Read n lines, all of the same form: 784 characters 0 or 1, spaces between them."""
     with files.opened(path) as file:
-        text = file.read(n * 1600).rstrip(b"\r\n") + b"\n"
+        text = file.read(n * 1600).replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
         width = text.index(b"\n") + 1
         if len(text) == n * width and width > 2 * 784 - 1:
             lines = np.frombuffer(text, np.uint8).reshape(n, width)
             bits, between, end = lines[:, 0:1568:2] - ord("0"), lines[:, 1:1567:2], lines[:, 1567:]
-            if (bits <= 1).all() and (between == ord(" ")).all() and np.isin(end, list(b" \r\n")).all():
+            if (bits <= 1).all() and (between == ord(" ")).all() and np.isin(end, list(b" \n")).all():
                 return bits.astype(np.float32)
         raise ValueError(f"must have {n} lines of 784 zeros and ones with a space between")
 

@@ -8,6 +8,7 @@ is wrong becomes one sentence that names the file.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import math
@@ -271,8 +272,10 @@ def _npz(file: Any, key: str | None, labels: str | int | None) -> tuple[Array, A
             if len(choice) != 1:
                 raise ValueError(f"key must say which array to take; there is {listed(keys) or 'none'}")
             x, y = member(choice[0]), None if labels is None else member(labels)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, IndexError, KeyError, OverflowError) as error:
-        raise ValueError(f"its zip archive is damaged, or of a kind that NumPy does not write ({error})") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, LookupError, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:     # EINVAL: a false offset led out of the file
+            raise
+        raise ValueError("its zip archive is damaged, encrypted, or of a kind that NumPy does not write") from error
     if y is not None and y.shape not in ((len(x),), (len(x), 1)):
         raise ValueError(f"labels must have shape ({len(x)},), one for each row; array {labels!r} has {y.shape}")
     return x, None if y is None else _whole(y.reshape(-1))

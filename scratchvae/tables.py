@@ -6,7 +6,6 @@ Read line by line, in bounded memory, whatever the text turns out to be.
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 from array import array
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import numpy as np
 
 from .layers import Array
 
-MAX_LINE = 2**23                                             # characters
+MAX_LINE = 2**23                                             # bytes
 MAX_LABEL = 100
 
 
@@ -81,27 +80,27 @@ def _rows(file: Any) -> Iterator[list[str]]:
     delimiter = next((character for character in ",;\t" if character in first), None)
     lines = itertools.chain([first], lines)
     try:
-        yield from csv.reader(lines, delimiter=delimiter) if delimiter else (line.split() for line in lines)
+        yield from (csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if delimiter else
+                    (line.split() for line in lines))
     except csv.Error as error:
-        raise ValueError(f"it has a cell that never ends ({error})") from error
+        raise ValueError(f"its cells cannot be told apart ({error})") from error
 
 
 def _lines(file: Any) -> Iterator[str]:
     """Yield the lines of a text; only white space may follow the first empty one."""
-    text = io.TextIOWrapper(file, "utf-8-sig")
-    try:
-        for number in itertools.count(1):
-            line = text.readline(MAX_LINE + 1)
-            if len(line) > MAX_LINE:
-                raise ValueError(f"line {number} has more than {MAX_LINE} characters, the most that are read")
-            if not line.strip():
-                rest = text.read(1000)
-                if number == 1 or len(rest) == 1000 or rest.strip():
-                    raise ValueError(f"line {number} is empty")
-                return
-            yield line
-    except UnicodeDecodeError as error:
-        raise ValueError("it is not text in UTF-8 (and not IDX, .npy or .npz by its first bytes)") from error
+    for number in itertools.count(1):
+        line = file.readline(MAX_LINE + 1)
+        if len(line) > MAX_LINE:
+            raise ValueError(f"line {number} has more than {MAX_LINE} bytes, the most that are read")
+        if not line.strip():
+            rest = file.read(1000)
+            if number == 1 or len(rest) == 1000 or rest.strip():
+                raise ValueError(f"line {number} is empty")
+            return
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"line {number} is not text in UTF-8") from error
 
 
 def _is_number(cell: str) -> bool:
