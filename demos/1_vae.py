@@ -33,12 +33,9 @@ fit(autoencoder, data.x_train, epochs=args.epochs, seed=args.seed, resample=True
 vae = VAE(64, 2, **options)
 fit(vae, data.x_train, epochs=args.epochs, seed=args.seed, resample=True, beta=warm_up(max(1, args.epochs // 4)))
 
-# A fair question to both: draw z from N(0, I).  How much ink is not clearly black or white?
-rng = np.random.default_rng(args.seed)
-z_prior = rng.standard_normal((1000, 2))
 z_auto = autoencoder.encode(x_test)
 z_vae, _ = vae.encode(x_test)
-reconstruction = autoencoder.forward(x_test)[0].reconstruction.mean()
+reconstruction = autoencoder.forward(x_test, None)[0].reconstruction.mean()
 print(f"autoencoder: {len(x_test)} held-out digits, reconstruction {reconstruction:.2f} nats; "
       f"codes have standard deviation {z_auto.std():.2f}")
 print(f"VAE: {len(x_test)} held-out digits; codes have standard deviation {z_vae.std():.2f}")
@@ -54,8 +51,10 @@ ax_vae.annotate("2 σ of the prior", (0, 2), xytext=(0, 2), ha="center", va="bot
 bar = page.colorbar(points, ax=ax_vae, ticks=range(10))
 bar.set_label("digit", fontsize=8)
 bar.ax.tick_params(labelsize=8)
-both = np.stack([autoencoder.decode(z_prior[:8]), vae.decode(z_prior[:8])]).reshape(2, 8, 64)
-images(ax_samples, both, data.image_shape, "E[x | z] at the same eight z ~ N(0, I)", ["autoencoder", "VAE"])
+z = np.random.default_rng(args.seed).standard_normal((40, 2))     # a fair question to both: draw z from N(0, I)
+both = np.stack([autoencoder.decode(z), vae.decode(z)]).reshape(8, 10, 64)
+images(ax_samples, both, data.image_shape, "E[x | z] at the same forty z ~ N(0, I)",
+       ["", "autoencoder", "", "", "", "VAE", "", ""])
 plane(ax_plane, vae, data.image_shape, np.linspace(-2.4, 2.4, 9), "VAE: E[x | z] over the latent plane")
 
 args.out.mkdir(parents=True, exist_ok=True)

@@ -57,9 +57,11 @@ class Autoencoder(Model):
     def draw_noise(self, n: int, rng: np.random.Generator) -> None:
         """Return None: the autoencoder has no noise."""
 
-    def forward(self, x: Any, noise: None = None) -> tuple[ELBO, Any]:
+    def check_noise(self, noise: None, n: int) -> None:
+        """Return None."""
+
+    def bound(self, x: Array, noise: None) -> tuple[ELBO, Any]:
         """Return the reconstruction, as an ELBO without further parts, and a cache."""
-        x = self.check_x(x)
         z, f_cache = self.f.forward(x)
         h, g_cache = self.g.forward(z)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)

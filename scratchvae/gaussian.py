@@ -93,7 +93,7 @@ def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, Any]:
     """
     diff = z - mu
     u = diff * np.exp(-logvar)                         # (z - mu) / σ²
-    return -0.5 * (LOG_2PI + logvar + diff * u).sum(axis=-1), (diff, u)
+    return -0.5 * np.add.reduce(LOG_2PI + logvar + diff * u, axis=-1), (diff, u)
 
 
 def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array]:
@@ -125,13 +125,15 @@ def entropy(logvar: Array) -> tuple[Array, Any]:
     cache
         For `entropy_backward`.
     """
-    return 0.5 * (LOG_2PI + 1 + logvar).sum(axis=-1), logvar
+    return 0.5 * np.add.reduce(LOG_2PI + 1 + logvar, axis=-1), logvar
 
 
 def entropy_backward(dentropy: Array, cache: Any) -> Array:
     """Return dlogvar: ∂/∂logvar = 1/2 in every column."""
     logvar = cache
-    return np.zeros_like(logvar) + 0.5 * dentropy[:, None]
+    dlogvar = np.empty_like(logvar)
+    dlogvar[:] = 0.5 * dentropy[:, None]               # [:, None]: each row's number for all its columns
+    return dlogvar
 
 
 def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Array, Any]:
@@ -158,7 +160,7 @@ def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Arra
     e = np.expm1(r)                                    # σ_q²/σ_p² - 1
     diff = mu_q - mu_p
     u = diff * np.exp(-logvar_p)                       # (mu_q - mu_p) / σ_p²
-    return 0.5 * (e - r + diff * u).sum(axis=-1), (e, diff, u)
+    return 0.5 * np.add.reduce(e - r + diff * u, axis=-1), (e, diff, u)
 
 
 def kl_backward(dkl: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
@@ -194,7 +196,7 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
         For `kl_standard_backward`.
     """
     e = np.expm1(logvar)                               # σ² - 1
-    return 0.5 * (e - logvar + mu * mu).sum(axis=-1), (e, mu)
+    return 0.5 * np.add.reduce(e - logvar + mu * mu, axis=-1), (e, mu)
 
 
 def kl_standard_backward(dkl: Array, cache: Any) -> tuple[Array, Array]:

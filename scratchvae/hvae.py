@@ -106,38 +106,29 @@ class HVAE(Model):
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
         return [self.normal(rng, n, d) for d in self.latent_dims]
 
-    def forward(self, x: Any, noise: Sequence[Any]) -> tuple[ELBO, Any]:
-        """Return the bound for each example.
+    def check_noise(self, noise: Any, n: int) -> list[Array]:
+        """Return the noise in the model's precision, or raise a ValueError."""
+        if len(noise) != self.T:
+            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {len(noise)}")
+        return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
+                for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
+
+    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Any]:
+        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
 
         Parameters
         ----------
         x : array of shape (n, x_dim)
         noise : list of T arrays, of shape (n, d_t)
-            From `draw_noise`.
-
-        Returns
-        -------
-        elbo : ELBO
-        cache
-            For `backward`.
-
-        Raises
-        ------
-        ValueError
-            If x or noise has the wrong shape, or x a value that the likelihood excludes.
         """
-        x = self.check_x(x)
         n, T = len(x), self.T
-        if len(noise) != T:
-            raise ValueError(f"noise must be a list of {T} arrays, one for each level; got {len(noise)}")
         cache: dict[Any, Any] = {"n": n}
         z, mu_q, logvar_q = {0: x}, {}, {}
 
         for t in self.levels:                                                   # up: z_t ~ q(z_t | z_{t-1})
-            eps = check.array(f"noise[{t - 1}]", noise[t - 1], (n, self.d[t]), self.dtype)
             h, cache["q", t] = self.q[t].forward(z[t - 1])
             mu_q[t], logvar_q[t] = gaussian.halves(h)
-            z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], eps)
+            z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], noise[t - 1])
 
         h, cache["p", 1] = self.p[1].forward(z[1])                              # log p(x | z_1)
         reconstruction, cache["R"] = self.likelihood.log_prob(x, h)
@@ -158,7 +149,7 @@ class HVAE(Model):
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
-        Read it from the bottom of `forward` up.  z_t was used up to three times:
+        Read it from the bottom of `bound` up.  z_t was used up to three times:
         as the condition of q(z_{t+1} | z_t), as the condition of p(z_{t-1} | z_t),
         and as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient
         ``dz[t]`` is the sum of all, so it is complete, and may be handed down
@@ -182,14 +173,14 @@ class HVAE(Model):
         """
         n, T = cache["n"], self.T
         self.gradient[:] = 0
-        dkl = np.broadcast_to(self.check_beta(beta) / n, (n, T))         # loss = mean of Σₜ beta_t KL_t
+        dkl = self.check_beta(beta) / n                                         # loss = mean of Σₜ beta_t KL_t
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # - alpha R
         dmu_q: dict[int, Any] = {}
         dlogvar_q: dict[int, Any] = {}
         dz: dict[int, Any] = dict.fromkeys(range(T + 1), 0)                     # to be added up
 
         for t in reversed(self.levels[:-1]):                                    # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
-            dC = dkl[:, t - 1]
+            dC = np.full(n, dkl[t - 1])
             if self.consistency == "sampled":                                   # C = -entropy - log_p
                 dmu_q[t], dlogvar_q[t] = 0, gaussian.entropy_backward(-dC, cache["H", t])
                 dz_t, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dC, cache["C", t])
@@ -199,7 +190,7 @@ class HVAE(Model):
             dh = gaussian.halves_backward(dmu_p, dlogvar_p)
             dz[t + 1] += self.p[t + 1].backward(dh, cache["p", t + 1])          # ... as the condition of p
 
-        dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[:, T - 1], cache["P"])
+        dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(np.full(n, dkl[T - 1]), cache["P"])
         dz[0], dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])
         dz[1] += self.p[1].backward(dh, cache["p", 1])
 

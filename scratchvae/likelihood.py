@@ -61,14 +61,14 @@ class Bernoulli:
         log_p = np.multiply(x, logits, out=kept(logits.shape))
         log_p -= np.maximum(logits, 0, out=kept(logits.shape))
         log_p -= np.log1p(e, out=kept(logits.shape))
-        return log_p.sum(axis=-1), (x, logits, e)
+        return np.add.reduce(log_p, axis=-1), (x, logits, e)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s."""
         x, logits, e = cache
         s = np.maximum(e, logits > 0, out=kept(e.shape))
         s /= np.add(e, 1, out=kept(e.shape))                     # s(l), as in layers.sigmoid
-        dx = dlog_prob[:, None] * logits
+        dx = np.multiply(logits, dlog_prob[:, None], out=kept(logits.shape))
         dlogits = np.subtract(x, s, out=s)
         dlogits *= dlog_prob[:, None]
         return dx, dlogits

@@ -132,13 +132,19 @@ class Model:
         self.likelihood.check(x)
         return x
 
+    def check_noise(self, noise: Any, n: int) -> Any:
+        """Return the noise of a model with one level in its precision, or raise a ValueError."""
+        return check.array("noise", noise, (n, *self.latent_dims), self.dtype)
+
     def check_beta(self, beta: Any) -> Array:
-        """Return beta as an array, one number or one for each level, or raise a ValueError."""
-        beta = np.asarray(beta, self.dtype)
-        if beta.shape not in ((), (len(self.latent_dims),)):
-            raise ValueError(f"beta must be a number, or one for each of the {len(self.latent_dims)} levels; "
-                             f"got shape {beta.shape}")
-        return beta
+        """Return beta as one number for each level, or raise a ValueError."""
+        weights = np.empty(len(self.latent_dims), self.dtype)
+        try:
+            weights[:] = beta
+        except (TypeError, ValueError):
+            raise ValueError(f"beta must be a number, or one for each of the {len(weights)} levels; "
+                             f"got {beta!r}") from None
+        return weights
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers in the model's precision."""
@@ -150,8 +156,8 @@ class Model:
         """Draw the noise of one forward pass over n examples."""
         raise NotImplementedError
 
-    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
-        """Return the bound for each example, and what `backward` will need."""
+    def bound(self, x: Array, noise: Any) -> tuple[ELBO, Any]:
+        """Return the bound for each example, and what `backward` will need: `forward` without its checks."""
         raise NotImplementedError
 
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
@@ -171,6 +177,29 @@ class Model:
         raise NotImplementedError
 
     # what it gets for that ----------------------------------------------------------------------
+
+    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
+        """Return the bound on log p(x) for each example.
+
+        Parameters
+        ----------
+        x : array of shape (n, x_dim)
+        noise : array, or list of arrays
+            From `draw_noise`.
+
+        Returns
+        -------
+        elbo : ELBO
+        cache
+            For `backward`.
+
+        Raises
+        ------
+        ValueError
+            If x or noise has the wrong shape, or x a value that the likelihood excludes.
+        """
+        x = self.check_x(x)
+        return self.bound(x, self.check_noise(noise, len(x)))
 
     def log_likelihood(self, x: Any, n_samples: int = 1000, rng: Any = 0, max_rows: int = 4096) -> Array:
         """Estimate log p(x) by importance sampling, in nats.

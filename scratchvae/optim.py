@@ -37,7 +37,7 @@ class SGD:
         theta -= self.learning_rate * self.v
 
 
-BLOCK = 32768                                          # # entries that stay in the cache from line to line
+BLOCK = 32768                                          # entries that stay in the cache from line to line
 
 
 class Adam:

@@ -66,41 +66,28 @@ class VAE(Model):
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
         return self.normal(rng, n, self.latent_dim)
 
-    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
-        """Return the bound for each example.
+    def bound(self, x: Array, noise: Array) -> tuple[ELBO, Any]:
+        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
 
         Parameters
         ----------
         x : array of shape (n, x_dim)
         noise : array of shape (n, latent_dim)
-            From `draw_noise`.
-
-        Returns
-        -------
-        elbo : ELBO
-        cache
-            For `backward`.
-
-        Raises
-        ------
-        ValueError
-            If x or noise has the wrong shape, or x a value that the likelihood excludes.
         """
-        x = self.check_x(x)
-        eps = check.array("noise", noise, (len(x), self.latent_dim), self.dtype)
+        n = len(x)
         h_q, q_cache = self.q.forward(x)
         mu, logvar = gaussian.halves(h_q)                                       # q(z | x)
-        z, z_cache = gaussian.sample(mu, logvar, eps)                           # z ~ q(z | x)
+        z, z_cache = gaussian.sample(mu, logvar, noise)                         # z ~ q(z | x)
         h_p, p_cache = self.p.forward(z)                                        # p(x | z)
         reconstruction, r_cache = self.likelihood.log_prob(x, h_p)              # log p(x | z)
         prior_matching, k_cache = gaussian.kl_standard(mu, logvar)              # KL( q(z | x) || N(0, I) )
-        elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0), self.dtype))
-        return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache, len(x))
+        elbo = ELBO(reconstruction, prior_matching, np.zeros((n, 0), self.dtype))
+        return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache, n)
 
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
-        Read it from the bottom of `forward` up: each line there has its line here.
+        Read it from the bottom of `bound` up: each line there has its line here.
 
         Parameters
         ----------
@@ -118,7 +105,7 @@ class VAE(Model):
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         self.gradient[:] = 0
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha R
-        dprior_matching = np.full(n, self.check_beta(beta) / n, self.dtype)          # + beta P
+        dprior_matching = np.full(n, self.check_beta(beta) / n)                      # + beta P
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.p.backward(dh_p, p_cache)

@@ -60,7 +60,7 @@ CASES = [
     (lambda: vae.forward(X, nan(EPS)), "^noise must be finite"),
     (lambda: vae.decode(EPSES[0]), r"^z must have shape \(n, 2\); got \(4, 3\)"),
     (lambda: auto.decode(EPSES[0]), r"^z must have shape \(n, 2\)"),
-    (lambda: auto.forward(nan(X)), "^x must be finite"),
+    (lambda: auto.forward(nan(X), None), "^x must be finite"),
     (lambda: hvae.forward(X, EPS), "^noise must be a list of 2 arrays, one for each level; got 4"),
     (lambda: hvae.forward(X, EPSES[::-1]), r"^noise\[0\] must have shape \(4, 3\); got \(4, 2\)"),
     (lambda: hvae.forward(nan(X), EPSES), "^x must be finite"),
