@@ -125,7 +125,7 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     n_samples : int, default 1000
         Importance samples for log p(x).
     n_draws : int, default 10
-        Draws of z, at least 2, over which everything else is averaged.
+        Draws of z over which everything else is averaged.
     rng : numpy.random.Generator or int, default 0
         The source of randomness, or a seed.
     batch_size : int, default 1000
@@ -158,7 +158,7 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     the level above to know it again, counts as active here, and not above.
     """
     x, rng = model.check_x(x), check.generator("rng", rng)
-    check.size("n_draws", n_draws, 2)
+    unit_draws = max(2, check.size("n_draws", n_draws))                        # two means need two
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))
     n, T = len(x), len(model.latent_dims)
     if n < 2:
@@ -171,17 +171,17 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
             here = slice(first, min(first + rows, n))
             batch = x[here]
             means = [np.zeros((2, len(batch), d)) for d in model.latent_dims]  # of each half of the draws
-            for draw in range(n_draws):
+            for _ in range(n_draws):
                 elbo, _ = model.forward(batch, model.draw_noise(len(batch), rng))
-                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl])
+                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / n_draws
+            for draw in range(unit_draws):
                 for mu, kl, mean, total in zip(*units(model, batch, rng), means, sums):
                     mean[draw % 2] += mu
-                    total[3] += kl.sum(axis=0)
+                    total[3] += kl.sum(axis=0) / unit_draws
             for (a, b), total in zip(means, sums):
-                a, b = a / ((n_draws + 1) // 2), b / (n_draws // 2)
+                a, b = a / ((unit_draws + 1) // 2), b / (unit_draws // 2)
                 total[:3] += a.sum(axis=0), b.sum(axis=0), (a * b).sum(axis=0)
             log_likelihood[here] = model.log_likelihood(batch, n_samples, rng)
             line.update(here.stop)
-    parts /= n_draws
     return Evaluation(ELBO(parts[:, 0], parts[:, -1], parts[:, 1:-1]), log_likelihood, n_samples,
-                      [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / (n * n_draws) for *_, kl in sums])
+                      [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums])

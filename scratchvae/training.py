@@ -185,8 +185,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Go on from here, with its seed; model and optimiser must be as they were
         then.  It is moved on in place.
     after_step : function, optional
-        Called as ``after_step(state)`` after every step, such as a
-        `checkpoint.Keeper`.
+        Called as ``after_step(state)`` after every step, such as what
+        `checkpoint.every` returns.
 
     Returns
     -------

@@ -50,13 +50,14 @@ def test_log_likelihood_where_the_bound_is_tight():
     assert found.active_units == found.active_units_kl == [0]
 
 
-def test_active_units_of_a_vae_by_both_definitions():
+@pytest.mark.parametrize("n_draws", [1, 2, 3, 10])
+def test_active_units_of_a_vae_by_both_definitions(n_draws):
     """Five units with known variance of mu and known KL; each definition counts one that the other does not."""
     model, total = VAE(6, 5, (), dtype=np.float64), X.sum(axis=1)[:, None]
     slope = np.array([0.0, 0.05, 0.5, 0.0, 0.11])
     offset = np.array([0.0, 0.0, 0.0, 1.0, -0.11 * total.mean()])
     linear(model, model.q, slope, offset)
-    found, mu = evaluate(model, X, n_samples=1), total * slope + offset
+    found, mu = evaluate(model, X, n_samples=1, n_draws=n_draws), total * slope + offset
     np.testing.assert_allclose(found.variances[0], mu.var(axis=0), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.kls[0], (mu ** 2).mean(axis=0) / 2, rtol=1e-9, atol=1e-12)
     assert (found.variances[0] > 0.01).tolist() == [False, False, True, False, True] and found.active_units == [2]
@@ -159,7 +160,7 @@ def test_the_same_seed_gives_the_same_numbers_and_progress_changes_none():
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"n_draws": 1}, "^n_draws must be a whole number of at least 2; got 1"),
+    ({"n_draws": 0}, "^n_draws must be a whole number of at least 1; got 0"),
     ({"n_samples": 0}, "^n_samples must be"), ({"batch_size": 0}, "^batch_size must be"), ({"rng": "x"}, "^rng must"),
     ({"x": X[:1]}, "^x must have at least 2 rows"), ({"x": X + 1}, "^x must lie in"),
 ])
