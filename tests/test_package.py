@@ -13,7 +13,7 @@ import scratchvae
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 ORDER = ["check", "workspace", "layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae",
-         "optim", "datasets", "training", "evaluation", "gradcheck", "plotting"]
+         "optim", "datasets", "training", "evaluation", "gradcheck", "exact", "plotting"]
 ALLOWED = {"numpy", "scipy", "matplotlib", *sys.stdlib_module_names}
 
 
