@@ -1,7 +1,8 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 Read the files in this order: layers, mlp, gaussian, likelihood, model,
-autoencoder, vae, hvae; then optim, datasets, training, evaluation, gradcheck.
+autoencoder, vae, hvae; then optim, datasets, training, checkpoint, evaluation,
+gradcheck.  The command line is cli, with options, examples, runs and output.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
