@@ -23,6 +23,7 @@ from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
 from .progress import Progress
+from .workspace import Workspace, kept
 
 History = dict[str, list[float]]
 Schedule = Callable[[int], Any]                        # of the epoch, counted from 1
@@ -217,6 +218,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if progress is None or isinstance(progress, bool):
         progress = sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
     line = Progress("epoch", epochs, progress, state.epoch)
+    workspace = Workspace(model.dtype)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line:
         while state.epoch < epochs:
@@ -226,11 +228,13 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 optimizer.learning_rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
             order = stream(state.seed, "order", epoch).permutation(len(x))
             for first in range(state.step * batch_size, len(x), batch_size):
-                batch = x[order[first:first + batch_size]]
-                if resample:
-                    batch = binarize(batch, "sample", state.rng)
-                elbo, cache = model.forward(batch, model.draw_noise(len(batch), state.rng))
-                model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
+                rows = order[first:first + batch_size]
+                with workspace:
+                    batch = np.take(x, rows, axis=0, mode="clip", out=kept((len(rows), model.x_dim)))
+                    if resample:
+                        batch = binarize(batch, "sample", state.rng)
+                    elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
+                    model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
                 optimizer.step(model.theta, model.gradient)
                 state.step += 1
                 state.sums[0] += elbo.reconstruction.sum()
