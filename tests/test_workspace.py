@@ -64,13 +64,13 @@ def test_an_error_closes_the_workspace():
 
 
 def test_training_allocates_nothing_that_grows(x):
-    """Traced memory after 50 more epochs is what it was, within the few kilobytes of the history."""
+    """Over 800 steps, 100 bytes a step would be 80,000: what comes is the history, 7 numbers for each epoch."""
     model = VAE(6, 2, (5,))
     sizes = []
     tracemalloc.start()
     try:
-        fit(model, x, epochs=150, batch_size=3,
+        fit(model, x, epochs=150, batch_size=1,
             callback=lambda model, history: sizes.append(tracemalloc.get_traced_memory()[0]))
     finally:
         tracemalloc.stop()
-    assert sizes[-1] - sizes[49] < 20_000
+    assert sizes[-1] - sizes[49] < 50_000
