@@ -94,8 +94,15 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
         return _contents(file, key)[0]
 
 
-def write(path: str | os.PathLike[str], data: bytes) -> None:
+def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -> None:
     """Write a file whole or not at all: under another name, which then replaces the old file.
+
+    Parameters
+    ----------
+    path : path
+    data : bytes
+    keep : Path, optional
+        Another name for the old file, if there is one; by default it is given up.
 
     Raises
     ------
@@ -108,8 +115,16 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         with open(part, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())                          # on the disk, and no longer in its cache
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(part, path)
+        if os.name == "posix":                               # the folder too, where the names are
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         raise type(error)(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     finally:
