@@ -13,7 +13,8 @@ import scratchvae
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 ORDER = ["check", "workspace", "layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae",
-         "optim", "datasets", "training", "evaluation", "gradcheck", "exact", "plotting"]
+         "optim", "scaling", "tables", "files", "download", "datasets", "progress", "interrupt", "training",
+         "checkpoint", "evaluation", "gradcheck", "exact", "plotting", "options", "examples", "runs", "output", "cli"]
 ALLOWED = {"numpy", "scipy", "matplotlib", *sys.stdlib_module_names}
 
 
