@@ -61,14 +61,14 @@ class Autoencoder(Model):
         """Return None."""
 
     def bound(self, x: Array, noise: None) -> tuple[ELBO, Any]:
-        """Return the reconstruction, as an ELBO without further parts, and a cache."""
+        """Return the reconstruction, as an ELBO without further parts, and a cache.  MATH (6.1)."""
         z, f_cache = self.f.forward(x)
         h, g_cache = self.g.forward(z)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)
         return ELBO(reconstruction, np.zeros(len(x)), np.zeros((len(x), 0))), (f_cache, g_cache, r_cache)
 
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
-        """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array."""
+        """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
         f_cache, g_cache, r_cache = cache
         n = len(r_cache[0])
         self.gradient[:] = 0

@@ -114,7 +114,7 @@ def set_q(model: LinearModel, q: Mapping[int, Affine]) -> None:
 
 
 def marginals(model: LinearModel) -> dict[int, tuple[Array, Array]]:
-    """Return mean and covariance of p(z_t) for t = T, ..., 0: from the top down, variances add."""
+    """Return mean and covariance of p(z_t) for t = T, ..., 0: from the top down, variances add.  MATH (9.1)."""
     p, d = generation(model), model.latent_dims[-1]
     mean, cov = np.zeros(d), np.eye(d)
     found = {len(p): (mean, cov)}
@@ -125,7 +125,7 @@ def marginals(model: LinearModel) -> dict[int, tuple[Array, Array]]:
 
 
 def log_likelihood(model: LinearModel, x: Any) -> Array:
-    """Return log p(x), of shape (n,), in nats: the marginal of z_0, at x of shape (n, x_dim)."""
+    """Return log p(x), of shape (n,), in nats: the marginal of z_0, at x of shape (n, x_dim).  MATH (1.1), (9.2)."""
     mean, cov = marginals(model)[0]
     diff = check.array("x", x, ("n", model.x_dim), float) - mean
     L = np.linalg.cholesky(cov)                                # cov = L Lᵀ
@@ -138,7 +138,7 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
 
     A Markov chain read backwards is a Markov chain, so the posterior has the
     form of the library's q: p(z_1, ..., z_T | x) = Πₜ p(z_t | z_{t-1}).  Each
-    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.
+    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.  MATH (1.1), (9.1).
     """
     p, marginal, chain = generation(model), marginals(model), {}
     for t, (B, b, S) in p.items():
@@ -156,7 +156,7 @@ def turn(model: LinearModel) -> None:
     For an orthogonal U, z_t U is as good a latent as z_t: N(0, I) and N(mu, s² I)
     look the same from all sides, so p(x) is unchanged.  With the eigenvectors of
     the posterior covariance P_t as U, that covariance becomes Uᵀ P_t U, which is
-    diagonal.  For T = 1 these axes are the principal ones.
+    diagonal.  For T = 1 these axes are the principal ones.  MATH (9.4).
 
     A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
     """
@@ -189,7 +189,7 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
 
     The printed form of the consistency part draws z_t twice from one z_{t-1}: as
     the point, and to feed z_{t+1}.  The share Q_t of C_t, z_t's own noise, then
-    enters not as Rᵀ Q_t R but as Q_t + (A B)ᵀ Q_t (A B).
+    enters not as Rᵀ Q_t R but as Q_t + (A B)ᵀ Q_t (A B).  MATH (1.2), (8.2), (9.3).
 
     Parameters
     ----------
@@ -232,6 +232,7 @@ def consistency_gap(model: LinearModel) -> Array:
     of the covariances in `elbo`, Q_t (A B) + (A B)ᵀ Q_t, weighed by S⁻¹.  What z_{t+1}
     hears of z_t's own noise (A) and tells back (B) is charged to it.  At the exact
     posterior A = S⁻¹ Bᵀ P, the trace is positive, and the printed form not tight.
+    MATH (8.3), (8.4).
     """
     p, q = generation(model), inference(model)
     return np.array([np.trace(q[t].cov @ q[t + 1].W @ (p[t + 1].W / np.diag(p[t + 1].cov)))
@@ -249,7 +250,7 @@ def best_posterior(model: VAE) -> Affine:
 
         q(z | x) = N( (x - b) Wᵀ M⁻¹, D ),    D_ii = s² / M_ii = s² / (|w_i|² + s²)
 
-    Lucas et al. 2019, section 4.
+    Lucas et al. 2019, section 4.  MATH (9.5).
     """
     G, g, P = posterior(model)[1]
     return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(P))))
@@ -260,7 +261,7 @@ def gap(model: VAE) -> float:
 
     It is (1/2)( Σ log M_ii - log det M ), M being s² times the posterior's precision.
     By Hadamard's inequality it is never negative, and 0 only if M is diagonal:
-    if the rows of W are orthogonal.
+    if the rows of W are orthogonal.  MATH (9.5).
     """
     precision = np.linalg.inv(posterior(model)[1].cov)
     return float(0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1]))
@@ -280,7 +281,7 @@ def ppca(x: Any, k: int, s2: float | None = None) -> tuple[Affine, float]:
         -(1/2) [ D log 2π + Σ_on (1 + log l_i) + Σ_off (l_i / s² + log s²) ]
 
     over the i <= k with l_i > s², and all others.  Tipping and Bishop 1999,
-    section 3.
+    section 3.  MATH (9.6).
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 def halves(h: Array) -> tuple[Array, Array]:
-    """Read a network's output as a Gaussian: mu on the left, logvar on the right.
+    """Read a network's output as a Gaussian: mu on the left, logvar on the right.  MATH (4.1).
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def halves(h: Array) -> tuple[Array, Array]:
 
 
 def halves_backward(dmu: Array, dlogvar: Array) -> Array:
-    """Return dh: each entry of h went to one place, so dh is the two side by side."""
+    """Return dh: each entry of h went to one place, so dh is the two side by side.  MATH (4.1)."""
     return np.concatenate([dmu, dlogvar], axis=-1)
 
 
@@ -47,7 +47,7 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
 
     z = mu + σ·eps with σ = exp(logvar / 2): the reparameterisation trick.  All
     randomness sits in eps, which depends on no parameter, so z has derivatives
-    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.
+    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.  MATH (4.2).
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
 
 
 def sample_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
-    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2."""
+    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (4.2)."""
     noise = cache
     dmu = dz
     dlogvar = dz * noise / 2                           # d exp(l/2) / dl = exp(l/2) / 2
@@ -78,7 +78,7 @@ def sample_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
 def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, Any]:
     """Return log N(z; mu, exp(logvar)) in nats.
 
-    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ]
+    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ].  MATH (4.3).
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array
     """Return dz, dmu, dlogvar.
 
     With u = (z - mu)/σ²: ∂/∂z = -u; ∂/∂mu = u, as only z - mu counts;
-    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).
+    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).  MATH (4.3).
     """
     diff, u = cache
     dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns
@@ -112,7 +112,7 @@ def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array
 def entropy(logvar: Array) -> tuple[Array, Any]:
     """Return the entropy -E[log N(z; mu, exp(logvar))] in nats.
 
-    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².
+    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².  MATH (4.4).
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def entropy(logvar: Array) -> tuple[Array, Any]:
 
 
 def entropy_backward(dentropy: Array, cache: Any) -> Array:
-    """Return dlogvar: ∂/∂logvar = 1/2 in every column."""
+    """Return dlogvar: ∂/∂logvar = 1/2 in every column.  MATH (4.4)."""
     logvar = cache
     dlogvar = np.empty_like(logvar)
     dlogvar[:] = 0.5 * dentropy[:, None]               # [:, None]: each row's number for all its columns
@@ -142,7 +142,7 @@ def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Arra
     E_q[log q - log p] = (1/2) Σ [ σ_q²/σ_p² - 1 - log(σ_q²/σ_p²) + (mu_q - mu_p)²/σ_p² ]
 
     With r = logvar_q - logvar_p the first three terms are expm1(r) - r, which
-    keeps its digits where q is close to p.
+    keeps its digits where q is close to p.  MATH (4.5).
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def kl_backward(dkl: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Return dmu_q, dlogvar_q, dmu_p, dlogvar_p.
 
     ∂/∂mu_q = u and ∂/∂mu_p = -u; ∂/∂logvar_q = (1/2)(σ_q²/σ_p² - 1) = e/2;
-    logvar_p enters by -r and by 1/σ_p², so ∂/∂logvar_p = -(1/2)(e + diff·u).
+    logvar_p enters by -r and by 1/σ_p², so ∂/∂logvar_p = -(1/2)(e + diff·u).  MATH (4.5).
     """
     e, diff, u = cache
     dmu_q = dkl[:, None] * u
@@ -181,7 +181,7 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
     """Return KL( N(mu, exp(logvar)) || N(0, I) ) in nats.
 
     (1/2) Σ [ σ² - 1 - log σ² + mu² ]: `kl` with mu_p = 0 and logvar_p = 0.
-    Kingma and Welling 2014, appendix B.
+    Kingma and Welling 2014, appendix B.  MATH (4.5).
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
 
 
 def kl_standard_backward(dkl: Array, cache: Any) -> tuple[Array, Array]:
-    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1)."""
+    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1).  MATH (4.5)."""
     e, mu = cache
     dmu = dkl[:, None] * mu
     dlogvar = dkl[:, None] * e / 2

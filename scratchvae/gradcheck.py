@@ -115,7 +115,7 @@ class Ledger:
 def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: Mapping[str, Array], *,
             method: str = "complex", directions: int | None = None, tolerance: float | None = None,
             rng: Any = 0) -> Ledger:
-    """Compare gradients with derivatives of ``value``; the three checks below end here.
+    """Compare gradients with derivatives of ``value``; the three checks below end here.  MATH (11.1), (11.2).
 
     Parameters
     ----------

@@ -16,9 +16,9 @@ of Luo 2022 (arXiv 2208.11970).
 
 Most texts print the third part as E_q[ KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) ],
 with z_{t-1} and z_{t+1} drawn without regard to z_t.  But z_{t+1} was drawn
-*from* z_t.  The printed form is still a lower bound on log p(x), yet a looser
-one: it fines every level for what it knows of the noise below it, and the
-upper levels die.  Here ``consistency="sampled"`` is the exact form,
+*from* z_t.  The printed form is still a lower bound on log p(x), but not the
+ELBO of q: it fines every level for what it knows of the noise below it, and the
+upper levels die, MATH (8.2).  Here ``consistency="sampled"`` is the exact form,
 ``"analytic"`` the printed one.
 """
 
@@ -116,6 +116,8 @@ class HVAE(Model):
     def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Any]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
 
+        The three parts: MATH (7.2), (7.3); the printed form of the third: MATH (8.1).
+
         Parameters
         ----------
         x : array of shape (n, x_dim)
@@ -153,7 +155,7 @@ class HVAE(Model):
         as the condition of q(z_{t+1} | z_t), as the condition of p(z_{t-1} | z_t),
         and as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient
         ``dz[t]`` is the sum of all, so it is complete, and may be handed down
-        through q(z_t | z_{t-1}), only after everything above it.
+        through q(z_t | z_{t-1}), only after everything above it.  MATH (7.4).
 
         Parameters
         ----------
@@ -202,7 +204,7 @@ class HVAE(Model):
         return dz[0]
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (6.3)."""
         h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
         z: dict[int, Array] = {}
         log_q: Any = 0.0
@@ -221,7 +223,7 @@ class HVAE(Model):
         return self.likelihood.log_prob(x, h)[0] + (log_p - log_q).reshape(n_samples, len(x))
 
     def encode(self, x: Any) -> list[tuple[Array, Array]]:
-        """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.
+        """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.  MATH (7.1).
 
         Parameters
         ----------
@@ -238,7 +240,7 @@ class HVAE(Model):
         return levels
 
     def decode(self, z: Any, level: int = 1, noise: Sequence[Any] | None = None) -> Array:
-        """Return E[x | z_1], coming down from z at the given level.
+        """Return E[x | z_1], coming down from z at the given level.  MATH (7.1).
 
         Parameters
         ----------
@@ -270,7 +272,7 @@ class HVAE(Model):
         return self.decode(self.encode(x)[level - 1][0], level)
 
     def sample(self, n: int, rng: Any = 0, z: Any = None, level: int | None = None) -> Array:
-        """Draw from the top level down, return E[x | z_1].
+        """Draw from the top level down, return E[x | z_1].  MATH (7.1).
 
         Parameters
         ----------

@@ -44,19 +44,19 @@ class ELBO:
 
     @property
     def kl(self) -> Array:
-        """What each level costs, of shape (n, T): consistency 1, ..., T - 1, then prior matching."""
+        """What each level costs, of shape (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (1.4)."""
         return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
 
     @property
     def total(self) -> Array:
-        """The bound itself, of shape (n,): reconstruction - prior matching - consistency."""
+        """The bound itself, of shape (n,): reconstruction - prior matching - consistency.  MATH (1.3)."""
         return self.reconstruction - self.kl.sum(axis=1)
 
     def loss(self, beta: Any = 1.0, alpha: float = 1.0) -> Any:
         """Return -(alpha · reconstruction - Σₜ beta_t · kl_t), a mean over the batch.
 
         With alpha = beta = 1 it is the mean of -total.  beta is a number, or one
-        for each of the T levels.
+        for each of the T levels.  MATH (1.4).
         """
         return -(alpha * self.reconstruction - (beta * self.kl).sum(axis=1)).mean()
 
@@ -72,7 +72,7 @@ def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) 
 
     Its logvar is 0 at first, for every input: with random weights there, σ would
     vary by factors from example to example, and in a hierarchy, where the z of
-    one level feeds the next, these factors compound until they overflow.
+    one level feeds the next, these factors compound until they overflow.  MATH (4.1).
     """
     network = MLP((*dims[:-1], 2 * dims[-1]), activation, rng)
     network.output.W[:, dims[-1]:] = 0
@@ -207,7 +207,7 @@ class Model:
         p(x) = E_q[ p(x, z) / q(z | x) ], here a mean over K draws:
         log (1/K) Σₖ exp(log_weight_k).  Its expectation is a lower bound for every
         K (for K = 1 the ELBO), and rises to log p(x) as K grows.  Burda et al.
-        2016 (arXiv 1509.00519), equation 8.
+        2016 (arXiv 1509.00519), equation 8.  MATH (6.3).
 
         Parameters
         ----------

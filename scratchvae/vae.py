@@ -67,7 +67,7 @@ class VAE(Model):
         return self.normal(rng, n, self.latent_dim)
 
     def bound(self, x: Array, noise: Array) -> tuple[ELBO, Any]:
-        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
+        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (1.3), (6.2).
 
         Parameters
         ----------
@@ -88,6 +88,7 @@ class VAE(Model):
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up: each line there has its line here.
+        MATH (6.2).
 
         Parameters
         ----------
@@ -115,7 +116,7 @@ class VAE(Model):
         return dx_q + dx_r if input_gradient else dx_q                          # used twice: by q, by log p(x | z)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (6.3)."""
         mu, logvar = gaussian.halves(self.q.forward(x)[0])
         z = gaussian.sample(mu, logvar, self.normal(rng, n_samples, *mu.shape))[0]
         h_p = self.p.forward(z.reshape(-1, self.latent_dim))[0].reshape(n_samples, len(x), -1)
@@ -124,11 +125,11 @@ class VAE(Model):
         return self.likelihood.log_prob(x, h_p)[0] + (log_p - log_q)
 
     def encode(self, x: Any) -> tuple[Array, Array]:
-        """Return mu and logvar of q(z | x), both of shape (n, latent_dim)."""
+        """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (7.1)."""
         return gaussian.halves(self.q.forward(self.check_x(x))[0])
 
     def decode(self, z: Any) -> Array:
-        """Return E[x | z], of shape (n, x_dim)."""
+        """Return E[x | z], of shape (n, x_dim).  MATH (7.1)."""
         return self.likelihood.mean(self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))[0])
 
     def reconstruct(self, x: Any) -> Array:
@@ -136,5 +137,5 @@ class VAE(Model):
         return self.decode(self.encode(x)[0])
 
     def sample(self, n: int, rng: Any = 0) -> Array:
-        """Draw z from the prior, return E[x | z], of shape (n, x_dim)."""
+        """Draw z from the prior, return E[x | z], of shape (n, x_dim).  MATH (7.1)."""
         return self.decode(self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim))

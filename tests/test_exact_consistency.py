@@ -68,6 +68,18 @@ def test_printed_form_prefers_another_q(T):
     assert exact.elbo(model, x).total.mean() < log_p - 0.001          # its q is the worse for it
 
 
+@pytest.mark.parametrize("make", [chain, at_posterior])
+def test_printed_form_loses_what_the_second_level_knows_of_the_first(make):
+    """R - P - C' <= log p(x) - I_q(z_1; z_2 | x) for any q: even at the posterior, where the ELBO is log p(x)."""
+    for seed in range(50):
+        model, x = make(2, seed, "analytic")
+        (_, _, Q1), (A, _, Q2) = exact.inference(model).values()
+        information = 0.5 * np.log(np.linalg.det(A.T @ Q1 @ A + Q2) / np.linalg.det(Q2))     # H(z_2) - H(z_2 | z_1)
+        reconstruction, kl = expected(model, x)
+        assert (reconstruction - kl.sum(axis=1) <= exact.log_likelihood(model, x) - information).all(), f"chain {seed}"
+        assert information > 1e-4, f"chain {seed}"
+
+
 def test_theorem_and_its_proof_beyond_gaussians():
     """R - P - C' = ELBO(r) - Σₜ [ I_q(z_t; z_{t+1}) - I_r(z_t; z_{t+1}) ] <= log p(x), whatever the distributions.
 
