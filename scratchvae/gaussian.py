@@ -1,13 +1,14 @@
 """Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl.
 
-mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Densities
-and divergences are sums over the d dimensions, one number of nats for each
-row.  ``logvar`` is log σ², so σ = exp(logvar / 2); a network may give any real
+mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Log-densities,
+entropies and divergences are sums over the d independent dimensions, one number
+of nats for each row.  ``logvar`` is log σ², so σ = exp(logvar / 2); a network may give any real
 number for it.
 
 Below each function stands its backward: given the gradient of the loss with
 respect to what the function returned, it returns the gradient with respect to
-each of its arguments, in their order.
+each of its arguments, in their order.  A function takes any leading dimensions,
+(..., d), and returns (...); its backward takes (n, d).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def halves(h: Array) -> tuple[Array, Array]:
     Returns
     -------
     mu, logvar : array of shape (..., d)
-        Views: one matrix product serves both.
+        Views into h, no copies: the network's last product computed both.
     """
     d = h.shape[-1] // 2
     return h[..., :d], h[..., d:]
@@ -63,15 +64,15 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
         For `sample_backward`.
     """
     std = np.exp(logvar / 2)                           # σ
-    noise = std * eps                                  # z - mu
-    return mu + noise, noise
+    offset = std * eps                                 # z - mu
+    return mu + offset, offset
 
 
 def sample_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
     """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (4.2)."""
-    noise = cache
+    offset = cache
     dmu = dz
-    dlogvar = dz * noise / 2                           # d exp(l/2) / dl = exp(l/2) / 2
+    dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2
     return dmu, dlogvar
 
 
@@ -167,7 +168,8 @@ def kl_backward(dkl: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Return dmu_q, dlogvar_q, dmu_p, dlogvar_p.
 
     ∂/∂mu_q = u and ∂/∂mu_p = -u; ∂/∂logvar_q = (1/2)(σ_q²/σ_p² - 1) = e/2;
-    logvar_p enters by -r and by 1/σ_p², so ∂/∂logvar_p = -(1/2)(e + diff·u).  MATH (4.5).
+    logvar_p enters through r, by which ∂/∂logvar_p has -e/2, and through 1/σ_p²,
+    by which it has -diff·u/2.  MATH (4.5).
     """
     e, diff, u = cache
     dmu_q = dkl[:, None] * u

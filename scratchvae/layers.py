@@ -9,7 +9,8 @@ A gradient ``dv`` is d(loss)/dv, a real number for each entry of ``v``, and has
 v's shape.  The cache is returned, not hidden in the layer, so one layer may be
 used twice in one pass; for the same reason ``backward`` *adds* to the
 gradients of the parameters (``dW += ...``): what is used twice has a gradient
-that is the sum of both uses.
+that is the sum of both uses.  They are set to zero before each pass; a model's
+``backward`` does it.
 
 Rows are examples: x has shape (n, n_in), one row for each of the n examples.
 MATH (2.2) is an equation of MATH.md, which derives what the docstrings state.
@@ -19,6 +20,11 @@ differentiates with a complex step (see gradcheck.py).  Two habits follow.
 There is no ``abs``, which is not differentiable in the complex sense; and
 ``maximum`` and ``minimum`` choose a branch, which is fine: NumPy compares
 complex numbers by their real parts first.
+
+``out=kept(shape)`` is there for speed alone: read it as if it were not there.
+While a model trains, large results go into arrays that are kept from step to
+step, never into one that a cache of this step still holds; elsewhere it is
+``out=None``, a new array (see workspace.py).
 """
 
 from __future__ import annotations
@@ -37,7 +43,7 @@ def glorot(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
     """Draw weights that keep the variance of tanh-like layers near constant.
 
     Uniform on (-a, a) with a = √(6 / (n_in + n_out)), so that
-    Var W = a²/3 = 2 / (n_in + n_out): halfway between 1/n_in, which keeps the
+    Var W = a²/3 = 2 / (n_in + n_out): a compromise between 1/n_in, which keeps the
     variance of y = x W (a sum of n_in terms), and 1/n_out, which keeps that of
     dx = dy Wᵀ (a sum of n_out terms).  Glorot and Bengio 2010, equation 16.  MATH (2.7).
 
@@ -102,21 +108,18 @@ class Dense(Layer):
     *Scalar case.*  y = x w + b has the derivatives ∂y/∂x = w, ∂y/∂w = x and
     ∂y/∂b = 1, so dx = dy·w, dw = x·dy and db = dy.
 
-    *Matrix case.*  Entry by entry, y[n,j] = Σᵢ x[n,i] W[i,j] + b[j].  Each
+    *Matrix case.*  Entry by entry, y[r,j] = Σᵢ x[r,i] W[i,j] + b[j].  Each
     gradient collects dy over everything that its variable touched:
 
-    - W[i,j] touches y[n,j] for every example n, by the factor x[n,i]:
-      dW[i,j] = Σₙ x[n,i] dy[n,j].  The sum runs over the *first* index of both,
+    - W[i,j] touches y[r,j] in every row r, by the factor x[r,i]:
+      dW[i,j] = Σᵣ x[r,i] dy[r,j].  The sum runs over the *first* index of both,
       and a matrix product sums the *last* index of its left factor: hence the
       transpose, dW = xᵀ dy.
-    - b[j] touches y[n,j] for every n, by the factor 1: db[j] = Σₙ dy[n,j].
-    - x[n,i] touches y[n,j] for every j, by the factor W[i,j]:
-      dx[n,i] = Σⱼ dy[n,j] W[i,j].  The sum runs over the *last* index of both,
+    - b[j] touches y[r,j] in every row, by the factor 1: db[j] = Σᵣ dy[r,j].
+    - x[r,i] touches y[r,j] for every j, by the factor W[i,j]:
+      dx[r,i] = Σⱼ dy[r,j] W[i,j].  The sum runs over the *last* index of both,
       and a matrix product sums the *first* index of its right factor: hence
       dx = dy Wᵀ.
-
-    Shapes alone would tell: (n_in, n)(n, n_out) is the one product of x and dy
-    with the shape of W.
 
     Parameters
     ----------
@@ -145,8 +148,8 @@ class Dense(Layer):
         """Add to dW and db, return dx (an empty array if it is not wanted)."""
         x = cache
         self.dW += np.dot(x.T, dy, out=kept(self.W.shape))           # dW = xᵀ dy
-        self.db += np.add.reduce(dy, axis=0)                         # db = Σₙ dy
-        if not input_gradient:                                       # the data need none: save a product
+        self.db += np.add.reduce(dy, axis=0)                         # db = Σᵣ dy
+        if not input_gradient:                                       # the data need no gradient
             return np.empty((len(x), 0), dy.dtype)
         return np.dot(dy, self.W.T, out=kept(x.shape))               # dx = dy Wᵀ
 

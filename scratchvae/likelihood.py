@@ -1,9 +1,9 @@
-"""p(x | z_1): how a decoder's output h is read as a distribution over x.
+"""p(x | z): how a decoder's output h is read as a distribution over x.
 
 Each likelihood says how many numbers h it wants for each example
 (``n_outputs``), and has ``log_prob`` with its backward, the mean of x, a
-sampler, a check of the data, and the bias at which a fresh decoder already
-knows the data's mean.
+sampler, a check of the data, and the bias at which a fresh decoder's output
+lies around the data's mean.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ class Bernoulli:
         return (rng.random(logits.shape) < self.mean(logits)).astype(logits.dtype)
 
     def bias(self, x_mean: Array) -> Array:
-        """Return the logits of the pixel means, kept off 0 and 1, where they are infinite.  MATH (5.3)."""
+        """Return the logits of the pixel means, kept off 0 and 1, whose logits are infinite.  MATH (5.3)."""
         p = np.clip(x_mean, 0.001, 0.999)
         return np.log(p / (1 - p))
 
-    def check(self, x: Array, name: str = "x") -> None:
+    def check_support(self, x: Array, name: str = "x") -> None:
         """Raise a ValueError unless every entry of x lies in [0, 1]."""
         low, high = x.real.min(), x.real.max()
         if low < 0 or high > 1:
@@ -105,7 +105,8 @@ class Gaussian:
     logvar : float, optional
         A number fixes the variance of every entry; then h is mu, of shape
         (n, D).  Without it the network learns one for each entry and example,
-        and h is mu and logvar side by side, of shape (n, 2 D).
+        and h is mu and logvar side by side, of shape (n, 2 D).  Then log p(x) has
+        no upper limit: an entry that never varies drives its logvar to -∞.
     """
 
     def __init__(self, x_dim: int, logvar: float | None = None) -> None:
@@ -150,11 +151,11 @@ class Gaussian:
         return gaussian.sample(mu, logvar, rng.standard_normal(mu.shape))[0].astype(h.dtype)
 
     def bias(self, x_mean: Array) -> Array:
-        """Return mu = x_mean, and logvar = 0 where it is learned.  MATH (5.3)."""
+        """Return x_mean for mu, and 0 for logvar where it is learned.  MATH (5.3)."""
         return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
 
-    def check(self, x: Array, name: str = "x") -> None:
-        """Accept every real number."""
+    def check_support(self, x: Array, name: str = "x") -> None:
+        """Accept every finite number, as x is known to be."""
 
 
 Likelihood = Union[Bernoulli, Gaussian]

@@ -11,7 +11,7 @@ from .layers import Array
 
 
 class SGD:
-    """Gradient descent with momentum: v ← momentum v + g, then θ ← θ - learning_rate v.
+    """Stochastic gradient descent with momentum: v ← momentum v + g, then θ ← θ - learning_rate v.
 
     The gradient comes from a random batch, hence "stochastic".  v is a decaying
     sum of past gradients (Polyak 1964); with momentum 0 it is the gradient.  MATH (10.1).
@@ -37,7 +37,7 @@ class SGD:
         theta -= self.learning_rate * self.v
 
 
-BLOCK = 32768                                          # entries that stay in the cache from line to line
+BLOCK = 32768                                          # work in pieces that fit the processor's cache
 
 
 class Adam:
@@ -94,5 +94,5 @@ class Adam:
             np.divide(m, w, out=w)
             w *= rate
             theta[block] -= w                          # θ ← θ - rate · m / (√v + epsilon · root)
-        if self.t % 100 == 0:                          # where g is 0 for good (dead ReLU), m decays to numbers
-            self.m[np.abs(self.m) < 1e-30] = 0         # too small for the hardware's fast path: make them 0
+        if self.t % 100 == 0:                          # where g is 0 for good (a dead ReLU), m decays to
+            self.m[np.abs(self.m) < 1e-30] = 0         # subnormal numbers, which are slow: make them 0

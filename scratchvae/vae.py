@@ -7,7 +7,9 @@
     log p(x) >= E_q[ log p(x | z) ] - KL( q(z | x) || p(z) )
 
 Kingma and Welling 2014 (arXiv 1312.6114), equation 3.  The expectation is
-estimated with one draw of z; the KL has a closed form.
+estimated with one draw of z; the KL has a closed form.  The bound itself is one
+step: log p(x) = log E_q[ p(x, z) / q(z | x) ] >= E_q[ log p(x, z) - log q(z | x) ], as
+the logarithm is concave; then log p(x, z) = log p(x | z) + log p(z).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from .model import ELBO, Model, conditional
 
 
 class VAE(Model):
-    """A variational autoencoder with one layer of latents.
+    """A variational autoencoder with one level of latents.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ class VAE(Model):
         self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         if x_mean is not None:
             self.set_output_bias(self.p, x_mean)
-        self.pack(q1=self.q, p1=self.p)
+        self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
@@ -105,8 +107,8 @@ class VAE(Model):
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         self.gradient[:] = 0
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha R
-        dprior_matching = np.full(n, self.check_beta(beta) / n)                      # + beta P
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = -alpha · reconstruction
+        dprior_matching = np.full(n, self.check_beta(beta) / n)                 #      + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.p.backward(dh_p, p_cache)

@@ -90,4 +90,4 @@ def test_bias_of_pixels_that_are_always_on_or_off_is_finite():
                                      ([[0, 255]], "divide 8-bit pixels by 255")])
 def test_bernoulli_refuses_values_outside_0_and_1(x, says):
     with pytest.raises(ValueError, match=says):
-        Bernoulli(2).check(np.array(x))
+        Bernoulli(2).check_support(np.array(x))

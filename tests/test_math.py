@@ -18,7 +18,7 @@ PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
 COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "optim", "exact")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
-    "mlp.pack", "likelihood.Bernoulli.check", "likelihood.Gaussian.check",
+    "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     *(f"model.Model.{name}" for name in ("pack", "astype", "set_output_bias", "check_x", "check_noise", "check_beta",
                                          "normal", "forward")),
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
@@ -84,7 +84,7 @@ def definitions(files):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 name, doc = f"{prefix}.{node.name}", node.body[0]
                 cites = citations(file, doc.value.value, doc.lineno) if ast.get_docstring(node) else []
-                abstract = ast.unparse(node.body[-1]) == "raise NotImplementedError"
+                abstract = ast.unparse(node.body[-1]).startswith("raise NotImplementedError")
                 found[name] = Definition(f"{file}:{node.lineno}", cites, abstract)
                 if isinstance(node, ast.ClassDef):
                     visit(node.body, name, file)
