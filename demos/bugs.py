@@ -101,7 +101,7 @@ BUGS = [
         ("gaussian:sample", "np.exp(logvar / 2)", "np.exp(logvar)"),
         ("gaussian:sample_backward", "dz * offset / 2", "dz * offset")]),
     Bug("noise drawn twice", "z is made of one draw of the noise, its gradient of another.", [
-        ("gaussian:sample", "return mu + offset", "return mu + std * np.roll(eps, 1)")]),     # others' noise: a new draw
+        ("gaussian:sample", "return mu + offset", "return mu + std * np.roll(eps, 1)")]),    # others' noise: a new draw
     Bug("sign of dKL/dmu", "The KL's gradient pushes the means away from the prior.", [
         ("gaussian:kl_standard_backward", "dmu = dkl[:, None] * mu", "dmu = -dkl[:, None] * mu")]),
     Bug("KL without its 1/2", "The KL is twice what it should be.", [

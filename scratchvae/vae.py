@@ -107,8 +107,8 @@ class VAE(Model):
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         self.gradient[:] = 0
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = -alpha · reconstruction
-        dprior_matching = np.full(n, self.check_beta(beta) / n)                 #      + beta · prior matching
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha · reconstruction
+        dprior_matching = np.full(n, self.check_beta(beta) / n)                 # + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.p.backward(dh_p, p_cache)
