@@ -9,6 +9,10 @@ every place there unfolds into a digit.
     python demos/1_vae.py            # some 15 seconds; prints both, draws out/1_vae.png
 """
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
+
 import argparse
 from pathlib import Path
 

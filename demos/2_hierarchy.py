@@ -11,6 +11,10 @@ Watch the KL of each level: what is 0 has died, and the level is an ornament.
     python demos/2_hierarchy.py      # prints the bound, draws out/2_hierarchy.png
 """
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
+
 import argparse
 from pathlib import Path
 

@@ -13,6 +13,10 @@ most have but one.
     python demos/5_bugs.py           # some 10 seconds; prints the table, draws out/5_bugs.png
 """
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
+
 import argparse
 from itertools import groupby, product
 from pathlib import Path

@@ -1,6 +1,9 @@
 """What the tests share: a generator, the proof of a gradient, its line in the summary, and real data."""
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
+
 from pathlib import Path
 
 import numpy as np
