@@ -64,13 +64,15 @@ axes = upper.subplots(1, 4, width_ratios=(1, 4, 4, 1))
 upper.suptitle("what each level holds: fix one, draw all below it anew", fontsize=10)
 means = model.encode(shown)
 images(axes[0], shown[:, None], data.image_shape, "x")
+rng = np.random.default_rng(args.seed)
 for ax, t in zip(axes[1:], (3, 2, 1)):
-    again = [model.sample(4 if t > 1 else 1, rng=args.seed, z=mu, level=t) for mu in means[t - 1][0]]
+    again = [model.sample(4 if t > 1 else 1, rng=rng, z=mu, level=t) for mu in means[t - 1][0]]
     images(ax, np.stack(again), data.image_shape, f"$z_{t}$ fixed")
 ax_kl = lower.subplots()
 curves(ax_kl, history, ["consistency_1", "consistency_2", "prior_matching"],
        "training: KL of level 1, 2 (consistency) and 3 (prior matching)")
 ax_kl.set_yscale("log")
+ax_kl.legend(fontsize=7, loc="lower right")
 
 args.out.mkdir(parents=True, exist_ok=True)
 page.savefig(args.out / "2_hierarchy.png")
