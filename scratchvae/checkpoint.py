@@ -13,6 +13,16 @@ at whatever moment the power goes.
 comment of a zip archive, are the SHA-256 of all bytes before them.  A file that
 was cut or changed, or that something else wrote, is refused before any of it is
 interpreted.
+
+So a run that survives everything is::
+
+    optimizer, state = Adam(), State.start(model)
+    if Path("run.npz").exists():
+        found, _ = checkpoint.load_newest("run.npz")
+        model.theta[:], optimizer, state = found.theta, found.optimizer, found.state
+    save = lambda state: checkpoint.save("run.npz", model, optimizer, state)
+    fit(model, x, optimizer=optimizer, state=state, after_step=checkpoint.every(60, save))
+    save(state)
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
 
 TOP = """\
 Train a VAE, or a hierarchical one, on your own data; see how good it is; draw
-from it.  A first walk, half a minute in all:
+from it.  A first walk, some ten seconds in all:
 
   scratchvae train --data digits --binarize resample-each-epoch --out runs/digits
   scratchvae evaluate runs/digits
@@ -33,7 +33,7 @@ goes on, to the same bits.  `scratchvae COMMAND --help` has more examples."""
 
 TRAIN = """\
 examples:
-  the data of this package, 8x8 digits, in half a minute:
+  the data of this package, 8x8 digits, in some seconds:
     scratchvae train --data digits --binarize resample-each-epoch --out runs/digits
 
   a hierarchy of three levels, beta rising for 50 epochs so that none is given up:
@@ -116,14 +116,14 @@ def whole(low: int = 1) -> Callable[[str], int]:
     return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low))
 
 
-def number(low: float = 0, open_low: bool = False) -> Callable[[str], float]:
-    """Read a number of at least ``low``, or above it."""
-    return said(lambda text: check.number("it", text, low, open_low=open_low))
+def number(open_low: bool = False) -> Callable[[str], float]:
+    """Read a number of at least 0, or above it."""
+    return said(lambda text: check.number("it", text, 0, open_low=open_low))
 
 
-def several(entry: Callable[[str], Any], separator: str = ",") -> Callable[[str], list[Any]]:
-    """Read a list."""
-    return lambda text: [entry(part) for part in text.split(separator)]
+def several(entry: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Read a list, with commas between its entries."""
+    return lambda text: [entry(part) for part in text.split(",")]
 
 
 def hidden(text: str) -> list[Any]:
@@ -140,9 +140,9 @@ def add(parser: Any, name: str, purpose: str, **options: Any) -> None:
 
 
 def add_data_options(parser: Any) -> None:
-    """Say which file, and how to read it."""
-    add(parser, "--data", "digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, plain or within gzip, or npz",
-        metavar="DATA")
+    """Say which data, and how to read them."""
+    parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, "
+                                                       "plain or within gzip, or npz")
     add(parser, "--key", "which array of an npz file", metavar="NAME")
     add(parser, "--labels", "the labels: an array in an npz file, or a column of a CSV file, by name or by number, "
                             "-1 for the last", metavar="NAME")
@@ -218,7 +218,7 @@ def parser() -> Parser:
     where.add_argument("--resume", type=Path, metavar="DIR",
                        help="go on with this run and its options; only --epochs and --checkpoint-every may change")
     train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
-    data = train.add_argument_group("data")
+    data = train.add_argument_group(f"data (default {DEFAULTS['data']})")
     add_data_options(data)
     add_view_options(data)
     add_model_options(train.add_argument_group("model"))
@@ -230,7 +230,7 @@ def parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 
-    drawn = "a picture (.png), or the numbers (.npy, .npz, .csv)"
+    drawn = "a picture (.png), or the numbers (.npz, .csv)"
     sample = reader("sample", "draw from a model", SAMPLE, drawn)
     sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
 
@@ -250,7 +250,7 @@ def parser() -> Parser:
     looks_at_data(encode)
 
     gradcheck = command("gradcheck", "check every gradient of the model that these options describe", GRADCHECK)
-    data = gradcheck.add_argument_group("data")
+    data = gradcheck.add_argument_group(f"data (default {DEFAULTS['data']})")
     add_data_options(data)
     add_view_options(data)
     add_model_options(gradcheck.add_argument_group("model"))

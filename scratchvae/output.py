@@ -50,12 +50,13 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
     filled = np.full((len(arrays), -(-n // columns) * columns, x_dim), np.nan)
     filled[:, :n] = list(arrays.values())
     if config["likelihood"] != "bernoulli":            # not ink but light, and of any range
-        low, high = np.nanmin(filled), np.nanmax(filled)
+        low, high = np.nanpercentile(filled, (0.5, 99.5))
         filled = (high - filled) / max(high - low, np.finfo(float).tiny)
     lines = filled.reshape(len(arrays), -1, columns, x_dim).swapaxes(0, 1).reshape(-1, columns, x_dim)
     height, width = config["image_shape"]
+    labels = list(arrays) * (len(lines) // len(arrays)) if len(arrays) > 1 else []
     page = plotting.figure(0.6 * columns + 1, 0.6 * len(lines) * height / width + 0.3)
-    plotting.images(page.subplots(), lines, (height, width), row_labels=list(arrays) * (len(lines) // len(arrays)))
+    plotting.images(page.subplots(), lines, (height, width), row_labels=labels)
     save_page(path, page)
 
 
