@@ -108,16 +108,16 @@ class Dense(Layer):
     *Scalar case.*  y = x w + b has the derivatives ∂y/∂x = w, ∂y/∂w = x and
     ∂y/∂b = 1, so dx = dy·w, dw = x·dy and db = dy.
 
-    *Matrix case.*  Entry by entry, y[r,j] = Σᵢ x[r,i] W[i,j] + b[j].  Each
+    *Matrix case.*  Entry by entry, y[n,j] = Σᵢ x[n,i] W[i,j] + b[j].  Each
     gradient collects dy over everything that its variable touched:
 
-    - W[i,j] touches y[r,j] in every row r, by the factor x[r,i]:
-      dW[i,j] = Σᵣ x[r,i] dy[r,j].  The sum runs over the *first* index of both,
+    - W[i,j] touches y[n,j] for every example n, by the factor x[n,i]:
+      dW[i,j] = Σₙ x[n,i] dy[n,j].  The sum runs over the *first* index of both,
       and a matrix product sums the *last* index of its left factor: hence the
       transpose, dW = xᵀ dy.
-    - b[j] touches y[r,j] in every row, by the factor 1: db[j] = Σᵣ dy[r,j].
-    - x[r,i] touches y[r,j] for every j, by the factor W[i,j]:
-      dx[r,i] = Σⱼ dy[r,j] W[i,j].  The sum runs over the *last* index of both,
+    - b[j] touches y[n,j] for every n, by the factor 1: db[j] = Σₙ dy[n,j].
+    - x[n,i] touches y[n,j] for every j, by the factor W[i,j]:
+      dx[n,i] = Σⱼ dy[n,j] W[i,j].  The sum runs over the *last* index of both,
       and a matrix product sums the *first* index of its right factor: hence
       dx = dy Wᵀ.
 
@@ -148,7 +148,7 @@ class Dense(Layer):
         """Add to dW and db, return dx (an empty array if it is not wanted)."""
         x = cache
         self.dW += np.dot(x.T, dy, out=kept(self.W.shape))           # dW = xᵀ dy
-        self.db += np.add.reduce(dy, axis=0)                         # db = Σᵣ dy
+        self.db += np.add.reduce(dy, axis=0)                         # db = Σₙ dy
         if not input_gradient:                                       # the data need no gradient
             return np.empty((len(x), 0), dy.dtype)
         return np.dot(dy, self.W.T, out=kept(x.shape))               # dx = dy Wᵀ
