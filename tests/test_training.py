@@ -11,6 +11,7 @@ import pytest
 from scratchvae import HVAE, SGD, VAE, Adam, State, decay, fit, gradcheck, steps, warm_up
 from scratchvae.datasets import binarize
 from scratchvae.interrupt import Interrupted
+from scratchvae.progress import Progress
 from scratchvae.training import HeldOut, check_free_bits, spare, stream
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
@@ -193,7 +194,7 @@ def test_going_on_gives_the_same_bits(options, optimizer, every):
         if count % every == 0:
             raise Stop
 
-    while True:
+    for _ in range(10):
         try:
             history = fit(parts, X, epochs=3, batch_size=5, optimizer=second, state=state, after_step=stop, **options)
             break
@@ -242,6 +243,15 @@ def test_ctrl_c_stops_between_steps(at):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     fit(model, X, epochs=2, batch_size=5, state=state, optimizer=optimizer)
     np.testing.assert_array_equal(model.theta, whole.theta)
+
+
+def test_ctrl_c_after_the_last_step_is_not_lost():
+    """Pressed while the last epoch is being looked at: all is done, and the program hears of it still."""
+    state, model = State.start(vae()), vae()
+    with pytest.raises(Interrupted):
+        fit(model, X, epochs=2, state=state, callback=lambda model, history: (
+            signal.raise_signal(signal.SIGINT) if len(history["elbo"]) == 2 else None))
+    assert state.epoch == 2
 
 
 def test_a_second_ctrl_c_does_not_wait():
@@ -308,6 +318,25 @@ def test_progress_is_one_line_on_a_terminal(monkeypatch):
     quiet = Terminal()
     fit(vae(), X, epochs=3, progress=False)
     assert quiet.getvalue() == ""
+
+
+@pytest.mark.parametrize("done, left", [(0, "0:28"), (3, "0:40")])
+def test_time_left_counts_what_this_run_has_done(monkeypatch, done, left):
+    """10 seconds for 5 of 19 epochs; or, if 3 of the 5 were done before, for 2, and 8 of 13 are left."""
+    out, now = io.StringIO(), iter([100.0, 110.0])
+    monkeypatch.setattr("scratchvae.progress.time.perf_counter", lambda: next(now))
+    Progress("epoch", 19 if done == 0 else 13, out, done).update(5)
+    assert out.getvalue() == f"epoch 5/{19 if done == 0 else 13}  {left} left\n"
+
+
+def test_a_run_that_goes_on_tells_progress_where_it_stands(monkeypatch):
+    made = []
+    monkeypatch.setattr("scratchvae.training.Progress", lambda *words: made.append(words) or Progress(*words))
+    model = vae()
+    state, optimizer = State.start(model), Adam()
+    fit(model, X, epochs=2, state=state, optimizer=optimizer)
+    fit(model, X, epochs=5, state=state, optimizer=optimizer)
+    assert [words[3] for words in made] == [0, 2]
 
 
 def test_a_bound_that_is_lost_is_said():
