@@ -243,6 +243,7 @@ def draw_steps(ax_times: Any, ax_parts: Any, times: dict, parts: dict) -> None:
     ticks = [tick for tick in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20) if low <= tick <= high]
     ax_times.set_xticks(ticks, ticks)
     ax_times.set_xticks([], minor=True)
+    ax_times.grid(axis="x", alpha=0.3)
     ax_times.set_yticks(y, [f"$\\bf{{{key}}}$\n{WORKLOADS[key].title}" for key in times])
     for part, color in PARTS.items():
         share = np.array([100 * parts[key][part] / sum(parts[key].values()) for key in times])
@@ -250,7 +251,7 @@ def draw_steps(ax_times: Any, ax_parts: Any, times: dict, parts: dict) -> None:
         left += share
     for i, key in zip(y, times):
         ax_parts.annotate(f"{np.median(times[key]['scratchvae']) / 1000:.3g} ms", (101, i), va="center")
-    ax_parts.set(xlim=(0, 112), ylim=(-0.6, len(times) - 0.4), title="where scratchvae's time goes")
+    ax_parts.set(xlim=(0, 114), ylim=(-0.6, len(times) - 0.4), title="where scratchvae's time goes")
     ax_parts.set_xticks(range(0, 101, 20), [f"{tick} %" for tick in range(0, 101, 20)])
     for ax in (ax_times, ax_parts):
         ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
@@ -270,7 +271,6 @@ def draw_growth(axes: Any, grown: dict) -> None:
         ax.set_xticks(values, values)
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("")
         ax.grid(alpha=0.3)
         ax.legend()
 
@@ -291,6 +291,7 @@ def main() -> None:
     rounds = (3 if args.quick else 15) if args.rounds is None else args.rounds
     if rounds < 1:
         parser.error(f"--rounds must be at least 1; got {rounds}")
+    few = args.rounds or min(rounds, 5)                             # for what takes long
     if args.out.is_file():
         parser.error(f"--out must be a folder; {args.out} is a file")
     names = ["scratchvae", *(name for name in args.only
@@ -298,8 +299,7 @@ def main() -> None:
     works = {key: WORKLOADS[key] for key in args.workloads}
     trained = [name for name in names if name in ("scratchvae", "torch")]
     times, parts, grown = {}, {}, {}
-    machine = describe(names)
-    print(machine)
+    print(machine := describe(names))
     if os.getloadavg()[0] > 0.5:
         print(f"others are at work here (load {os.getloadavg()[0]:.1f}): with more than one thread, times mean little")
     if everything or args.steps:
@@ -307,9 +307,9 @@ def main() -> None:
             check(names, works)
         times, parts = steps(names, works, rounds)
     if everything or args.growth:
-        grown = growth(max(1, rounds // 3))
+        grown = growth(few)
     if everything or args.cold:
-        cold(trained, max(1, rounds // 3))
+        cold(trained, few)
     if everything or args.late:
         late(trained)
     if (times or grown) and importlib.util.find_spec("matplotlib"):
