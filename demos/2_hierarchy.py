@@ -57,7 +57,7 @@ images(ax_pairs, np.stack(rows), data.image_shape, "held-out digits, and E[x] fr
        ["original", "binarised: x", *(f"from $z_{t}$" for t in model.levels)])
 images(ax_samples, model.sample(48, rng=args.seed).reshape(4, 12, 64), data.image_shape,
        "new digits: $z_3$ from the prior, then down")
-curves(ax_elbo, history, ["reconstruction", "elbo"], "training: ELBO and its reconstruction part")
+curves(ax_elbo, history, ["reconstruction", "elbo"], "training: ELBO (at beta = 1) and its reconstruction part")
 
 # what does a level hold?  Fix it, draw everything below it again, and see what stays the same.
 axes = upper.subplots(1, 4, width_ratios=(1, 4, 4, 1))
@@ -72,6 +72,9 @@ ax_kl = lower.subplots()
 curves(ax_kl, history, ["consistency_1", "consistency_2", "prior_matching"],
        "training: KL of level 1, 2 (consistency) and 3 (prior matching)")
 ax_kl.set_yscale("log")
+for ax in (ax_elbo, ax_kl):                            # below beta = 1 a latent is cheap, and much used
+    ax.axvspan(1, max(1, args.epochs // 4), color="0.93", label="warm-up of beta")
+ax_elbo.legend(fontsize=7, loc="lower right")
 ax_kl.legend(fontsize=7, loc="lower right")
 
 args.out.mkdir(parents=True, exist_ok=True)

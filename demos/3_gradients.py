@@ -32,9 +32,9 @@ if args.broken:
     right = Dense.backward
 
     def wrong(self, dy, cache, input_gradient=True):
-        """Backward as it is, but for the last entry of dW of every layer with 20 outputs or more."""
+        """Backward as it is, but for the last entry of dW of the first layer, the only one with 784 inputs."""
         dx = right(self, dy, cache, input_gradient)
-        if self.W.shape[1] >= 20:
+        if self.W.shape[0] == 784:
             self.dW[-1, -1] *= 1.001
         return dx
 
@@ -56,6 +56,7 @@ for name, model in models.items():
     if args.all:
         print(ledger)
     else:
+        print(" ", str(ledger).splitlines()[0])
         for entry in wrong_ones or [entry for entry in ledger.entries if entry.of == "loss"][:8]:
             print(" ", entry)
         print(" ", "..." if not wrong_ones else "", ledger.summary())

@@ -195,6 +195,8 @@ def binarize(x: Any, how: str = "threshold", rng: Any = 0) -> Array:
     array of x's shape and dtype, of zeros and ones
     """
     x = np.asarray(x)
+    if not (x.min(initial=0) >= 0 and x.max(initial=1) <= 1):
+        raise ValueError(f"x must lie in [0, 1]; its values go from {x.min():g} to {x.max():g}")
     if check.choice("how", how, ("threshold", "sample")) == "threshold":
         return (x >= 0.5).astype(x.dtype)
     return (check.generator("rng", rng).random(x.shape, np.float32) < x).astype(x.dtype)

@@ -240,8 +240,9 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
     load(arrays)
     y, cache = twin.forward(arrays["x"])
     dy = np.random.default_rng(0).standard_normal(y.shape)
-    gradients = {"x": twin.backward(dy, cache)}
-    gradients.update({f"{part}.{name}": getattr(owner, "d" + name)
+    twin.backward(dy, cache)
+    gradients = {"x": twin.backward(dy, cache)}        # for the second time: backward must add, and not overwrite
+    gradients.update({f"{part}.{name}": getattr(owner, "d" + name) / 2
                       for part, owner in named.items() for name in owner.parameter_names})
     return compare(value, {"y·dy": gradients}, arrays, **options)
 

@@ -115,8 +115,9 @@ class HVAE(Model):
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
-        if len(noise) != self.T:
-            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {len(noise)}")
+        if not hasattr(noise, "__len__") or len(noise) != self.T:
+            got = f"{len(noise)}" if hasattr(noise, "__len__") else repr(noise)
+            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {got}")
         return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
                 for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
 

@@ -99,6 +99,8 @@ class Model:
         check.choice("activation", activation, ACTIVATIONS)
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
+        if isinstance(likelihood, type) or not hasattr(likelihood, "log_prob"):
+            raise ValueError(f"likelihood must be a name or an object, such as Gaussian({x_dim}); got {likelihood!r}")
         if likelihood.x_dim != self.x_dim:
             raise ValueError(f"likelihood is over {likelihood.x_dim} columns, but x_dim is {self.x_dim}")
         self.likelihood = likelihood

@@ -19,7 +19,7 @@ from .training import History
 try:
     from matplotlib.figure import Figure
 except ImportError as error:
-    raise ImportError("pictures need matplotlib: pip install 'scratchvae[demos]'") from error
+    raise ImportError("pictures need matplotlib: pip install matplotlib") from error
 
 
 def figure(width: float, height: float) -> Figure:
@@ -76,7 +76,8 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "") -> 
             ax.plot(history["epoch"], history[f"valid_{name}"], color=line.get_color(), linewidth=0.8,
                     label=f"{name.replace('_', ' ')}, held out")
     ax.set_title(title, fontsize=10)
-    ax.set_xscale("log")                                 # most happens early
+    if len(history["epoch"]) > 50:
+        ax.set_xscale("log")                             # most happens early
     ax.set_xlabel("epoch", fontsize=8)
     ax.set_ylabel("nats per example", fontsize=8)
     ax.tick_params(labelsize=8)
@@ -85,7 +86,13 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "") -> 
 
 
 def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
-    """Draw two-dimensional codes as points, a colour for each label; return the points, for a colour bar."""
+    """Draw two-dimensional codes as points, a colour for each label; return the points, for a colour bar.
+
+    A circle shows where N(0, I) has most of its draws, some 86 % of them.
+    """
+    angle = np.linspace(0, 2 * np.pi, 100)
+    ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="2 σ of N(0, I)")
+    ax.legend(fontsize=7)
     points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=8, linewidth=0)
     ax.set_title(title, fontsize=10)
     ax.set_xlabel("first latent", fontsize=8)

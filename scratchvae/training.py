@@ -213,6 +213,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if free_bits is not None:
         free_bits = check_free_bits(free_bits, len(model.latent_dims))
     optimizer = Adam() if optimizer is None else optimizer
+    if not hasattr(optimizer, "step"):
+        raise ValueError(f"optimizer must be an object such as Adam(); got {optimizer!r}")
     state = State.start(model, seed) if state is None else state
     held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
     if progress is None or isinstance(progress, bool):
@@ -225,7 +227,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
             if learning_rate is not None:
-                optimizer.learning_rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
+                rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
+                optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)
             order = stream(state.seed, "order", epoch).permutation(len(x))
             for first in range(state.step * batch_size, len(x), batch_size):
                 rows = order[first:first + batch_size]
