@@ -1,5 +1,7 @@
 """What the tests share: a generator, the proof of a gradient, and its line in the summary."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -32,3 +34,16 @@ def proven(request):
         assert ledger.ok, f"these gradients are wrong:\n{wrong}"
         request.config.stash[LEDGERS].append(ledger)
     return check
+
+
+@pytest.fixture
+def allocated():
+    """Return how many bytes a call allocates, at its peak."""
+    def measure(call):
+        tracemalloc.start()
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    return measure
