@@ -141,13 +141,16 @@ def survivors(work: list[Mutant], seconds: dict[str, float]) -> list[Mutant]:
 
 
 def listed(path: Path) -> set[Key]:
-    """Read the equivalent mutants: "file: scope", then the statement before and after, a line each."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    """Read the equivalent mutants: in each paragraph a reason, then three lines for each mutant that it is true of."""
     keys = set()
-    for where, before, after in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
-        file, scope = where.split(": ")
-        keys.add((file.removesuffix(".py"), scope, before, after))
+    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+        entries = [line for line in lines if not line.startswith("#")]
+        if entries and len(entries) == len(lines):
+            raise SystemExit(f"{path.name}: no reason is given for {entries[0]}\n{entries[1]}")
+        for where, before, after in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
+            file, scope = where.split(": ")
+            keys.add((file.removesuffix(".py"), scope, before.removeprefix("- "), after.removeprefix("+ ")))
     return keys
 
 
@@ -179,7 +182,7 @@ def main() -> int:
                 ("is listed as equivalent, but no longer exists", equivalent - made)]
     for what, keys in failures:
         for file, scope, before, after in sorted(keys):
-            print(f"{what}:\n{file}.py: {scope}\n    {before}\n    {after}\n")
+            print(f"{what}:\n{file}.py: {scope}\n  - {before}\n  + {after}\n")
     print(f"{len(work)} mutants of {', '.join(modules)}: {len(work) - len(alive)} killed, {len(alive & equivalent)} "
           f"equivalent, {len(alive - equivalent)} alive; {time.perf_counter() - start:.0f} s")
     return int(any(keys for _, keys in failures))
