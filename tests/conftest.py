@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,16 @@ def shared_data():
     if not (folder / "mnist").is_dir():
         pytest.skip("needs real data: set SCRATCHVAE_DATA to a folder with mnist/, binarized_mnist/, frey/, digits/")
     return folder
+
+
+@pytest.fixture
+def allocated():
+    """Return how many bytes a call allocates, at its peak."""
+    def measure(call):
+        tracemalloc.start()
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    return measure

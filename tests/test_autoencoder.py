@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchvae import Autoencoder, fit
+from scratchvae import Autoencoder, Bernoulli, fit
 from scratchvae.gradcheck import check_model
 
 
@@ -17,6 +17,43 @@ def test_gradients(likelihood, rng, x, proven):
     model = Autoencoder(6, 2, (5,), likelihood=likelihood, rng=rng)
     model.theta += 0.1 * rng.standard_normal(model.theta.size)
     proven(check_model(model, x))
+
+
+def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
+    model = Autoencoder(6, 2, (5,), rng=rng, dtype=np.float64)
+    _, cache = model.forward(x, None)
+    assert model.backward(cache, 1.0, 1.0, input_gradient=True).shape == x.shape
+    of_loss = model.gradient.copy()
+    assert model.backward(cache).shape == (len(x), 0)
+    np.testing.assert_array_equal(model.gradient, of_loss)
+    model.backward(cache, alpha=0.25)
+    np.testing.assert_array_equal(model.gradient, 0.25 * of_loss)
+
+
+def test_defaults_are_those_of_the_docstring():
+    model, spelled = Autoencoder(6, 2), Autoencoder(6, 2, (64,), activation="tanh", likelihood="bernoulli", rng=0,
+                                                    dtype=np.float32)
+    assert list(model.f.layers) == list(spelled.f.layers) == ["dense1", "tanh1", "dense2"]
+    assert model.theta.dtype == np.float32 and isinstance(model.likelihood, Bernoulli)
+    np.testing.assert_array_equal(model.theta, spelled.theta)
+
+
+def test_g_has_the_hidden_layers_of_f_in_reverse():
+    model = Autoencoder(6, 2, (5, 4, 3), rng=0)
+    shapes = [view.shape for name, view in model.parameters.items() if name.endswith("W")]
+    assert shapes == [(6, 5), (5, 4), (4, 3), (3, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
+
+
+@pytest.mark.parametrize("hidden_dims", [(5,), ()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_precision_is_kept_from_end_to_end(dtype, hidden_dims, x):
+    """And what comes in another precision, or as a list, is converted at the door."""
+    model = Autoencoder(6, 2, hidden_dims, dtype=dtype)
+    elbo, cache = model.forward(x.tolist(), None)
+    arrays = [elbo.reconstruction, model.backward(cache, input_gradient=True), model.gradient, model.encode(x.tolist()),
+              model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
+    assert {array.dtype for array in arrays} == {np.dtype(dtype)}
+    assert elbo.total.shape == (len(x),) and elbo.consistency.shape == (len(x), 0)
 
 
 def test_objective_is_the_reconstruction_alone(rng, x):

@@ -8,7 +8,7 @@ from scratchvae import gaussian
 from scratchvae.gradcheck import check_function
 
 FUNCTIONS = {
-    "sample": (gaussian.sample, gaussian.sample_backward, 2),
+    "sample": (gaussian.sample, gaussian.sample_backward, 3),
     "log_prob": (gaussian.log_prob, gaussian.log_prob_backward, 3),
     "entropy": (gaussian.entropy, gaussian.entropy_backward, 1),
     "kl": (gaussian.kl, gaussian.kl_backward, 4),
@@ -22,10 +22,38 @@ def test_gradients(name, rng, proven, method):
     forward, backward, n_inputs = FUNCTIONS[name]
     inputs = [rng.standard_normal((5, 3)) for _ in range(n_inputs)]
     if name == "sample":                               # eps is noise, not a parameter
-        eps = rng.standard_normal((5, 3))
+        eps = inputs.pop()
         proven(check_function(lambda mu, logvar: forward(mu, logvar, eps), backward, *inputs, method=method))
     else:
         proven(check_function(forward, backward, *inputs, method=method))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_sums_run_over_the_last_axis(name, rng):
+    """So a stack of several draws for each row, of shape (k, n, d), is as good as one."""
+    forward, _, n_inputs = FUNCTIONS[name]
+    stack = rng.standard_normal((n_inputs, 2, 5, 3))
+    one_by_one = [forward(*inputs)[0] for inputs in stack.swapaxes(0, 1)]
+    np.testing.assert_array_equal(forward(*stack)[0], one_by_one)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_single_precision_is_kept(name, rng):
+    forward, backward, n_inputs = FUNCTIONS[name]
+    y, cache = forward(*rng.standard_normal((n_inputs, 5, 3), np.float32))
+    assert y.dtype == np.asarray(backward(y, cache)).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nothing_is_written_into_what_is_handed_in(name, rng):
+    """What one function has returned, another may use: so backward may run twice, and its arguments stay."""
+    forward, backward, n_inputs = FUNCTIONS[name]
+    inputs = rng.standard_normal((n_inputs, 5, 3))
+    before = inputs.copy()
+    y, cache = forward(*inputs)
+    first, second = backward(y, cache), backward(y, cache)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(inputs, before)
 
 
 def test_halves_and_back(rng):
@@ -34,6 +62,9 @@ def test_halves_and_back(rng):
     np.testing.assert_array_equal(mu, h[:, :3])
     np.testing.assert_array_equal(logvar, h[:, 3:])
     np.testing.assert_array_equal(gaussian.halves_backward(mu, logvar), h)
+    stack = rng.standard_normal((2, 5, 6))
+    np.testing.assert_array_equal(gaussian.halves(stack), [stack[..., :3], stack[..., 3:]])
+    np.testing.assert_array_equal(gaussian.halves_backward(*gaussian.halves(stack)), stack)
 
 
 def test_log_prob_is_that_of_scipy(rng):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, VAE, Adam, Gaussian, fit, gaussian
+from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, fit, gaussian
 from scratchvae.gradcheck import check_model
+from scratchvae.workspace import Workspace
 
 X_DIM = 6
 DIMS = {1: (4,), 2: (4, 3), 3: (4, 3, 2), 5: (4, 3, 3, 2, 2)}
@@ -128,12 +129,63 @@ def test_gradient_of_z_collects_all_three_uses(rng, x):
     assert all(np.abs(g).max() > 1e-4 for g in by_use)
 
 
+def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
+    model = make(3, "sampled", rng)
+    _, cache = model.forward(x, model.draw_noise(len(x), rng))
+    assert model.backward(cache, np.ones(3), 1.0, input_gradient=True).shape == x.shape
+    of_loss = model.gradient.copy()
+    assert model.backward(cache).shape == (len(x), 0)
+    np.testing.assert_array_equal(model.gradient, of_loss)
+
+
+@pytest.mark.parametrize("consistency", FORMS)
+def test_within_a_workspace_every_number_is_the_same(consistency, rng, x):
+    """Kept arrays are handed out one by one: no result is overwritten within a step, though z is used three times."""
+    model = make(3, consistency, rng)
+    noise = model.draw_noise(len(x), rng)
+
+    def step():
+        elbo, cache = model.forward(x, noise)
+        dx = model.backward(cache, input_gradient=True)
+        weights = model.log_weight(x, 3, np.random.default_rng(0))
+        return elbo.reconstruction, elbo.kl, dx, model.gradient.copy(), weights
+
+    expected = step()
+    workspace = Workspace(np.float64)
+    for _ in range(2):
+        with workspace:
+            for got, want in zip(step(), expected):
+                np.testing.assert_array_equal(got, want)
+
+
+def test_defaults_are_those_of_the_docstring():
+    model = HVAE(X_DIM)
+    spelled = HVAE(X_DIM, (16, 8, 4), (64,), consistency="sampled", activation="tanh", likelihood="bernoulli", rng=0,
+                   dtype=np.float32)
+    assert {name: view.shape for name, view in model.parameters.items()} == \
+        {name: view.shape for name, view in spelled.parameters.items()}
+    assert list(model.q[3].layers) == ["dense1", "tanh1", "dense2"] and isinstance(model.likelihood, Bernoulli)
+    assert model.theta.dtype == np.float32 and model.consistency == "sampled"
+    np.testing.assert_array_equal(model.theta, spelled.theta)
+    np.testing.assert_array_equal(model.sample(5), model.sample(5, 0))
+
+
+def test_first_output_is_the_mean_of_the_data(x):
+    """With x_mean, a fresh p(x | z_1) with its weights at zero gives the data's mean for every z_1."""
+    x_mean = x.mean(axis=0).clip(0.1, 0.9)
+    model = HVAE(X_DIM, (4, 3), (5,), x_mean=x_mean, dtype=np.float64)
+    assert not model.p[2].output.b.any()
+    model.p[1].output.W[:] = 0
+    np.testing.assert_allclose(model.decode(np.ones((3, 4))), np.tile(x_mean, (3, 1)), rtol=1e-12)
+
+
 def test_hidden_dims_for_each_level():
-    model = HVAE(X_DIM, (4, 3), [(7, 5), (2,)])
+    model = HVAE(X_DIM, (4, 3), [(7, 5), (2, 9)])
     shapes = {name: value.shape for name, value in model.parameters.items() if name.endswith("W")}
     assert shapes == {"q1.dense1.W": (6, 7), "q1.dense2.W": (7, 5), "q1.dense3.W": (5, 8),
                       "p1.dense1.W": (4, 5), "p1.dense2.W": (5, 7), "p1.dense3.W": (7, 6),
-                      "q2.dense1.W": (4, 2), "q2.dense2.W": (2, 6), "p2.dense1.W": (3, 2), "p2.dense2.W": (2, 8)}
+                      "q2.dense1.W": (4, 2), "q2.dense2.W": (2, 9), "q2.dense3.W": (9, 6),
+                      "p2.dense1.W": (3, 9), "p2.dense2.W": (9, 2), "p2.dense3.W": (2, 8)}
 
 
 def test_linear_maps_without_hidden_layers(rng, x, proven):
@@ -187,13 +239,17 @@ def test_reconstruct_goes_up_and_down_by_the_means(rng, x):
     np.testing.assert_array_equal(model.reconstruct(x), model.decode(model.encode(x)[0][0]))
 
 
+@pytest.mark.parametrize("hidden_dims", [(5,), ()])
 @pytest.mark.parametrize("T", [1, 3])
-def test_precision_is_kept_from_end_to_end(T, rng, x):
+def test_precision_is_kept_from_end_to_end(T, hidden_dims, rng, x):
+    """And what comes in another precision, or as a list, is converted at the door."""
     for form in FORMS:
-        model = HVAE(X_DIM, DIMS[T], (5,), consistency=form)
-        elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
+        model = HVAE(X_DIM, DIMS[T], hidden_dims, consistency=form)
+        elbo, cache = model.forward(x.tolist(), [eps.tolist() for eps in model.draw_noise(len(x), rng)])
         assert elbo.total.dtype == model.backward(cache, input_gradient=True).dtype == np.float32
+        assert elbo.reconstruction.dtype == elbo.consistency.dtype == elbo.prior_matching.dtype == np.float32
         assert model.gradient.dtype == model.sample(2).dtype == np.float32
+        assert model.encode(x.tolist())[-1][0].dtype == model.decode(np.ones((3, 4)).tolist()).dtype == np.float32
 
 
 def test_same_seed_same_bits(x):

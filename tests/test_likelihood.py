@@ -7,13 +7,15 @@ import scipy.stats
 
 from scratchvae import Bernoulli, Gaussian
 from scratchvae.gradcheck import check_function
+from scratchvae.likelihood import LIKELIHOODS
+from scratchvae.workspace import Workspace
 
-LIKELIHOODS = {"bernoulli": Bernoulli(4), "gaussian": Gaussian(4), "fixed": Gaussian(4, logvar=-0.7)}
+MAKE = {**LIKELIHOODS, "fixed": lambda x_dim: Gaussian(x_dim, logvar=-0.7)}
 
 
-@pytest.fixture(params=LIKELIHOODS)
+@pytest.fixture(params=["bernoulli", "gaussian", "fixed"])
 def likelihood(request):
-    return LIKELIHOODS[request.param]
+    return MAKE[request.param](4)
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
@@ -86,8 +88,75 @@ def test_bias_of_pixels_that_are_always_on_or_off_is_finite():
     np.testing.assert_allclose(Bernoulli(2).bias(np.array([0.0, 1.0])), [-np.log(999), np.log(999)], rtol=1e-12)
 
 
-@pytest.mark.parametrize("x, says", [([[0, 1.5]], "from 0 to 1.5"), ([[-0.1, 1]], "from -0.1 to 1"),
-                                     ([[0, 255]], "divide 8-bit pixels by 255")])
+def test_bias_of_a_learned_logvar_is_unit_variance():
+    np.testing.assert_array_equal(Gaussian(2).bias(np.array([3.0, -4.0])), [3, -4, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_precision_is_kept(likelihood, dtype, rng):
+    x, h = rng.random((5, 4), dtype), rng.standard_normal((5, likelihood.n_outputs), dtype)
+    log_p, cache = likelihood.log_prob(x, h)
+    arrays = [log_p, *likelihood.log_prob_backward(log_p, cache), likelihood.mean(h), likelihood.sample(h, rng)]
+    assert {array.dtype for array in arrays} == {np.dtype(dtype)}
+
+
+def test_sums_run_over_the_last_axis(likelihood, rng):
+    """Several h for each row, of shape (k, n, ...), with one x: what importance sampling needs."""
+    x, h = rng.random((5, 4)), rng.standard_normal((2, 5, likelihood.n_outputs))
+    np.testing.assert_array_equal(likelihood.log_prob(x, h)[0], [likelihood.log_prob(x, each)[0] for each in h])
+
+
+def test_what_has_probability_zero_is_never_drawn():
+    """Not even when the generator draws 0 itself, which it may."""
+    class Zeros:
+        def random(self, shape):
+            return np.zeros(shape)
+
+    logits = np.array([[-1e4, 0.0]])
+    np.testing.assert_array_equal(Bernoulli(2).mean(logits), [[0, 0.5]])
+    np.testing.assert_array_equal(Bernoulli(2).sample(logits, Zeros()), [[0, 1]])
+
+
+def test_a_second_step_in_a_workspace_gives_the_same_bits_and_allocates_no_array(rng, allocated):
+    """All large results go into the kept arrays of the first step; a mask of l > 0, a byte for each entry, is new."""
+    bernoulli, x, logits = Bernoulli(400), rng.random((500, 400)), 3 * rng.standard_normal((500, 400))
+
+    def step():
+        log_p, cache = bernoulli.log_prob(x, logits)
+        return bernoulli.log_prob_backward(log_p, cache)
+
+    def step_in_workspace():
+        with workspace:
+            return step()
+
+    expected, workspace = step(), Workspace(np.float64)
+    first = [array.copy() for array in step_in_workspace()]
+    assert allocated(step_in_workspace) < x.nbytes / 4
+    for results in (first, step_in_workspace()):
+        np.testing.assert_array_equal(results, expected)
+
+
+@pytest.mark.parametrize("x, says", [
+    ([[0, 1.5]], r"x must lie in \[0, 1\] for a Bernoulli likelihood; its values go from 0 to 1.5 "
+                 r"\(divide 8-bit pixels by 255\)"),
+    ([[0, 255]], r"x must lie .* from 0 to 255 \(divide 8-bit pixels by 255\)"),
+    ([[-0.1, 1]], r"x must lie .* from -0.1 to 1"), ([[-2, -1]], r"x must lie .* from -2 to -1"),
+])
 def test_bernoulli_refuses_values_outside_0_and_1(x, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=f"^{says}$"):
         Bernoulli(2).check_support(np.array(x))
+
+
+@pytest.mark.parametrize("x", [[[0.0, 0.0]], [[1.0, 1.0]], [[0.0, 1.0]], [[0.2, 0.7]], [[0 - 1e-30j, 1 + 1e-30j]]])
+def test_bernoulli_accepts_all_of_0_to_1(x):
+    """Both ends included; the complex step of the gradient checker does not leave the interval."""
+    Bernoulli(2).check_support(np.array(x))
+
+
+@pytest.mark.parametrize("make, says", [
+    (lambda: Bernoulli(0), "x_dim must be a whole number"), (lambda: Gaussian(0), "x_dim must be a whole number"),
+    (lambda: Gaussian(2, np.inf), "logvar must be a number"), (lambda: Gaussian(2, -np.inf), "logvar must be a number"),
+])
+def test_settings_that_cannot_work_are_refused(make, says):
+    with pytest.raises(ValueError, match=f"^{says}"):
+        make()

@@ -30,6 +30,19 @@ def test_forward_is_the_composition(rng):
     np.testing.assert_allclose(mlp.forward(x)[0], np.tanh(x @ first.W + first.b) @ second.W + second.b, rtol=1e-13)
 
 
+def test_backward_can_leave_out_the_input_gradient(rng):
+    """The data need none: dx is empty, and the gradients of the parameters are the same."""
+    mlp = make((4, 5, 3), "tanh", rng)
+    gradient = pack(mlp.layers, np.float64)[1]
+    _, caches = mlp.forward(rng.standard_normal((6, 4)))
+    dy = rng.standard_normal((6, 3))
+    assert mlp.backward(dy, caches).shape == (6, 4)
+    with_dx = gradient.copy()
+    gradient[:] = 0
+    assert mlp.backward(dy, caches, input_gradient=False).shape == (6, 0)
+    np.testing.assert_array_equal(gradient, with_dx)
+
+
 @pytest.mark.parametrize("activation, gain", [("tanh", None), ("relu", 2), ("leaky_relu", 2)])
 def test_hidden_layers_get_the_weights_of_their_activation(activation, gain, rng):
     W = MLP((300, 200, 2), activation, rng).layers["dense1"].W
@@ -44,6 +57,15 @@ def test_packed_parameters_are_views_of_one_vector(rng):
     assert theta.size == gradient.size == 4 * 5 + 5 + 5 * 3 + 3
     np.testing.assert_array_equal(mlp.layers["dense1"].W, before["W"])
     np.testing.assert_array_equal(np.concatenate([p.ravel() for p in parameters.values()]), theta)
+    assert not gradient.any()
+    for views in (parameters, gradients):
+        assert [view.shape for view in views.values()] == [(4, 5), (5,), (5, 3), (3,)]
     theta[0], gradient[-1] = 7, 9
     assert mlp.layers["dense1"].W[0, 0] == 7 and mlp.layers["dense2"].db[-1] == 9
     assert mlp.layers["dense1"].W is parameters["dense1.W"] and mlp.layers["dense1"].dW is gradients["dense1.W"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_packing_sets_the_precision(dtype, rng):
+    theta, gradient, parameters, gradients = pack(make((4, 5, 3), "tanh", rng).layers, dtype)
+    assert {array.dtype for array in (theta, gradient, *parameters.values(), *gradients.values())} == {np.dtype(dtype)}

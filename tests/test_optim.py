@@ -48,6 +48,20 @@ def test_first_step_of_adam_is_the_learning_rate():
     np.testing.assert_allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
 
 
+def test_defaults_are_those_of_the_paper():
+    """Kingma and Ba's "good default settings", below algorithm 1; and plain gradient descent."""
+    adam, sgd = Adam(), SGD()
+    assert (adam.learning_rate, adam.beta1, adam.beta2, adam.epsilon) == (1e-3, 0.9, 0.999, 1e-8)
+    assert (sgd.learning_rate, sgd.momentum) == (0.01, 0.0)
+
+
+def test_a_step_of_adam_allocates_no_array(rng, allocated):
+    """m, v and one block of work are there from the first step on."""
+    theta, gradient, optimizer = np.zeros(200_000), rng.standard_normal(200_000), Adam()
+    optimizer.step(theta, gradient)
+    assert allocated(lambda: optimizer.step(theta, gradient)) < 10_000
+
+
 def test_adam_keeps_no_denormal_numbers():
     """A parameter whose gradient has stopped: m decays, and becomes 0 before it becomes a slow denormal."""
     theta, optimizer = np.zeros(4, np.float32), Adam()
@@ -69,8 +83,10 @@ def test_finds_the_minimum_of_a_parabola(optimizer):
 
 @pytest.mark.parametrize("make, name", [
     (lambda: SGD(0), "learning_rate"), (lambda: SGD(-1), "learning_rate"), (lambda: SGD(np.nan), "learning_rate"),
-    (lambda: SGD(0.1, 1.0), "momentum"), (lambda: Adam(0), "learning_rate"), (lambda: Adam("fast"), "learning_rate"),
-    (lambda: Adam(beta1=1), "beta1"), (lambda: Adam(beta2=-0.1), "beta2"), (lambda: Adam(epsilon=0), "epsilon"),
+    (lambda: SGD(0.1, 1.0), "momentum"), (lambda: SGD(0.1, -0.1), "momentum"),
+    (lambda: Adam(0), "learning_rate"), (lambda: Adam("fast"), "learning_rate"),
+    (lambda: Adam(beta1=1), "beta1"), (lambda: Adam(beta1=-0.1), "beta1"), (lambda: Adam(beta2=1), "beta2"),
+    (lambda: Adam(beta2=-0.1), "beta2"), (lambda: Adam(epsilon=0), "epsilon"),
 ])
 def test_settings_that_cannot_work_are_refused(make, name):
     with pytest.raises(ValueError, match=f"^{name} must be a number in"):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.optimize
+import scipy.special
 
-from scratchvae import VAE, Adam, Gaussian, fit, gaussian
+from scratchvae import ELBO, VAE, Adam, Bernoulli, Gaussian, Model, fit, gaussian
 from scratchvae.gradcheck import check_model
 from scratchvae.layers import ACTIVATIONS
+from scratchvae.workspace import Workspace
 
 X_DIM = 6
 
@@ -69,6 +71,35 @@ def test_weights_of_the_parts(beta, alpha, rng, x):
     of_prior_matching = model.gradient.copy()
     model.backward(cache, beta, alpha)
     np.testing.assert_allclose(model.gradient, alpha * of_reconstruction + beta * of_prior_matching, atol=1e-14)
+
+
+def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
+    model = make(rng)
+    elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
+    assert model.backward(cache, 1.0, 1.0, input_gradient=True).shape == x.shape
+    of_loss = model.gradient.copy()
+    assert model.backward(cache).shape == (len(x), 0)
+    np.testing.assert_array_equal(model.gradient, of_loss)
+    assert elbo.loss() == elbo.loss(1.0, 1.0)
+
+
+def test_within_a_workspace_every_number_is_the_same(rng, x):
+    """Kept arrays are handed out one by one: no result is overwritten within a step."""
+    model = make(rng)
+    noise = model.draw_noise(len(x), rng)
+
+    def step():
+        elbo, cache = model.forward(x, noise)
+        dx = model.backward(cache, input_gradient=True)
+        weights = model.log_weight(x, 3, np.random.default_rng(0))
+        return elbo.reconstruction, elbo.prior_matching, dx, model.gradient.copy(), weights
+
+    expected = step()
+    workspace = Workspace(np.float64)
+    for _ in range(2):
+        with workspace:
+            for got, want in zip(step(), expected):
+                np.testing.assert_array_equal(got, want)
 
 
 def test_theta_is_ready_for_scipy(rng, x):
@@ -132,6 +163,33 @@ def test_log_likelihood_does_not_depend_on_how_it_is_cut(max_rows, rng, x):
     np.testing.assert_allclose(model.log_likelihood(x, 500, 1, max_rows), model.log_likelihood(x, 20_000, 2), atol=0.15)
 
 
+@pytest.mark.parametrize("max_rows, n_samples", [(1, 3), (7, 5), (20, 5), (64, 500), (4096, 10)])
+def test_log_likelihood_passes_at_most_max_rows_at_once(max_rows, n_samples, rng, x, monkeypatch):
+    model = make(rng)
+    log_weight, rows = model.log_weight, []
+
+    def counted(x, n_samples, rng):
+        rows.append(len(x) * n_samples)
+        return log_weight(x, n_samples, rng)
+
+    monkeypatch.setattr(model, "log_weight", counted)
+    model.log_likelihood(x, n_samples, 0, max_rows)
+    assert max(rows) <= max_rows and sum(rows) == len(x) * n_samples
+
+
+def test_log_likelihood_is_the_log_of_the_mean_weight(x):
+    """Summed in float64 even if the model is in float32."""
+    model = VAE(X_DIM, 2, (5,))
+    log_weight = model.log_weight(x.astype(np.float32), 500, np.random.default_rng(3)).astype(float)
+    expected = scipy.special.logsumexp(log_weight, axis=0) - np.log(500)
+    np.testing.assert_allclose(model.log_likelihood(x, 500, 3), expected, rtol=1e-13)
+
+
+def test_log_likelihood_by_default_is_of_1000_samples_and_seed_0(rng, x):
+    model = make(rng)
+    np.testing.assert_array_equal(model.log_likelihood(x), model.log_likelihood(x, 1000, 0, 4096))
+
+
 def test_log_likelihood_with_one_sample_is_a_draw_of_the_bound(rng, x):
     """K = 1: log p(x, z) - log q(z | x), whose mean is the ELBO."""
     model = make(rng)
@@ -149,6 +207,26 @@ def test_first_output_is_the_mean_of_the_data(x):
     np.testing.assert_allclose(model.decode(np.ones((3, 2))), np.tile(x_mean, (3, 1)), rtol=1e-12)
 
 
+def test_defaults_are_those_of_the_docstring():
+    model, spelled = VAE(X_DIM, 2), VAE(X_DIM, 2, (64,), activation="tanh", likelihood="bernoulli", rng=0,
+                                        dtype=np.float32)
+    assert list(model.q.layers) == list(spelled.q.layers) == ["dense1", "tanh1", "dense2"]
+    assert model.theta.dtype == np.float32 and isinstance(model.likelihood, Bernoulli)
+    np.testing.assert_array_equal(model.theta, spelled.theta)
+
+
+def test_p_has_the_hidden_layers_of_q_in_reverse():
+    shapes = [view.shape for name, view in VAE(X_DIM, 2, (5, 4, 3)).parameters.items() if name.endswith("W")]
+    assert shapes == [(6, 5), (5, 4), (4, 3), (3, 4), (2, 3), (3, 4), (4, 5), (5, 6)]
+
+
+def test_noise_is_the_next_draw_of_the_generator():
+    """Standard normal, in the model's precision, and nothing else is drawn: with the seed a run can be repeated."""
+    for dtype in (np.float32, np.float64):
+        noise = VAE(X_DIM, 2, (5,), dtype=dtype).draw_noise(4, np.random.default_rng(3))
+        np.testing.assert_array_equal(noise, np.random.default_rng(3).standard_normal((4, 2), dtype))
+
+
 def test_fresh_q_has_unit_variance(rng, x):
     """A fresh model's logvar is 0 for every x, while its mu depends on x."""
     mu, logvar = VAE(X_DIM, 2, (5,), rng=rng).encode(x)
@@ -162,23 +240,41 @@ def test_same_seed_same_bits(x):
     assert all(histories[0][name] == histories[1][name] for name in histories[0] if name != "seconds")
 
 
+@pytest.mark.parametrize("hidden_dims", [(5,), ()])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-def test_precision_is_kept_from_end_to_end(dtype, x):
-    model = VAE(X_DIM, 2, (5,), dtype=dtype)
+def test_precision_is_kept_from_end_to_end(dtype, hidden_dims, x):
+    """And what comes in another precision, or as a list, is converted at the door."""
+    model = VAE(X_DIM, 2, hidden_dims, dtype=dtype)
     elbo, cache = model.forward(x, model.draw_noise(len(x), np.random.default_rng(0)))
     assert elbo.total.dtype == elbo.kl.dtype == model.theta.dtype == dtype
     if dtype != np.complex128:
         assert model.backward(cache, input_gradient=True).dtype == model.gradient.dtype == dtype
         assert model.reconstruct(x).dtype == model.sample(3).dtype == dtype
+    assert model.encode(x.tolist())[0].dtype == model.decode(np.ones((3, 2)).tolist()).dtype == dtype
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+DUPLICATES = {"deepcopy": copy.deepcopy, "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+              "astype": lambda model: model.astype(np.float64)}
+
+
+@pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
 def test_a_copy_owns_its_parameters_and_they_are_views(duplicate, rng, x):
     model = make(rng)
     twin = duplicate(model)
     np.testing.assert_array_equal(twin.theta, model.theta)
     twin.theta[:] = 0
     assert twin.p.output.W.max() == 0 and twin.parameters["q1.dense1.W"].max() == 0 and model.theta.any()
+    model.theta[:] = 1
+    assert model.p.output.W.min() == 1 and not twin.theta.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float64, np.complex128])
+def test_astype_converts_all_parameters(dtype, rng):
+    model = make(rng)
+    twin = model.astype(dtype)
+    assert twin.dtype == twin.theta.dtype == twin.p.output.dW.dtype == np.dtype(dtype) and model.dtype == np.float64
+    np.testing.assert_array_equal(twin.theta, model.theta.astype(dtype))
+    assert twin.draw_noise(1, rng).dtype == (np.float32 if dtype == "float32" else np.float64)
 
 
 def test_pictures_out(rng, x):
@@ -188,10 +284,23 @@ def test_pictures_out(rng, x):
     assert model.sample(5, 1).shape == (5, X_DIM) and np.array_equal(model.sample(5, 1), model.sample(5, 1))
     z = np.random.default_rng(1).standard_normal((5, 2))
     np.testing.assert_array_equal(model.sample(5, 1), model.decode(z))
+    np.testing.assert_array_equal(model.sample(5), model.sample(5, 0))
     assert gaussian.kl_standard(mu, logvar)[0].shape == (len(x),)
 
 
-def test_elbo_prints_its_parts(rng, x):
-    text = str(make(rng).forward(x, rng.standard_normal((len(x), 2)))[0])
-    assert [line.split("  ")[0] for line in text.splitlines()] == ["reconstruction", "prior matching", "ELBO"]
-    assert all(line.endswith("nats") for line in text.splitlines())
+def test_elbo_prints_its_parts():
+    """Means over the batch; of complex numbers, which a complex step makes, the real parts."""
+    for step in (0, 1e-30j):
+        elbo = ELBO(np.array([-3.0, -5.0]) + step, np.array([1.0, 2.0]), np.array([[0.5, -1.0], [0.25, 0.0]]))
+        assert str(elbo).splitlines() == ["reconstruction      -4.000 nats",
+                                          "prior matching       1.500 nats",
+                                          "consistency 1        0.375 nats",
+                                          "consistency 2       -0.500 nats",
+                                          "ELBO                -5.375 nats"]
+
+
+@pytest.mark.parametrize("method, n_arguments", [("draw_noise", 2), ("bound", 2), ("backward", 1), ("log_weight", 3),
+                                                 ("encode", 1), ("decode", 1)])
+def test_a_model_that_lacks_a_method_says_so(method, n_arguments):
+    with pytest.raises(NotImplementedError):
+        getattr(Model(3, [2], "tanh", "bernoulli", np.float32), method)(*[None] * n_arguments)
