@@ -97,12 +97,12 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
 def test_a_run_is_what_the_library_does(tmp_path, capsys):
     """The same parameters, bit for bit, and the same history, as from a model and a call of fit with these options."""
     run(capsys, "train", "--out", tmp_path / "r", "--model", "hvae", "--latents", "4,2", "--hidden", "7", "--binarize",
-        "resample-each-epoch", "--epochs", 3, "--batch-size", 300, "--warm-up", 2, "--free-bits", "0.3,0.2",
+        "resample-each-epoch", "--epochs", 3, "--batch-size", 300, "--warm-up", 2, "--free-bits", "30,0.001",
         "--schedule", "exponential:1e-4", "--seed", 4)
     data = digits()
     model = HVAE(64, (4, 2), (7,), x_mean=data.x_train.mean(axis=0), rng=4)
     history = fit(model, data.x_train, x_valid=binarize(data.x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
-                  resample=True, beta=warm_up(2), free_bits=[0.3, 0.2], learning_rate=decay(1e-3, 1e-4, 3))
+                  resample=True, beta=warm_up(2), free_bits=[30, 0.001], learning_rate=decay(1e-3, 1e-4, 3))
     opened, _ = runs.open_run(tmp_path / "r")
     np.testing.assert_array_equal(opened.model.theta, model.theta)
     del history["seconds"], opened.state.history["seconds"]
