@@ -302,7 +302,8 @@ def test_killed_at_any_moment_of_a_save(path, before, moment):
             checkpoint.load_newest(path)
 
 
-def test_names_of_the_archive_are_plain(two):
-    """No path in the zip archive leads out of it."""
+def test_it_is_a_zip_archive_like_any_other(two):
+    """The checksum is its comment, and no name in it leads out of it."""
     with zipfile.ZipFile(two) as archive:
+        assert archive.testzip() is None and archive.comment == checkpoint.seal(two.read_bytes()[:-64])
         assert all(name.endswith(".npy") and "/" not in name for name in archive.namelist())

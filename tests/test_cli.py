@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import checkpoint, cli, options, runs
-from scratchvae.datasets import digits
+from scratchvae import HVAE, VAE, checkpoint, cli, decay, examples, fit, options, output, runs, warm_up
+from scratchvae.datasets import binarize, digits
 
 FAST = ["--epochs", "2", "--hidden", "8", "--batch-size", "200"]
 
@@ -94,6 +94,35 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     assert opened.state.history["beta"] == [0.25, 0.5, 0.75] and opened.state.seed == 9
 
 
+def test_a_run_is_what_the_library_does(tmp_path, capsys):
+    """The same parameters, bit for bit, and the same history, as from a model and a call of fit with these options."""
+    run(capsys, "train", "--out", tmp_path / "r", "--model", "hvae", "--latents", "4,2", "--hidden", "7", "--binarize",
+        "resample-each-epoch", "--epochs", 3, "--batch-size", 300, "--warm-up", 2, "--free-bits", "30,0.001",
+        "--schedule", "exponential:1e-4", "--seed", 4)
+    data = digits()
+    model = HVAE(64, (4, 2), (7,), x_mean=data.x_train.mean(axis=0), rng=4)
+    history = fit(model, data.x_train, x_valid=binarize(data.x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
+                  resample=True, beta=warm_up(2), free_bits=[30, 0.001], learning_rate=decay(1e-3, 1e-4, 3))
+    opened, _ = runs.open_run(tmp_path / "r")
+    np.testing.assert_array_equal(opened.model.theta, model.theta)
+    del history["seconds"], opened.state.history["seconds"]
+    assert opened.state.history == history
+
+
+@pytest.mark.parametrize("how, seeds", [("none", None), ("threshold", None), ("sample", (1, 2, 3)),
+                                        ("resample-each-epoch", (1, 2, 3))])
+def test_pixels_drawn_by_chance_are_the_same_in_every_run_and_others_in_each_part(how, seeds):
+    """What is held out must not be binarised with the very numbers that made the training set."""
+    x = digits().x_test
+    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": how}
+    parts = [examples.prepare(config, x, part) for part in ("train", "test", "valid")]
+    expected = [x if how == "none" else binarize(x, "threshold" if seeds is None else "sample", seed)
+                for seed in seeds or (0, 0, 0)]
+    np.testing.assert_array_equal(parts, expected)
+    if seeds:
+        assert (parts[0] != parts[1]).any() and (parts[1] != parts[2]).any()
+
+
 def home_file(folder):
     """Write an npz file of 50 pictures of 2x3 pixels and their labels."""
     rng = np.random.default_rng(0)
@@ -111,15 +140,19 @@ def test_the_same_options_give_the_same_bits(tmp_path, capsys):
 def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, capsys):
     run(capsys, "train", "--out", tmp_path / "r", "--data", home_file(tmp_path), "--key", "x", *FAST)
     (tmp_path / "r" / "samples.csv").touch()
+    assert checkpoint.load(checkpoint.previous(tmp_path / "r" / "checkpoint.npz")).config["data"] != "digits"
     run(capsys, "train", "--out", tmp_path / "r", "--overwrite", *FAST)
     assert not (tmp_path / "r" / "samples.csv").exists()
     assert checkpoint.load(checkpoint.previous(tmp_path / "r" / "checkpoint.npz")).config["data"] == "digits"
+    config = checkpoint.load(tmp_path / "r" / "checkpoint.npz").config
+    runs.create(tmp_path / "r", config, digits().x_train, overwrite=True)
+    assert not checkpoint.previous(tmp_path / "r" / "checkpoint.npz").exists(), "the run before may not step in"
 
 
 def test_evaluate_prints_what_the_library_finds(home, capsys):
     found = json.loads(run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3, "--json"))
     model, config = runs.open_run(home / "hvae")[0].model, runs.open_run(home / "hvae")[0].config
-    x = cli.examples.prepare(config, digits().x_test, "test")
+    x = examples.prepare(config, digits().x_test, "test")
     expected = cli.evaluate(model, x, n_samples=50, rng=3).as_dict()
     assert {name: found[name] for name in expected} == expected
     assert found["data"] == "digits (test)" and found["epochs"] == 2 and len(found["levels"]) == 3
@@ -174,6 +207,18 @@ def test_reconstruct_and_interpolate(home, tmp_path, capsys, name, level):
     np.testing.assert_allclose(walk[[0, -1]], expected[[3, 8]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("likelihood, expected", [("bernoulli", [[0, 0.5], [1, np.nan]]),
+                                                  ("gaussian", [[1, 0.5], [0, np.nan]])])
+def test_pictures_show_ink_dark_and_light_bright(tmp_path, monkeypatch, likelihood, expected):
+    """Bernoulli pixels are ink, 1 is black; others are light, the largest is white, whatever their range."""
+    drawn = []
+    monkeypatch.setattr("scratchvae.plotting.images", lambda ax, rows, *_, **__: drawn.append(rows))
+    rows = np.array([[0.0], [0.5], [1.0]]) * (1 if likelihood == "bernoulli" else 80) - (likelihood == "gaussian") * 40
+    config = {"likelihood": likelihood, "x_dim": 1, "image_shape": (1, 1)}
+    output.write_picture(tmp_path / "x.png", config, {"x": rows}, 2)
+    np.testing.assert_allclose(drawn[0][..., 0], expected, atol=0.01)           # the last 0.5 % are clipped
+
+
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate"])
 @pytest.mark.parametrize("name", ["vae", "pictures"])
 def test_pictures(home, tmp_path, capsys, command, name):
@@ -186,7 +231,7 @@ def test_encode_writes_what_q_says(home, tmp_path, capsys):
     run(capsys, "encode", home / "hvae", "--out", tmp_path / "z.csv")
     z = np.load(tmp_path / "z.npz")
     opened = runs.open_run(home / "hvae")[0]
-    x = cli.examples.prepare(opened.config, digits().x_test, "test")
+    x = examples.prepare(opened.config, digits().x_test, "test")
     for t, (mu, logvar) in enumerate(opened.model.encode(x), start=1):
         np.testing.assert_allclose(z[f"mu_{t}"], mu, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(z[f"logvar_{t}"], logvar, rtol=1e-5, atol=1e-6)
@@ -220,6 +265,33 @@ def test_the_previous_checkpoint_steps_in_and_the_damaged_one_is_put_aside(tmp_p
     assert cli.main(["train", "--resume", str(tmp_path / "r")]) == 0
     assert kill_and_resume.differences(tmp_path / "r", tmp_path / "whole") == []
     assert (tmp_path / "r" / "checkpoint.damaged.npz").exists()
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path, capsys):
+    run(capsys, "train", "--out", tmp_path / "r", *FAST)
+    (tmp_path / "r" / ".checkpoint.npz.1234abcd.part").write_bytes(b"half")
+    run(capsys, "train", "--resume", tmp_path / "r", "--epochs", 3)
+    assert not list((tmp_path / "r").glob(".*"))
+
+
+@pytest.mark.parametrize("at", [1, 3, 8])
+def test_ctrl_c_saves_the_step_where_it_stops(tmp_path, capsys, monkeypatch, at):
+    """130, no complaint, a checkpoint of that very step, long before the next was due."""
+    words, backward, calls = [*FAST, "--checkpoint-every", "1000"], VAE.backward, []
+
+    def press(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return backward(self, *arguments, **options)
+
+    run(capsys, "train", "--out", tmp_path / "whole", *words)
+    monkeypatch.setattr(VAE, "backward", press)
+    assert cli.main(["train", "--out", str(tmp_path / "r"), *words]) == 130
+    assert capsys.readouterr().err == ""
+    assert checkpoint.load(tmp_path / "r" / "checkpoint.npz").optimizer.t == at
+    run(capsys, "train", "--resume", tmp_path / "r")
+    assert kill_and_resume.differences(tmp_path / "r", tmp_path / "whole") == []
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path, capsys):
