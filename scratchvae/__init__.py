@@ -1,10 +1,13 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 Read the files in this order: layers, mlp, gaussian, likelihood, model,
-autoencoder, vae, hvae; then optim, datasets, training, evaluation, gradcheck.
+autoencoder, vae, hvae; then optim, datasets, training, checkpoint, evaluation,
+gradcheck.  The command line is cli, with options, examples, runs and output.
 """
 
-from . import datasets, gaussian, gradcheck, layers
+__version__ = "0.1.0"                                  # above the imports: a checkpoint names it
+
+from . import checkpoint, datasets, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
 from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
@@ -12,12 +15,10 @@ from .likelihood import Bernoulli, Gaussian
 from .mlp import MLP
 from .model import ELBO, Model
 from .optim import SGD, Adam
-from .training import decay, fit, warm_up
+from .training import State, decay, fit, steps, warm_up
 from .vae import VAE
 
-__version__ = "0.1.0"
-
 __all__ = [
-    "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "VAE",
-    "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "warm_up",
+    "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "State", "VAE",
+    "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps", "warm_up",
 ]

@@ -24,7 +24,7 @@ class Autoencoder(Model):
     """z = f(x), and x is compared with what g(z) says of it.
 
     The objective is log p(x | z) at that z: the reconstruction part of an ELBO
-    whose other parts are zero.  It is no bound on log p(x).
+    whose other parts are zero, so beta has no effect.  It is no bound on log p(x).
 
     Parameters
     ----------
@@ -61,16 +61,17 @@ class Autoencoder(Model):
         """Return None."""
 
     def bound(self, x: Array, noise: None) -> tuple[ELBO, Any]:
-        """Return the reconstruction, as an ELBO without further parts, and a cache."""
+        """Return the reconstruction, as an ELBO without further parts, and a cache.  MATH (6.1)."""
+        n = len(x)
         z, f_cache = self.f.forward(x)
         h, g_cache = self.g.forward(z)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)
-        return ELBO(reconstruction, np.zeros(len(x)), np.zeros((len(x), 0))), (f_cache, g_cache, r_cache)
+        elbo = ELBO(reconstruction, np.zeros(n, self.dtype), np.zeros((n, 0), self.dtype))
+        return elbo, (f_cache, g_cache, r_cache, n)
 
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
-        """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array."""
-        f_cache, g_cache, r_cache = cache
-        n = len(r_cache[0])
+        """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
+        f_cache, g_cache, r_cache, n = cache
         self.gradient[:] = 0
         dreconstruction = np.full(n, -alpha / n, self.dtype)
         dx, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)

@@ -1,20 +1,23 @@
-"""How good is a model?  The parts of its bound, the use of its levels, and log p(x)."""
+"""How good is a model?  The parts of its bound, log p(x), and which of its latents do anything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from . import check
+from . import check, gaussian
 from .layers import Array
 from .model import ELBO, Model
+from .progress import Progress
+
+ACTIVE = 0.01                                          # of variance, or nats
 
 
 @dataclass
 class Evaluation:
-    """What `evaluate` found; print it as a table.
+    """What `evaluate` found; print it as a table, or take it `as_dict`.
 
     Attributes
     ----------
@@ -24,30 +27,95 @@ class Evaluation:
         Importance-sampled log p(x), in nats.
     n_samples : int
         The number of importance samples behind it.
-    active_units : list of T int
-        For each level, in how many of its latents mu moves with x.
+    variances : list of T arrays of shape (d_t,)
+        How far each latent's mean moves with x: Var_x( E_q[z | x] ).
+    kls : list of T arrays of shape (d_t,)
+        What each latent costs, in nats: its KL( q || p ), a mean over x.
     """
 
     elbo: ELBO
     log_likelihood: Array
     n_samples: int
-    active_units: list[int]
+    variances: list[Array]
+    kls: list[Array]
+
+    @property
+    def active_units(self) -> list[int]:
+        """The latents of each level whose mean moves with x: a variance above 0.01."""
+        return [int((variance > ACTIVE).sum()) for variance in self.variances]
+
+    @property
+    def active_units_kl(self) -> list[int]:
+        """The latents of each level that cost more than 0.01 nats."""
+        return [int((kl > ACTIVE).sum()) for kl in self.kls]
+
+    @property
+    def levels(self) -> list[dict[str, Any]]:
+        """What is known of each level, by name."""
+        columns = (self.kls, self.elbo.kl.mean(axis=0), self.active_units, self.active_units_kl)
+        return [{"level": t, "latents": len(kls), "kl": float(kl), "active_units": active, "active_units_kl": active_kl}
+                for t, (kls, kl, active, active_kl) in enumerate(zip(*columns), start=1)]
 
     @property
     def standard_error(self) -> float:
         """The standard error of the mean of log_likelihood over the examples."""
-        return float(self.log_likelihood.std(ddof=1) / np.sqrt(len(self.log_likelihood)))
+        return standard_error(self.log_likelihood)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the means over the examples, and the levels, as JSON can say them."""
+        means = {"elbo": self.elbo.total, "reconstruction": self.elbo.reconstruction,
+                 "prior_matching": self.elbo.prior_matching,
+                 **{f"consistency_{t}": kl for t, kl in enumerate(self.elbo.consistency.T, start=1)},
+                 "log_likelihood": self.log_likelihood}
+        return {"examples": len(self.log_likelihood), "importance_samples": self.n_samples,
+                **{name: float(value.mean()) for name, value in means.items()},
+                "elbo_standard_error": standard_error(self.elbo.total),
+                "log_likelihood_standard_error": self.standard_error, "levels": self.levels}
 
     def __str__(self) -> str:
-        levels = [f"level {t}: KL {kl:.2f} nats, {active} active units"
-                  for t, (kl, active) in enumerate(zip(self.elbo.kl.mean(axis=0), self.active_units), start=1)]
         bound = (f"log p(x)        {self.log_likelihood.mean():10.3f} nats"
                  f"  (standard error {self.standard_error:.3f}, {self.n_samples} importance samples)")
+        levels = ["level {level}: KL {kl:.2f} nats; of {latents} units, {active_units} active by variance, "
+                  "{active_units_kl} by KL".format(**level) for level in self.levels]
         return "\n".join([str(self.elbo), bound, *levels])
 
 
+def standard_error(values: Array) -> float:
+    """Return the standard error of the mean of independent values."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
+    """Draw z ~ q(z | x) once; return what q and p say of each latent.
+
+    Parameters
+    ----------
+    model : VAE or HVAE
+    x : array of shape (n, x_dim)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    mu : list of T arrays of shape (n, d_t)
+        The mean of q(z_t | z_{t-1}).
+    kl : list of T arrays of shape (n, d_t)
+        KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) of each latent alone.
+    """
+    q, p = (networks if isinstance(networks, dict) else {1: networks} for networks in (model.q, model.p))
+    z, of_q = {0: x}, {}
+    for t in q:                                        # up
+        of_q[t] = mu, logvar = gaussian.halves(q[t].forward(z[t - 1])[0])
+        z[t], _ = gaussian.sample(mu, logvar, model.normal(rng, *mu.shape))
+    kl = []
+    for t, (mu, logvar) in of_q.items():               # and what the level above, or N(0, I), expects
+        of_p = gaussian.halves(p[t + 1].forward(z[t + 1])[0]) if t + 1 in p else (np.zeros_like(mu),) * 2
+        columns = [a.reshape(-1, 1) for a in (mu, logvar, *of_p)]              # each entry a row: no sum over latents
+        kl.append(gaussian.kl(*columns)[0].reshape(mu.shape))
+    return [mu for mu, _ in of_q.values()], kl
+
+
 def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
-             batch_size: int = 1000) -> Evaluation:
+             batch_size: int = 1000, progress: TextIO | None = None) -> Evaluation:
     """Measure a model on data.
 
     Parameters
@@ -57,11 +125,13 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     n_samples : int, default 1000
         Importance samples for log p(x).
     n_draws : int, default 10
-        Draws of noise over which the parts of the bound are averaged.
+        Draws of z over which everything else is averaged.
     rng : numpy.random.Generator or int, default 0
         The source of randomness, or a seed.
     batch_size : int, default 1000
-        So many examples pass through the networks at once.
+        At most so many examples are looked at at once: memory is bounded.
+    progress : text stream, optional
+        Where to say how far it is.
 
     Returns
     -------
@@ -69,22 +139,49 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
 
     Notes
     -----
-    A latent counts as active if the variance over x of its mean,
-    Var_x( E_q[z | x] ), is above 0.01 (Burda et al. 2016, section 5.2).  In a
-    hierarchy that mean is taken at the means of the levels below.
+    Two definitions of an active unit are in use, and both are reported.
+
+    *Variance.*  Its mean moves with x: Var_x( E_q[z | x] ) > 0.01 (Burda et al.
+    2016, section 5.2).  Above level 1, E_q[z_t | x] is a mean over draws of
+    z_{t-1}, and a variance of noisy means would count their noise as well.  So
+    the draws make two means with noise of their own each, and the variance is
+    their covariance over x, which is free of that bias (it may be negative
+    where it should be 0).
+
+    *KL.*  It costs more than 0.01 nats: KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) )
+    of this latent alone, in closed form, a mean over x and the draws.  For the
+    VAE and at the top of a hierarchy p is N(0, 1), and the sum over latents is
+    prior matching.  Below the top it is the printed form of consistency, whatever
+    the model was trained with: for one latent, that form is never negative, and
+    it is 0 only if the latent does nothing but what the level above expects.
+    The exact form is neither.  The price: a latent that only carries noise, for
+    the level above to know it again, counts as active here, and not above.
     """
     x, rng = model.check_x(x), check.generator("rng", rng)
-    check.size("n_draws", n_draws)
-    if len(x) < 2:
-        raise ValueError(f"x must have at least 2 rows to evaluate on; got {len(x)}")
-    batches = [x[start:start + batch_size] for start in range(0, len(x), check.size("batch_size", batch_size))]
-    draws = []
-    for _ in range(n_draws):
-        elbos = [model.forward(batch, model.draw_noise(len(batch), rng))[0] for batch in batches]
-        draws.append([np.concatenate([getattr(elbo, part) for elbo in elbos]).astype(float)
-                      for part in ("reconstruction", "prior_matching", "consistency")])
-    elbo = ELBO(*(np.mean(part, axis=0) for part in zip(*draws)))
-    encoded = [model.encode(batch) for batch in batches]
-    levels = zip(*(e if isinstance(e, list) else [e] for e in encoded))         # the VAE has one level: no list
-    active = [int((np.concatenate([mu for mu, _ in level]).var(axis=0) > 0.01).sum()) for level in levels]
-    return Evaluation(elbo, model.log_likelihood(x, n_samples, rng), n_samples, active)
+    unit_draws = max(2, check.size("n_draws", n_draws))                        # two means need two
+    rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))
+    n, T = len(x), len(model.latent_dims)
+    if n < 2:
+        raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
+    parts = np.zeros((n, T + 1))                       # reconstruction, and KL of each level
+    log_likelihood = np.zeros(n)
+    sums = [np.zeros((4, d)) for d in model.latent_dims]                       # over x: a, b, a·b, KL
+    with Progress("example", n, progress) as line:
+        for first in range(0, n, rows):
+            here = slice(first, min(first + rows, n))
+            batch = x[here]
+            means = [np.zeros((2, len(batch), d)) for d in model.latent_dims]  # of each half of the draws
+            for _ in range(n_draws):
+                elbo, _ = model.forward(batch, model.draw_noise(len(batch), rng))
+                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / n_draws
+            for draw in range(unit_draws):
+                for mu, kl, mean, total in zip(*units(model, batch, rng), means, sums):
+                    mean[draw % 2] += mu
+                    total[3] += kl.sum(axis=0) / unit_draws
+            for (a, b), total in zip(means, sums):
+                a, b = a / ((unit_draws + 1) // 2), b / (unit_draws // 2)
+                total[:3] += a.sum(axis=0), b.sum(axis=0), (a * b).sum(axis=0)
+            log_likelihood[here] = model.log_likelihood(batch, n_samples, rng)
+            line.update(here.stop)
+    return Evaluation(ELBO(parts[:, 0], parts[:, -1], parts[:, 1:-1]), log_likelihood, n_samples,
+                      [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums])

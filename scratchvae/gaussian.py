@@ -1,13 +1,14 @@
 """Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl.
 
-mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Densities
-and divergences are sums over the d dimensions, one number of nats for each
-row.  ``logvar`` is log σ², so σ = exp(logvar / 2); a network may give any real
+mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Log-densities,
+entropies and divergences are sums over the d independent dimensions, one number
+of nats for each row.  ``logvar`` is log σ², so σ = exp(logvar / 2); a network may give any real
 number for it.
 
 Below each function stands its backward: given the gradient of the loss with
 respect to what the function returned, it returns the gradient with respect to
-each of its arguments, in their order.
+each of its arguments, in their order.  A function takes any leading dimensions,
+(..., d), and returns (...); its backward takes (n, d).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 def halves(h: Array) -> tuple[Array, Array]:
-    """Read a network's output as a Gaussian: mu on the left, logvar on the right.
+    """Read a network's output as a Gaussian: mu on the left, logvar on the right.  MATH (4.1).
 
     Parameters
     ----------
@@ -31,14 +32,14 @@ def halves(h: Array) -> tuple[Array, Array]:
     Returns
     -------
     mu, logvar : array of shape (..., d)
-        Views: one matrix product serves both.
+        Views into h, no copies: the network's last product computed both.
     """
     d = h.shape[-1] // 2
     return h[..., :d], h[..., d:]
 
 
 def halves_backward(dmu: Array, dlogvar: Array) -> Array:
-    """Return dh: each entry of h went to one place, so dh is the two side by side."""
+    """Return dh: each entry of h went to one place, so dh is the two side by side.  MATH (4.1)."""
     return np.concatenate([dmu, dlogvar], axis=-1)
 
 
@@ -47,7 +48,7 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
 
     z = mu + σ·eps with σ = exp(logvar / 2): the reparameterisation trick.  All
     randomness sits in eps, which depends on no parameter, so z has derivatives
-    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.
+    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.  MATH (4.2).
 
     Parameters
     ----------
@@ -63,22 +64,22 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
         For `sample_backward`.
     """
     std = np.exp(logvar / 2)                           # σ
-    noise = std * eps                                  # z - mu
-    return mu + noise, noise
+    offset = std * eps                                 # z - mu
+    return mu + offset, offset
 
 
 def sample_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
-    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2."""
-    noise = cache
+    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (4.2)."""
+    offset = cache
     dmu = dz
-    dlogvar = dz * noise / 2                           # d exp(l/2) / dl = exp(l/2) / 2
+    dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2
     return dmu, dlogvar
 
 
 def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, Any]:
     """Return log N(z; mu, exp(logvar)) in nats.
 
-    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ]
+    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ].  MATH (4.3).
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array
     """Return dz, dmu, dlogvar.
 
     With u = (z - mu)/σ²: ∂/∂z = -u; ∂/∂mu = u, as only z - mu counts;
-    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).
+    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).  MATH (4.3).
     """
     diff, u = cache
     dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns
@@ -112,7 +113,7 @@ def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array
 def entropy(logvar: Array) -> tuple[Array, Any]:
     """Return the entropy -E[log N(z; mu, exp(logvar))] in nats.
 
-    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².
+    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².  MATH (4.4).
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def entropy(logvar: Array) -> tuple[Array, Any]:
 
 
 def entropy_backward(dentropy: Array, cache: Any) -> Array:
-    """Return dlogvar: ∂/∂logvar = 1/2 in every column."""
+    """Return dlogvar: ∂/∂logvar = 1/2 in every column.  MATH (4.4)."""
     logvar = cache
     dlogvar = np.empty_like(logvar)
     dlogvar[:] = 0.5 * dentropy[:, None]               # [:, None]: each row's number for all its columns
@@ -142,7 +143,7 @@ def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Arra
     E_q[log q - log p] = (1/2) Σ [ σ_q²/σ_p² - 1 - log(σ_q²/σ_p²) + (mu_q - mu_p)²/σ_p² ]
 
     With r = logvar_q - logvar_p the first three terms are expm1(r) - r, which
-    keeps its digits where q is close to p.
+    keeps its digits where q is close to p.  MATH (4.5).
 
     Parameters
     ----------
@@ -167,7 +168,8 @@ def kl_backward(dkl: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
     """Return dmu_q, dlogvar_q, dmu_p, dlogvar_p.
 
     ∂/∂mu_q = u and ∂/∂mu_p = -u; ∂/∂logvar_q = (1/2)(σ_q²/σ_p² - 1) = e/2;
-    logvar_p enters by -r and by 1/σ_p², so ∂/∂logvar_p = -(1/2)(e + diff·u).
+    logvar_p enters through r, by which ∂/∂logvar_p has -e/2, and through 1/σ_p²,
+    by which it has -diff·u/2.  MATH (4.5).
     """
     e, diff, u = cache
     dmu_q = dkl[:, None] * u
@@ -181,7 +183,7 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
     """Return KL( N(mu, exp(logvar)) || N(0, I) ) in nats.
 
     (1/2) Σ [ σ² - 1 - log σ² + mu² ]: `kl` with mu_p = 0 and logvar_p = 0.
-    Kingma and Welling 2014, appendix B.
+    Kingma and Welling 2014, appendix B.  MATH (4.5).
 
     Parameters
     ----------
@@ -200,7 +202,7 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
 
 
 def kl_standard_backward(dkl: Array, cache: Any) -> tuple[Array, Array]:
-    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1)."""
+    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1).  MATH (4.5)."""
     e, mu = cache
     dmu = dkl[:, None] * mu
     dlogvar = dkl[:, None] * e / 2

@@ -1,7 +1,8 @@
 """Is a hand-written gradient right?  Compare it with one that needs no derivation.
 
 *Complex step* (Squire and Trapp 1998).  For a function f that is built from
-smooth steps, f(θ + i h v) = f(θ) + i h (∇f·v) - h² (...) + ..., so
+analytic ones (or pieces of them, such as a ReLU, away from the kinks),
+f(θ + i h v) = f(θ) + i h (∇f·v) - h² (...) + ..., so
 
     ∇f·v = Im f(θ + i h v) / h   with an error of order h².
 
@@ -14,8 +15,8 @@ Nothing is subtracted, so h may be 1e-30, and the result is exact to rounding.
 where the subtraction loses digits if h is small: some 7 to 10 digits remain.
 
 For a small tensor v runs through the unit vectors, one for each entry; for a
-large one v is a random direction, and one evaluation checks all entries at once:
-an error in any of them shows in ∇f·v, unless it happens to be orthogonal to v.
+large one v is a random direction, normal in every entry, and one evaluation checks
+all entries at once: whatever the error, the chance that it is orthogonal to v is 0.
 
 Errors are relative to the tensor's own gradient, never absolute.  So a tensor
 whose gradient is 1e-9 is held to as many digits as the others.
@@ -56,7 +57,8 @@ class Entry:
         The norms of the hand-written gradient and of the reference; along random
         directions, those of the derivatives in these directions.
     error : float
-        The norm of their difference, relative to the larger of the two norms.
+        The norm of their difference, relative to the largest of these two norms and,
+        along random directions, that of the gradient itself.
     tolerance : float
         What the error may be.
     """
@@ -115,7 +117,7 @@ class Ledger:
 def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: Mapping[str, Array], *,
             method: str = "complex", directions: int | None = None, tolerance: float | None = None,
             rng: Any = 0) -> Ledger:
-    """Compare gradients with derivatives of ``value``; the three checks below end here.
+    """Compare gradients with derivatives of ``value``; the three checks below end here.  MATH (11.1), (11.2).
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
         The float64 point at which to compare.
     method : {'complex', 'central'}, default 'complex'
     directions : int, optional
-        So many random directions for each array.  By default one for an array of
+        How many random directions for each array.  By default one for an array of
         more than 1000 entries, and every single entry of a smaller one.
     tolerance : float, optional
         By default 1e-12 for the complex step, 1e-7 for central differences.
@@ -149,7 +151,7 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
         if directions is None and array.size <= 1000:
             V = np.eye(array.size)                     # a row for each direction
         else:
-            V = rng.choice([-1.0, 1.0], size=(directions or 1, array.size))
+            V = rng.standard_normal((directions or 1, array.size))
         derivatives = []
         for v in V.reshape(-1, *array.shape):
             if method == "complex":
@@ -238,8 +240,9 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
     load(arrays)
     y, cache = twin.forward(arrays["x"])
     dy = np.random.default_rng(0).standard_normal(y.shape)
-    gradients = {"x": twin.backward(dy, cache)}
-    gradients.update({f"{part}.{name}": getattr(owner, "d" + name)
+    twin.backward(dy, cache)
+    gradients = {"x": twin.backward(dy, cache)}        # for the second time: backward must add, and not overwrite
+    gradients.update({f"{part}.{name}": getattr(owner, "d" + name) / 2
                       for part, owner in named.items() for name in owner.parameter_names})
     return compare(value, {"y·dy": gradients}, arrays, **options)
 
@@ -275,8 +278,8 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         weights.update({name: (beta, 0.0) for name, beta in zip(names, np.eye(T))})
 
     gradients = {}
+    _, cache = point.forward(x, noise)
     for of, (beta, alpha) in weights.items():
-        _, cache = point.forward(x, noise)
         dx = point.backward(cache, beta, alpha, input_gradient=True)
         gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
 

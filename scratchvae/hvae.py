@@ -14,12 +14,19 @@ of Luo 2022 (arXiv 2208.11970).
                 - Σ_{t<T} E_q[ log q(z_t | z_{t-1})
                                - log p(z_t | z_{t+1}) ]                 consistency
 
-Most texts print the third part as E_q[ KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) ],
-with z_{t-1} and z_{t+1} drawn without regard to z_t.  But z_{t+1} was drawn
-*from* z_t.  The printed form is still a lower bound on log p(x), yet a looser
-one: it fines every level for what it knows of the noise below it, and the
-upper levels die.  Here ``consistency="sampled"`` is the exact form,
-``"analytic"`` the printed one.
+It is the step of the VAE, log E >= E log, with the log of the products written
+as sums.  Two forms of the third part are here, ``consistency=``:
+
+``"sampled"``, the exact one.  Given z_{t-1}, the mean of log q(z_t | z_{t-1}) over
+z_t is minus an entropy, which has a closed form.  So it computes
+-H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t drawn.  One draw of it may
+be negative; only its mean is a price in nats.
+
+``"analytic"``, as many texts print it: KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) in
+closed form.  That is a mean over a *fresh* z_t, but z_{t+1} was drawn from the
+old one.  It is still a lower bound on log p(x), MATH (8.2), but not the ELBO of
+q.  The more z_{t+1} remembers of the noise in the old z_t, the worse it predicts
+the fresh one: so training teaches the upper levels to remember nothing.
 """
 
 from __future__ import annotations
@@ -80,8 +87,8 @@ class HVAE(Model):
         if self.T == 0:
             raise ValueError("latent_dims must name at least one level; got none")
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
-        each = np.iterable(hidden_dims) and any(np.iterable(hidden) for hidden in hidden_dims)
-        by_level = list(hidden_dims) if each else [hidden_dims] * self.T        # one entry serves every level
+        nested = np.iterable(hidden_dims) and any(np.iterable(hidden) for hidden in hidden_dims)
+        by_level = list(hidden_dims) if nested else [hidden_dims] * self.T        # one entry serves every level
         if len(by_level) != self.T:
             raise ValueError(f"hidden_dims must have an entry for each of the {self.T} levels; got {len(by_level)}")
         rng = check.generator("rng", rng)
@@ -108,13 +115,16 @@ class HVAE(Model):
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
-        if len(noise) != self.T:
-            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {len(noise)}")
+        if not hasattr(noise, "__len__") or len(noise) != self.T:
+            got = f"{len(noise)}" if hasattr(noise, "__len__") else repr(noise)
+            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {got}")
         return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
                 for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
 
     def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Any]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
+
+        The three parts: MATH (7.2), (7.3); the printed form of the third: MATH (8.1).
 
         Parameters
         ----------
@@ -122,7 +132,7 @@ class HVAE(Model):
         noise : list of T arrays, of shape (n, d_t)
         """
         n, T = len(x), self.T
-        cache: dict[Any, Any] = {"n": n}
+        cache: dict[Any, Any] = {"n": n}                                        # by network, or part of the bound
         z, mu_q, logvar_q = {0: x}, {}, {}
 
         for t in self.levels:                                                   # up: z_t ~ q(z_t | z_{t-1})
@@ -150,10 +160,10 @@ class HVAE(Model):
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up.  z_t was used up to three times:
-        as the condition of q(z_{t+1} | z_t), as the condition of p(z_{t-1} | z_t),
-        and as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient
+        (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
+        (3) as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient
         ``dz[t]`` is the sum of all, so it is complete, and may be handed down
-        through q(z_t | z_{t-1}), only after everything above it.
+        through q(z_t | z_{t-1}), only after everything above it.  MATH (7.4).
 
         Parameters
         ----------
@@ -184,11 +194,11 @@ class HVAE(Model):
             if self.consistency == "sampled":                                   # C = -entropy - log_p
                 dmu_q[t], dlogvar_q[t] = 0, gaussian.entropy_backward(-dC, cache["H", t])
                 dz_t, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dC, cache["C", t])
-                dz[t] += dz_t                                                   # ... as the point
+                dz[t] += dz_t                                                   # z_t, use 3
             else:
                 dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward(dC, cache["C", t])
             dh = gaussian.halves_backward(dmu_p, dlogvar_p)
-            dz[t + 1] += self.p[t + 1].backward(dh, cache["p", t + 1])          # ... as the condition of p
+            dz[t + 1] += self.p[t + 1].backward(dh, cache["p", t + 1])          # z_{t+1}, use 2
 
         dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(np.full(n, dkl[T - 1]), cache["P"])
         dz[0], dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])
@@ -198,11 +208,11 @@ class HVAE(Model):
             dmu_z, dlogvar_z = gaussian.sample_backward(dz[t], cache["z", t])
             dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])
             dx_q = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)
-            dz[t - 1] = dz[t - 1] + dx_q if t > 1 or input_gradient else dx_q   # ... as the condition of q
+            dz[t - 1] = dz[t - 1] + dx_q if t > 1 or input_gradient else dx_q   # z_{t-1}, use 1
         return dz[0]
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (6.3)."""
         h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
         z: dict[int, Array] = {}
         log_q: Any = 0.0
@@ -221,7 +231,7 @@ class HVAE(Model):
         return self.likelihood.log_prob(x, h)[0] + (log_p - log_q).reshape(n_samples, len(x))
 
     def encode(self, x: Any) -> list[tuple[Array, Array]]:
-        """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.
+        """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.  MATH (7.1).
 
         Parameters
         ----------
@@ -238,7 +248,7 @@ class HVAE(Model):
         return levels
 
     def decode(self, z: Any, level: int = 1, noise: Sequence[Any] | None = None) -> Array:
-        """Return E[x | z_1], coming down from z at the given level.
+        """Return E[x | z_1], coming down from z at the given level.  MATH (7.1).
 
         Parameters
         ----------
@@ -263,14 +273,13 @@ class HVAE(Model):
     def reconstruct(self, x: Any, level: int = 1) -> Array:
         """Return E[x | z_1] after going up to a level and down again by the means.
 
-        From level 1 it is the best that the model can do; from a higher level it
-        shows what that level still knows of x.
+        From level t it shows what z_t still knows of x.
         """
         check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
     def sample(self, n: int, rng: Any = 0, z: Any = None, level: int | None = None) -> Array:
-        """Draw from the top level down, return E[x | z_1].
+        """Draw from the top level down, return E[x | z_1].  MATH (7.1).
 
         Parameters
         ----------

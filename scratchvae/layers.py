@@ -9,15 +9,22 @@ A gradient ``dv`` is d(loss)/dv, a real number for each entry of ``v``, and has
 v's shape.  The cache is returned, not hidden in the layer, so one layer may be
 used twice in one pass; for the same reason ``backward`` *adds* to the
 gradients of the parameters (``dW += ...``): what is used twice has a gradient
-that is the sum of both uses.
+that is the sum of both uses.  They are set to zero before each pass; a model's
+``backward`` does it.
 
 Rows are examples: x has shape (n, n_in), one row for each of the n examples.
+MATH (2.2) is an equation of MATH.md, which derives what the docstrings state.
 
 Every forward here accepts complex numbers, because the gradient checker
 differentiates with a complex step (see gradcheck.py).  Two habits follow.
 There is no ``abs``, which is not differentiable in the complex sense; and
 ``maximum`` and ``minimum`` choose a branch, which is fine: NumPy compares
 complex numbers by their real parts first.
+
+``out=kept(shape)`` is there for speed alone: read it as if it were not there.
+While a model trains, large results go into arrays that are kept from step to
+step, never into one that a cache of this step still holds; elsewhere it is
+``out=None``, a new array (see workspace.py).
 """
 
 from __future__ import annotations
@@ -36,9 +43,9 @@ def glorot(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
     """Draw weights that keep the variance of tanh-like layers near constant.
 
     Uniform on (-a, a) with a = √(6 / (n_in + n_out)), so that
-    Var W = a²/3 = 2 / (n_in + n_out): halfway between 1/n_in, which keeps the
+    Var W = a²/3 = 2 / (n_in + n_out): a compromise between 1/n_in, which keeps the
     variance of y = x W (a sum of n_in terms), and 1/n_out, which keeps that of
-    dx = dy Wᵀ (a sum of n_out terms).  Glorot and Bengio 2010, equation 16.
+    dx = dy Wᵀ (a sum of n_out terms).  Glorot and Bengio 2010, equation 16.  MATH (2.7).
 
     Parameters
     ----------
@@ -60,7 +67,7 @@ def he(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
 
     Normal with Var W = 2 / n_in: as ``glorot`` for the forward pass, doubled,
     because a ReLU passes only half of what reaches it.  He et al. 2015,
-    equation 10.
+    equation 10.  MATH (2.8).
 
     Parameters
     ----------
@@ -81,7 +88,7 @@ class Layer:
 
     A parameter ``v`` is an attribute named in ``parameter_names``; next to it
     stands ``dv``, its gradient, of the same shape.  A layer without parameters,
-    such as an activation, names none.
+    such as an activation, names none.  Why gradients add up: MATH (2.1).
     """
 
     parameter_names: tuple[str, ...] = ()
@@ -96,7 +103,7 @@ class Layer:
 
 
 class Dense(Layer):
-    """The affine map y = x W + b.
+    """The affine map y = x W + b.  MATH (2.2).
 
     *Scalar case.*  y = x w + b has the derivatives ∂y/∂x = w, ∂y/∂w = x and
     ∂y/∂b = 1, so dx = dy·w, dw = x·dy and db = dy.
@@ -113,9 +120,6 @@ class Dense(Layer):
       dx[n,i] = Σⱼ dy[n,j] W[i,j].  The sum runs over the *last* index of both,
       and a matrix product sums the *first* index of its right factor: hence
       dx = dy Wᵀ.
-
-    Shapes alone would tell: (n_in, n)(n, n_out) is the one product of x and dy
-    with the shape of W.
 
     Parameters
     ----------
@@ -145,7 +149,7 @@ class Dense(Layer):
         x = cache
         self.dW += np.dot(x.T, dy, out=kept(self.W.shape))           # dW = xᵀ dy
         self.db += np.add.reduce(dy, axis=0)                         # db = Σₙ dy
-        if not input_gradient:                                       # the data need none: save a product
+        if not input_gradient:                                       # the data need no gradient
             return np.empty((len(x), 0), dy.dtype)
         return np.dot(dy, self.W.T, out=kept(x.shape))               # dx = dy Wᵀ
 
@@ -155,7 +159,7 @@ class Dense(Layer):
 
 
 class Tanh(Layer):
-    """y = tanh x, with y' = 1 - tanh² x = 1 - y²: the output is all it needs."""
+    """y = tanh x, with y' = 1 - tanh² x = 1 - y²: the output is all it needs.  MATH (2.3)."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache."""
@@ -173,7 +177,7 @@ class Tanh(Layer):
 class ReLU(Layer):
     """y = max(x, 0), with y' = 1 where x > 0, else 0.
 
-    At x = 0 itself there is a kink; like everyone, we take 0 there.
+    At x = 0 itself there is a kink; like everyone, we take 0 there.  MATH (2.4).
     """
 
     def forward(self, x: Array) -> tuple[Array, Array]:
@@ -188,7 +192,7 @@ class ReLU(Layer):
 
 
 class LeakyReLU(Layer):
-    """y = max(x, a x) with 0 <= a < 1: y' = 1 where x > 0, else a.
+    """y = max(x, a x) with 0 <= a < 1: y' = 1 where x > 0, else a.  MATH (2.4).
 
     Parameters
     ----------
@@ -217,7 +221,7 @@ def softplus(x: Array) -> Array:
     """Return log(1 + eˣ), entry by entry, without overflow.
 
     For x > 0, log(1 + eˣ) = log(eˣ (1 + e⁻ˣ)) = x + log(1 + e⁻ˣ).  Both signs in
-    one line: max(x, 0) + log(1 + e^(-|x|)), and -|x| = min(x, -x).
+    one line: max(x, 0) + log(1 + e^(-|x|)), and -|x| = min(x, -x).  MATH (2.5).
 
     Parameters
     ----------
@@ -235,7 +239,7 @@ def sigmoid(x: Array) -> Array:
 
     For x <= 0 it is eˣ / (1 + eˣ).  Both signs in one line, with
     e = e^(-|x|) <= 1: the numerator is 1 where x > 0 and e elsewhere, which is
-    max(e, [x > 0]).
+    max(e, [x > 0]).  MATH (2.6).
 
     Parameters
     ----------
@@ -250,7 +254,7 @@ def sigmoid(x: Array) -> Array:
 
 
 class Softplus(Layer):
-    """y = log(1 + eˣ), a smooth ReLU, with y' = eˣ / (1 + eˣ) = sigmoid(x)."""
+    """y = log(1 + eˣ), a smooth ReLU, with y' = eˣ / (1 + eˣ) = sigmoid(x).  MATH (2.5)."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
@@ -263,7 +267,7 @@ class Softplus(Layer):
 
 
 class Sigmoid(Layer):
-    """y = 1 / (1 + e⁻ˣ), with y' = e⁻ˣ / (1 + e⁻ˣ)² = y (1 - y)."""
+    """y = 1 / (1 + e⁻ˣ), with y' = e⁻ˣ / (1 + e⁻ˣ)² = y (1 - y).  MATH (2.6)."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache."""

@@ -1,9 +1,9 @@
-"""p(x | z_1): how a decoder's output h is read as a distribution over x.
+"""p(x | z): how a decoder's output h is read as a distribution over x.
 
 Each likelihood says how many numbers h it wants for each example
 (``n_outputs``), and has ``log_prob`` with its backward, the mean of x, a
-sampler, a check of the data, and the bias at which a fresh decoder already
-knows the data's mean.
+sampler, a check of the data, and the bias at which a fresh decoder's output
+lies around the data's mean.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Bernoulli:
         -softplus(l), this is Σ [ x l - softplus(l) ], and no probability that
         could round to 0 is ever formed.  softplus is written out as
         max(l, 0) + log(1 + e^(-|l|)): exact for every l, and its exponential
-        serves the backward as well.
+        serves the backward as well.  MATH (5.1).
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class Bernoulli:
         return np.add.reduce(log_p, axis=-1), (x, logits, e)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
-        """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s."""
+        """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s.  MATH (5.1)."""
         x, logits, e = cache
         s = np.maximum(e, logits > 0, out=kept(e.shape))
         s /= np.add(e, 1, out=kept(e.shape))                     # s(l), as in layers.sigmoid
@@ -74,19 +74,19 @@ class Bernoulli:
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
-        """Return E[x | logits], the probability of a 1, of the logits' shape."""
+        """Return E[x | logits], the probability of a 1, of the logits' shape.  MATH (5.3)."""
         return sigmoid(logits)
 
     def sample(self, logits: Array, rng: np.random.Generator) -> Array:
-        """Draw x, of the logits' shape."""
+        """Draw x, of the logits' shape.  MATH (5.3)."""
         return (rng.random(logits.shape) < self.mean(logits)).astype(logits.dtype)
 
     def bias(self, x_mean: Array) -> Array:
-        """Return the logits of the pixel means, kept off 0 and 1, where they are infinite."""
+        """Return the logits of the pixel means, kept off 0 and 1, whose logits are infinite.  MATH (5.3)."""
         p = np.clip(x_mean, 0.001, 0.999)
         return np.log(p / (1 - p))
 
-    def check(self, x: Array, name: str = "x") -> None:
+    def check_support(self, x: Array, name: str = "x") -> None:
         """Raise a ValueError unless every entry of x lies in [0, 1]."""
         low, high = x.real.min(), x.real.max()
         if low < 0 or high > 1:
@@ -105,7 +105,8 @@ class Gaussian:
     logvar : float, optional
         A number fixes the variance of every entry; then h is mu, of shape
         (n, D).  Without it the network learns one for each entry and example,
-        and h is mu and logvar side by side, of shape (n, 2 D).
+        and h is mu and logvar side by side, of shape (n, 2 D).  Then log p(x) has
+        no upper limit: an entry that never varies drives its logvar to -∞.
     """
 
     def __init__(self, x_dim: int, logvar: float | None = None) -> None:
@@ -119,7 +120,7 @@ class Gaussian:
         return h, np.full(1, self.logvar, h.real.dtype)          # one number for all entries
 
     def log_prob(self, x: Array, h: Array) -> tuple[Array, Any]:
-        """Return log p(x | h) in nats, with its -(D/2) log 2π: `gaussian.log_prob`.
+        """Return log p(x | h) in nats, with its -(D/2) log 2π: `gaussian.log_prob`.  MATH (5.2).
 
         Parameters
         ----------
@@ -136,25 +137,25 @@ class Gaussian:
         return gaussian.log_prob(x, mu, logvar)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
-        """Return dx, dh."""
+        """Return dx, dh.  MATH (5.2)."""
         dx, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, cache)
         return dx, dmu if self.logvar is not None else gaussian.halves_backward(dmu, dlogvar)
 
     def mean(self, h: Array) -> Array:
-        """Return E[x | h], of shape (n, D)."""
+        """Return E[x | h], of shape (n, D).  MATH (5.3)."""
         return self._mu_logvar(h)[0]
 
     def sample(self, h: Array, rng: np.random.Generator) -> Array:
-        """Draw x, of shape (n, D)."""
+        """Draw x, of shape (n, D).  MATH (5.3)."""
         mu, logvar = self._mu_logvar(h)
         return gaussian.sample(mu, logvar, rng.standard_normal(mu.shape))[0].astype(h.dtype)
 
     def bias(self, x_mean: Array) -> Array:
-        """Return mu = x_mean, and logvar = 0 where it is learned."""
+        """Return x_mean for mu, and 0 for logvar where it is learned.  MATH (5.3)."""
         return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
 
-    def check(self, x: Array, name: str = "x") -> None:
-        """Accept every real number."""
+    def check_support(self, x: Array, name: str = "x") -> None:
+        """Accept every finite number, as x is known to be."""
 
 
 Likelihood = Union[Bernoulli, Gaussian]

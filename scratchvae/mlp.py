@@ -36,7 +36,7 @@ class MLP:
         self.output = self.layers[f"dense{len(dims) - 1}"] = Dense(dims[-2], dims[-1], rng)
 
     def forward(self, x: Array) -> tuple[Array, list[Any]]:
-        """Return y of shape (n, dims[-1]), and each layer's cache, in order."""
+        """Return y of shape (n, dims[-1]), and each layer's cache, in order.  MATH (3.1)."""
         caches = []
         for layer in self.layers.values():
             x, cache = layer.forward(x)                # the output of one is the input of the next
@@ -44,7 +44,7 @@ class MLP:
         return x, caches
 
     def backward(self, dy: Array, caches: list[Any], input_gradient: bool = True) -> Array:
-        """Add to every layer's gradients, return dx (empty if it is not wanted)."""
+        """Add to every layer's gradients, return dx (empty if it is not wanted).  MATH (3.1)."""
         first, *rest = self.layers.values()
         for layer, cache in zip(reversed(rest), reversed(caches[1:])):
             dy = layer.backward(dy, cache)             # dx of one is dy of the one before

@@ -22,10 +22,12 @@ ModelType = TypeVar("ModelType", bound="Model")
 
 @dataclass
 class ELBO:
-    """The evidence lower bound on log p(x), in its three parts, in nats.
+    """The evidence lower bound on log p(x) at one draw of the latents, in its three parts, in nats.
 
-    Each part is summed over dimensions and kept for each example; the mean over
-    the batch is taken once, in `loss`.
+    The latents are z_1, ..., z_T, with z_0 = x; a VAE has one level, T = 1.  The
+    bound is the mean over draws: a single draw may lie above log p(x).  Each part
+    is summed over dimensions and kept for each example; the mean over the batch
+    is taken once, in `loss`.
 
     Attributes
     ----------
@@ -44,19 +46,19 @@ class ELBO:
 
     @property
     def kl(self) -> Array:
-        """What each level costs, of shape (n, T): consistency 1, ..., T - 1, then prior matching."""
+        """What each level costs, of shape (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (1.4)."""
         return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
 
     @property
     def total(self) -> Array:
-        """The bound itself, of shape (n,): reconstruction - prior matching - consistency."""
+        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (1.3)."""
         return self.reconstruction - self.kl.sum(axis=1)
 
     def loss(self, beta: Any = 1.0, alpha: float = 1.0) -> Any:
         """Return -(alpha · reconstruction - Σₜ beta_t · kl_t), a mean over the batch.
 
         With alpha = beta = 1 it is the mean of -total.  beta is a number, or one
-        for each of the T levels.
+        for each of the T levels.  MATH (1.4).
         """
         return -(alpha * self.reconstruction - (beta * self.kl).sum(axis=1)).mean()
 
@@ -72,7 +74,7 @@ def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) 
 
     Its logvar is 0 at first, for every input: with random weights there, σ would
     vary by factors from example to example, and in a hierarchy, where the z of
-    one level feeds the next, these factors compound until they overflow.
+    one level feeds the next, these factors compound until they overflow.  MATH (4.1).
     """
     network = MLP((*dims[:-1], 2 * dims[-1]), activation, rng)
     network.output.W[:, dims[-1]:] = 0
@@ -97,6 +99,8 @@ class Model:
         check.choice("activation", activation, ACTIVATIONS)
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
+        if isinstance(likelihood, type) or not hasattr(likelihood, "log_prob"):
+            raise ValueError(f"likelihood must be a name or an object, such as Gaussian({x_dim}); got {likelihood!r}")
         if likelihood.x_dim != self.x_dim:
             raise ValueError(f"likelihood is over {likelihood.x_dim} columns, but x_dim is {self.x_dim}")
         self.likelihood = likelihood
@@ -109,7 +113,7 @@ class Model:
         self.theta, self.gradient, self.parameters, self.gradients = pack(layers, self.dtype)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # copy.deepcopy comes here: the copied arrays are views no longer, so they are laid out anew
+        # copy.deepcopy and pickle come here: the copied arrays are views no longer, so they are laid out anew
         self.__dict__.update(state)
         self.pack(**self.networks)
 
@@ -121,19 +125,19 @@ class Model:
         return twin
 
     def set_output_bias(self, decoder: MLP, x_mean: Any) -> None:
-        """Let a fresh decoder start from the data's mean: set the bias of its last layer."""
+        """Let a fresh decoder's output lie around the data's mean: set the bias of its last layer."""
         mean = check.array("x_mean", x_mean, (self.x_dim,))
-        self.likelihood.check(mean, "x_mean")
+        self.likelihood.check_support(mean, "x_mean")
         decoder.output.b[:] = self.likelihood.bias(mean)
 
     def check_x(self, x: Any) -> Array:
         """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
         x = check.array("x", x, ("n", self.x_dim), self.dtype)
-        self.likelihood.check(x)
+        self.likelihood.check_support(x)
         return x
 
     def check_noise(self, noise: Any, n: int) -> Any:
-        """Return the noise of a model with one level in its precision, or raise a ValueError."""
+        """Return the noise in the model's precision, or raise a ValueError (here for one level: one array)."""
         return check.array("noise", noise, (n, *self.latent_dims), self.dtype)
 
     def check_beta(self, beta: Any) -> Array:
@@ -147,10 +151,10 @@ class Model:
         return weights
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
-        """Draw standard normal numbers in the model's precision."""
+        """Draw standard normal numbers, float32 for a float32 model, else float64."""
         return rng.standard_normal(shape, dtype=np.float32 if self.dtype == np.float32 else np.float64)
 
-    # what a model brings ------------------------------------------------------------------------
+    # each model defines these -------------------------------------------------------------------
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Any:
         """Draw the noise of one forward pass over n examples."""
@@ -161,12 +165,12 @@ class Model:
         raise NotImplementedError
 
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
-        """Fill ``gradient`` with that of ``elbo.loss(beta, alpha)``."""
+        """Fill ``gradient`` with that of ``elbo.loss(beta, alpha)``; return dx if it is wanted, else (n, 0)."""
         raise NotImplementedError
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"a {type(self).__name__} has no log p(x)")
 
     def encode(self, x: Any) -> Any:
         """Return what q says of x: a code, or mu and logvar, or a list of these."""
@@ -176,7 +180,7 @@ class Model:
         """Return E[x | z], of shape (n, x_dim)."""
         raise NotImplementedError
 
-    # what it gets for that ----------------------------------------------------------------------
+    # and inherits these -------------------------------------------------------------------------
 
     def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
         """Return the bound on log p(x) for each example.
@@ -207,7 +211,7 @@ class Model:
         p(x) = E_q[ p(x, z) / q(z | x) ], here a mean over K draws:
         log (1/K) Σₖ exp(log_weight_k).  Its expectation is a lower bound for every
         K (for K = 1 the ELBO), and rises to log p(x) as K grows.  Burda et al.
-        2016 (arXiv 1509.00519), equation 8.
+        2016 (arXiv 1509.00519), equation 8.  MATH (6.3).
 
         Parameters
         ----------

@@ -1,31 +1,35 @@
-"""fit: pass after pass over the data, a step of the optimiser for each batch."""
+"""fit: pass after pass over the data, a step of the optimiser for each batch.
+
+A run can stop between any two steps and go on later, to the same bits.  All that
+the next step depends on is theta, the optimiser's vectors, and a `State`: where
+in the data the run is, and the generator of its noise.  The order of the data
+needs no memory, as it follows from the seed and the number of the epoch.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import numpy as np
 
 from . import check
 from .datasets import binarize
+from .interrupt import Interrupted, held_back
 from .layers import Array
-from .model import ELBO, Model
+from .model import Model
 from .optim import SGD, Adam
+from .progress import Progress
+from .workspace import Workspace, kept
 
 History = dict[str, list[float]]
+Schedule = Callable[[int], Any]                        # of the epoch, counted from 1
 
 
-def parts(elbo: ELBO) -> dict[str, float]:
-    """Return the bound and its parts by name, each a mean over the examples, in nats."""
-    named = {"elbo": elbo.total, "reconstruction": elbo.reconstruction, "prior_matching": elbo.prior_matching}
-    named.update({f"consistency_{t}": column for t, column in enumerate(elbo.consistency.T, start=1)})
-    return {name: float(value.mean(dtype=float)) for name, value in named.items()}
-
-
-def warm_up(epochs: int) -> Callable[[int], float]:
+def warm_up(epochs: int) -> Schedule:
     """Return a schedule for beta that rises in equal steps to 1, which it reaches at this epoch.
 
     While beta is small, a latent costs little and the decoder learns to use it;
@@ -36,7 +40,7 @@ def warm_up(epochs: int) -> Callable[[int], float]:
     return lambda epoch: min(1.0, epoch / epochs)
 
 
-def decay(first: float, last: float, epochs: int) -> Callable[[int], float]:
+def decay(first: float, last: float, epochs: int) -> Schedule:
     """Return a learning rate that falls by the same factor every epoch, from the first to the last."""
     check.number("first", first, 0, open_low=True)
     check.number("last", last, 0, open_low=True)
@@ -44,35 +48,104 @@ def decay(first: float, last: float, epochs: int) -> Callable[[int], float]:
     return lambda epoch: float(first * (last / first) ** ((epoch - 1) / max(1, epochs - 1)))
 
 
-class Progress:
-    """One line on a terminal, written anew after each epoch; silent elsewhere."""
+def steps(first: float, changes: Mapping[int, float]) -> Schedule:
+    """Return a learning rate that stays the same until an epoch named in ``changes``.
 
-    def __init__(self, epochs: int, show: bool | None, stream: TextIO) -> None:
-        self.epochs, self.stream, self.start, self.width = epochs, stream, time.perf_counter(), 0
-        self.show = stream.isatty() if show is None else show
+    ``steps(1e-3, {50: 3e-4, 80: 1e-4})`` is 1e-3 in epochs 1 to 49, 3e-4 in epochs
+    50 to 79, and 1e-4 from then on.
+    """
+    rates = {1: check.number("first", first, 0, open_low=True)}
+    rates.update({check.size("every epoch in changes", epoch): check.number("every rate in changes", rate, 0,
+                                                                            open_low=True)
+                  for epoch, rate in changes.items()})
+    return lambda epoch: rates[max(e for e in rates if e <= epoch)]
 
-    def update(self, epoch: int, means: dict[str, float]) -> None:
-        """Write the parts of the bound and the time left."""
-        if not self.show:
-            return
-        left = (time.perf_counter() - self.start) * (self.epochs / epoch - 1)
-        line = f"epoch {epoch}/{self.epochs}  " + "  ".join(
-            f"{name.replace('_', ' ')} {value:.2f}" for name, value in means.items())
-        line += f" nats  {left // 60:.0f}:{left % 60:02.0f} left"
-        self.stream.write("\r" + line.ljust(self.width))
-        self.width = len(line)
-        self.stream.flush()
 
-    def close(self) -> None:
-        """End the line."""
-        if self.show and self.width:
-            self.stream.write("\n")
+def stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
+    """Return a generator that shares nothing with those of other purposes and epochs."""
+    key = {"noise": 0, "held out": 1, "order": 2}[purpose], epoch
+    return np.random.default_rng(np.random.SeedSequence(check.size("seed", seed, 0), spawn_key=key))
+
+
+@dataclass
+class State:
+    """Where a run stands between two steps; ``State.start(model, seed)`` is its beginning.
+
+    Attributes
+    ----------
+    seed : int
+        All randomness of the run follows from it.
+    rng : numpy.random.Generator
+        The source of the next step's noise.
+    sums : array of shape (T + 1,)
+        Reconstruction, and KL of each level, summed over the examples that this
+        epoch has seen.
+    epoch, step : int
+        Epochs finished, and steps done in the one after them.
+    seconds : float
+        Time spent so far.
+    history : dict of str to list of float
+        What `fit` returns.
+    """
+
+    seed: int
+    rng: np.random.Generator
+    sums: Array
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    history: History = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, model: Model, seed: int = 0) -> State:
+        """Return the state before the first step."""
+        return cls(seed, stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
+
+
+def spare(beta: Any, kl: Array, free_bits: Any) -> Array:
+    """Return beta, with 0 for each level whose KL, a mean over the batch, is not above its free bits."""
+    return np.where(kl.mean(axis=0) > free_bits, beta, 0.0)
+
+
+def check_free_bits(free_bits: Any, n_levels: int) -> Array:
+    """Return nats of at least 0, one number for all levels or one for each."""
+    checked = np.array([check.number("free_bits", nats, 0) for nats in np.ravel(free_bits)])
+    if len(checked) not in (1, n_levels):
+        raise ValueError(f"free_bits must be one number, or one for each of the {n_levels} levels; got {len(checked)}")
+    return checked
+
+
+def by_name(means: Array) -> dict[str, float]:
+    """Return the bound and its parts by name, from the reconstruction and each level's KL."""
+    reconstruction, *consistency, prior_matching = map(float, means)
+    return {"elbo": reconstruction - sum(consistency) - prior_matching, "reconstruction": reconstruction,
+            "prior_matching": prior_matching, **{f"consistency_{t}": kl for t, kl in enumerate(consistency, start=1)}}
+
+
+class HeldOut:
+    """Held-out data in batches, each with noise that stays the same, so that only the model moves the bound."""
+
+    def __init__(self, model: Model, x: Any, seed: int, batch_size: int = 1000) -> None:
+        x, rng = model.check_x(x), stream(seed, "held out")
+        self.n = len(x)
+        self.batches = [(batch, model.draw_noise(len(batch), rng))
+                        for batch in (x[first:first + batch_size] for first in range(0, len(x), batch_size))]
+
+    def bound(self, model: Model) -> dict[str, float]:
+        """Return the bound and its parts, means over the examples."""
+        sums = np.zeros(1 + len(model.latent_dims))
+        for batch, noise in self.batches:
+            elbo, _ = model.forward(batch, noise)
+            sums[0] += elbo.reconstruction.sum()
+            sums[1:] += elbo.kl.sum(axis=0)
+        return by_name(sums / self.n)
 
 
 def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
-        learning_rate: Callable[[int], float] | None = None, beta: float | Array | Callable[[int], Any] = 1.0,
+        learning_rate: float | Schedule | None = None, beta: float | Array | Schedule = 1.0, free_bits: Any = None,
         seed: int = 0, resample: bool = False, x_valid: Any = None,
-        callback: Callable[[Model, History], Any] | None = None, progress: bool | None = None) -> History:
+        callback: Callable[[Model, History], Any] | None = None, progress: bool | TextIO | None = None,
+        state: State | None = None, after_step: Callable[[State], Any] | None = None) -> History:
     """Train a model, in place.
 
     Parameters
@@ -83,12 +156,17 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Passes over the data, each in a new order; examples for each step.
     optimizer : SGD or Adam, optional
         By default ``Adam()``.
-    learning_rate : function of the epoch, optional
+    learning_rate : float, or function of the epoch, optional
         Sets the optimiser's learning rate at the start of every epoch, counted
-        from 1; ``decay(1e-3, 1e-4, epochs)`` is such a function.
+        from 1; `decay` and `steps` make such functions.
     beta : float, array of shape (T,), or function of the epoch, default 1
         The weight of the KL parts, or of each level's.  Epochs count from 1;
         ``warm_up(50)`` is such a function.
+    free_bits : float or array of shape (T,), optional
+        So many nats of KL cost a level nothing: in a batch where its mean KL is
+        not above them, its beta is 0.  So a level gains nothing by giving up its
+        last nats.  Kingma et al. 2016 (arXiv 1606.04934), equation 15, each level
+        being a group.  The bound that is recorded has no such discount.
     seed : int, default 0
         The order of the data, the noise and the resampling follow from it: the
         same seed on the same machine gives the same bits.
@@ -101,8 +179,15 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     callback : function, optional
         Called as ``callback(model, history)`` after every epoch; training ends
         if it returns True.
-    progress : bool, optional
-        Show a progress line on stderr; by default only on a terminal.
+    progress : bool or text stream, optional
+        Where to say how far it is after every epoch; True is stderr.  By default
+        stderr if that is a terminal, else nowhere.
+    state : State, optional
+        Go on from here, with its seed; model and optimiser must be as they were
+        then.  It is moved on in place.
+    after_step : function, optional
+        Called as ``after_step(state)`` after every step, such as what
+        `checkpoint.every` returns.
 
     Returns
     -------
@@ -118,52 +203,63 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         If an argument is wrong; the message names it.
     FloatingPointError
         If the bound becomes infinite or not a number.
-
-    Notes
-    -----
-    Ctrl-C stops between two steps at the latest; the model is then as the last
-    step left it, and can be used or trained further.
+    Interrupted
+        A KeyboardInterrupt, raised between two steps: the model is as the last
+        one left it, can be used, and with ``state`` trained further.
     """
     x = model.check_x(x)
     check.size("epochs", epochs)
     check.size("batch_size", batch_size)
+    if free_bits is not None:
+        free_bits = check_free_bits(free_bits, len(model.latent_dims))
     optimizer = Adam() if optimizer is None else optimizer
-    beta_of = beta if callable(beta) else lambda epoch: beta
-    rng, valid_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    if x_valid is not None:
-        x_valid = model.check_x(x_valid)
-        valid_noise = model.draw_noise(len(x_valid), valid_rng)
-    history: History = {}
-    line = Progress(epochs, progress, sys.stderr)
-    try:
-        for epoch in range(1, epochs + 1):
-            sums: dict[str, float] = {}
-            beta_now = beta_of(epoch)
+    if not hasattr(optimizer, "step"):
+        raise ValueError(f"optimizer must be an object such as Adam(); got {optimizer!r}")
+    state = State.start(model, seed) if state is None else state
+    held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
+    if progress is None or isinstance(progress, bool):
+        progress = sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
+    line = Progress("epoch", epochs, progress, state.epoch)
+    workspace = Workspace(model.dtype)
+    began = time.perf_counter() - state.seconds
+    with held_back() as ctrl_c, line:
+        while state.epoch < epochs:
+            epoch = state.epoch + 1
+            beta_now = beta(epoch) if callable(beta) else beta
             if learning_rate is not None:
-                optimizer.learning_rate = learning_rate(epoch)
-            order = rng.permutation(len(x))
-            for start in range(0, len(x), batch_size):
-                batch = x[order[start:start + batch_size]]
-                if resample:
-                    batch = binarize(batch, "sample", rng)
-                elbo, cache = model.forward(batch, model.draw_noise(len(batch), rng))
-                model.backward(cache, beta_now)
+                rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
+                optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)
+            order = stream(state.seed, "order", epoch).permutation(len(x))
+            for first in range(state.step * batch_size, len(x), batch_size):
+                rows = order[first:first + batch_size]
+                with workspace:
+                    batch = np.take(x, rows, axis=0, mode="clip", out=kept((len(rows), model.x_dim)))
+                    if resample:
+                        batch = binarize(batch, "sample", state.rng)
+                    elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
+                    model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
                 optimizer.step(model.theta, model.gradient)
-                for name, value in parts(elbo).items():
-                    sums[name] = sums.get(name, 0.0) + value * len(batch) / len(x)
-            if not np.isfinite(sums["elbo"]):
-                raise FloatingPointError(f"the ELBO became {sums['elbo']} in epoch {epoch}; "
+                state.step += 1
+                state.sums[0] += elbo.reconstruction.sum()
+                state.sums[1:] += elbo.kl.sum(axis=0)
+                state.seconds = time.perf_counter() - began
+                if after_step is not None:
+                    after_step(state)
+                if ctrl_c:
+                    raise Interrupted
+            means = by_name(state.sums / len(x))
+            if not np.isfinite(means["elbo"]):
+                raise FloatingPointError(f"the ELBO became {means['elbo']} in epoch {epoch}; "
                                          "a smaller learning rate, or a warm-up of beta, may help")
-            record = {"epoch": float(epoch), "seconds": time.perf_counter() - line.start,
-                      "beta": float(np.ravel(beta_now)[-1]), **sums}
-            if x_valid is not None:
-                valid = parts(model.forward(x_valid, valid_noise)[0])
-                record.update({f"valid_{name}": value for name, value in valid.items()})
+            record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means}
+            if held_out is not None:
+                record.update({f"valid_{name}": value for name, value in held_out.bound(model).items()})
             for name, value in record.items():
-                history.setdefault(name, []).append(value)
-            line.update(epoch, sums)
-            if callback is not None and callback(model, history):
+                state.history.setdefault(name, []).append(value)
+            state.epoch, state.step = epoch, 0
+            state.sums[:] = 0
+            line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {record[name]:.2f}"
+                                         for name in (*means, "valid_elbo") if name in record))
+            if callback is not None and callback(model, state.history):
                 break
-    finally:
-        line.close()
-    return history
+    return state.history

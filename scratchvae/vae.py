@@ -7,7 +7,9 @@
     log p(x) >= E_q[ log p(x | z) ] - KL( q(z | x) || p(z) )
 
 Kingma and Welling 2014 (arXiv 1312.6114), equation 3.  The expectation is
-estimated with one draw of z; the KL has a closed form.
+estimated with one draw of z; the KL has a closed form.  The bound itself is one
+step: log p(x) = log E_q[ p(x, z) / q(z | x) ] >= E_q[ log p(x, z) - log q(z | x) ], as
+the logarithm is concave; then log p(x, z) = log p(x | z) + log p(z).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from .model import ELBO, Model, conditional
 
 
 class VAE(Model):
-    """A variational autoencoder with one layer of latents.
+    """A variational autoencoder with one level of latents.
 
     Parameters
     ----------
@@ -60,14 +62,14 @@ class VAE(Model):
         self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         if x_mean is not None:
             self.set_output_bias(self.p, x_mean)
-        self.pack(q1=self.q, p1=self.p)
+        self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
         return self.normal(rng, n, self.latent_dim)
 
     def bound(self, x: Array, noise: Array) -> tuple[ELBO, Any]:
-        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
+        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (1.3), (6.2).
 
         Parameters
         ----------
@@ -88,6 +90,7 @@ class VAE(Model):
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up: each line there has its line here.
+        MATH (6.2).
 
         Parameters
         ----------
@@ -104,8 +107,8 @@ class VAE(Model):
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         self.gradient[:] = 0
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha R
-        dprior_matching = np.full(n, self.check_beta(beta) / n)                      # + beta P
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha · reconstruction
+        dprior_matching = np.full(n, self.check_beta(beta) / n)                 # + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.p.backward(dh_p, p_cache)
@@ -115,7 +118,7 @@ class VAE(Model):
         return dx_q + dx_r if input_gradient else dx_q                          # used twice: by q, by log p(x | z)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (6.3)."""
         mu, logvar = gaussian.halves(self.q.forward(x)[0])
         z = gaussian.sample(mu, logvar, self.normal(rng, n_samples, *mu.shape))[0]
         h_p = self.p.forward(z.reshape(-1, self.latent_dim))[0].reshape(n_samples, len(x), -1)
@@ -124,11 +127,11 @@ class VAE(Model):
         return self.likelihood.log_prob(x, h_p)[0] + (log_p - log_q)
 
     def encode(self, x: Any) -> tuple[Array, Array]:
-        """Return mu and logvar of q(z | x), both of shape (n, latent_dim)."""
+        """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (7.1)."""
         return gaussian.halves(self.q.forward(self.check_x(x))[0])
 
     def decode(self, z: Any) -> Array:
-        """Return E[x | z], of shape (n, x_dim)."""
+        """Return E[x | z], of shape (n, x_dim).  MATH (7.1)."""
         return self.likelihood.mean(self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))[0])
 
     def reconstruct(self, x: Any) -> Array:
@@ -136,5 +139,5 @@ class VAE(Model):
         return self.decode(self.encode(x)[0])
 
     def sample(self, n: int, rng: Any = 0) -> Array:
-        """Draw z from the prior, return E[x | z], of shape (n, x_dim)."""
+        """Draw z from the prior, return E[x | z], of shape (n, x_dim).  MATH (7.1)."""
         return self.decode(self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim))

@@ -1,6 +1,11 @@
-"""What the tests share: a generator, the proof of a gradient, and its line in the summary."""
+"""What the tests share: a generator, the proof of a gradient, its line in the summary, and real data."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +39,15 @@ def proven(request):
         assert ledger.ok, f"these gradients are wrong:\n{wrong}"
         request.config.stash[LEDGERS].append(ledger)
     return check
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder with MNIST, Frey faces and the like, which is not part of the project."""
+    folder = Path(os.environ.get("SCRATCHVAE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not (folder / "mnist").is_dir():
+        pytest.skip("needs real data: set SCRATCHVAE_DATA to a folder with mnist/, binarized_mnist/, frey/, digits/")
+    return folder
 
 
 @pytest.fixture

@@ -91,6 +91,18 @@ def test_sampler_and_density_are_of_the_same_gaussian(rng):
     assert scipy.stats.kstest(z[:, 0], scipy.stats.norm(0.7, np.exp(-1.3 / 2)).cdf).pvalue > 1e-3
 
 
+def test_gradient_through_the_draw_is_that_of_the_expectation(rng):
+    """E[z²] = mu² + σ² has the gradients 2 mu and σ²; eps = ±1 has the moments that its exact mean needs."""
+    mu, logvar = rng.standard_normal((2, 5, 3))
+    dmu, dlogvar = np.zeros((2, 5, 3))
+    for eps in (np.ones((5, 3)), -np.ones((5, 3))):
+        z, cache = gaussian.sample(mu, logvar, eps)
+        gradients = gaussian.sample_backward(2 * z, cache)             # d z²/dz
+        dmu, dlogvar = dmu + gradients[0] / 2, dlogvar + gradients[1] / 2
+    np.testing.assert_allclose(dmu, 2 * mu, rtol=1e-13)
+    np.testing.assert_allclose(dlogvar, np.exp(logvar), rtol=1e-13)
+
+
 def test_kl_is_the_mean_log_ratio_over_the_sampler(rng):
     """E_q[log q - log p] by Monte Carlo through our own sampler and density, within 4 standard errors."""
     mu_q, logvar_q, mu_p, logvar_p = (np.tile(row, (200_000, 1)) for row in rng.standard_normal((4, 1, 3)))

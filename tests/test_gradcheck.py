@@ -110,6 +110,17 @@ def test_a_readers_own_layer(rng, proven):
     assert [e.by for e in check_layer(Scale(), np.ones((5, 2))).entries if not e.ok] == ["Scale.a"]
 
 
+def test_a_layer_that_overwrites_its_gradient_fails(rng):
+    """dW = where dW += belongs is right until a layer is used twice; the checker uses it twice."""
+    class Overwrites(Dense):
+        def backward(self, dy, cache, input_gradient=True):
+            self.dW[:] = 0
+            return super().backward(dy, cache, input_gradient)
+
+    wrong_by = {e.by for e in check_layer(Overwrites(2, 3, rng), np.ones((4, 2))).entries if not e.ok}
+    assert wrong_by == {"Overwrites.W"}
+
+
 def test_a_readers_own_function(rng, proven):
     forward = (lambda a, b: (a * np.exp(b), (a, b)))
     inputs = rng.standard_normal((2, 4))

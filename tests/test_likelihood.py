@@ -144,13 +144,13 @@ def test_a_second_step_in_a_workspace_gives_the_same_bits_and_allocates_no_array
 ])
 def test_bernoulli_refuses_values_outside_0_and_1(x, says):
     with pytest.raises(ValueError, match=f"^{says}$"):
-        Bernoulli(2).check(np.array(x))
+        Bernoulli(2).check_support(np.array(x))
 
 
 @pytest.mark.parametrize("x", [[[0.0, 0.0]], [[1.0, 1.0]], [[0.0, 1.0]], [[0.2, 0.7]], [[0 - 1e-30j, 1 + 1e-30j]]])
 def test_bernoulli_accepts_all_of_0_to_1(x):
     """Both ends included; the complex step of the gradient checker does not leave the interval."""
-    Bernoulli(2).check(np.array(x))
+    Bernoulli(2).check_support(np.array(x))
 
 
 @pytest.mark.parametrize("make, says", [

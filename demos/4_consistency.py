@@ -1,0 +1,158 @@
+"""Lesson 4: one term, two forms, and an upper level that lives or dies.
+
+Between two levels of a hierarchy stands the consistency part of the bound:
+
+    exact     E_q[ log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}) ]        consistency="sampled"
+    printed   E_q[ KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) ]         consistency="analytic"
+
+The second stands in many good texts, and looks like the first with its inner
+expectation done.  It is not quite: z_{t+1} was drawn from this very z_t, and the
+KL averages over z_t as if it had not been.  It is still a lower bound on log p(x),
+but not that of q: a level is fined for what it knows of the noise below it, and
+the fine is least for a level that knows nothing.
+
+So: pairs of models with the same first weights, the same data in the same order
+and the same noise.  They differ in that term alone.
+
+    python demos/4_consistency.py    # under 2 minutes; prints a table, draws out/4_consistency.png
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from scratchvae import HVAE, evaluate, exact, fit, warm_up
+from scratchvae.datasets import binarize, digits
+from scratchvae.plotting import figure, images
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--epochs", type=int, default=300, help="passes over the training digits (default 300)")
+parser.add_argument("--seeds", type=int, default=3, help="train every model with so many seeds (default 3)")
+parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
+args = parser.parse_args()
+if args.seeds < 1:
+    parser.error("--seeds must be at least 1")
+
+# First a model in which everything is known: linear maps, Gaussian noise, and the exact posterior as its q.
+linear = exact.linear_hvae(6, (4, 2))
+exact.turn(linear)
+exact.set_q(linear, exact.posterior(linear))
+x = np.zeros((1, 6))
+print(f"A linear-Gaussian hierarchy with q = the exact posterior, in nats, in closed form:\n"
+      f"  log p(x)              {exact.log_likelihood(linear, x)[0]:8.4f}\n"
+      f"  bound, exact form     {exact.elbo(linear, x).total[0]:8.4f}")
+linear.consistency = "analytic"
+print(f"  bound, printed form   {exact.elbo(linear, x).total[0]:8.4f}"
+      f"   lower by tr(Q A B / s²) = {exact.consistency_gap(linear)[0]:.4f}\n")
+
+# Then digits.  Without a second level the two forms are the same: the VAE, for comparison.
+data = digits()
+x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
+cases = [((16,), "exact"), *((latents, form) for latents in ((16, 8), (16, 8, 4)) for form in ("printed", "exact"))]
+models, histories, measured = {}, {}, {}
+print(f"{len(x_train)} digits to train on, {args.epochs} epochs; in nats per digit of {len(x_test)} held out:\n\n"
+      f"{'latents':<10} {'third part':<11} {'seed':>4} {'log p(x)':>9} {'ELBO':>8}   KL of level 1, 2, 3")
+for latents, form in cases:
+    for seed in range(args.seeds):
+        model = HVAE(64, latents, hidden_dims=(64,), x_mean=x_train.mean(axis=0), rng=seed,
+                     consistency={"exact": "sampled", "printed": "analytic"}[form])
+        history = fit(model, data.x_train, epochs=args.epochs, seed=seed, resample=True,
+                      beta=warm_up(max(1, args.epochs // 4)))
+        model.consistency = "sampled"                        # all are measured alike, by the bound that is q's own
+        found = evaluate(model, x_test, n_draws=100, rng=seed)
+        models[latents, form, seed], histories[latents, form, seed] = model, history
+        measured[latents, form, seed] = found
+        levels = "".join(f"{round(float(kl), 2) + 0:7.2f}" for kl in found.elbo.kl.mean(axis=0))
+        print(f"{', '.join(map(str, latents)):<10} {form if len(latents) > 1 else '-':<11} {seed:>4} "
+              f"{found.log_likelihood.mean():9.2f} {found.elbo.total.mean():8.2f}  {levels}", flush=True)
+
+
+def log_p(latents, form):
+    """log p(x) of every held-out digit and seed, of shape (seeds, n)."""
+    return np.array([measured[latents, form, seed].log_likelihood for seed in range(args.seeds)])
+
+
+def kl(latents, form):
+    """KL of every level, a mean over held-out digits and seeds."""
+    return np.mean([measured[latents, form, seed].elbo.kl.mean(axis=0) for seed in range(args.seeds)], axis=0)
+
+
+print("\nlog p(x), exact minus printed form, digit by digit (standard error over digits):")
+for latents in ((16, 8), (16, 8, 4)):
+    gain = (log_p(latents, "exact") - log_p(latents, "printed")).mean(axis=0)
+    print(f"  latents {', '.join(map(str, latents)):<9} {gain.mean():+.3f} nats  "
+          f"({gain.std(ddof=1) / np.sqrt(len(gain)):.3f})")
+
+# The figure: what happened in training, where it ended, what the upper level holds.
+page = figure(10, 6.7)
+top, bottom = page.subfigures(2, 1, height_ratios=(1.3, 1))
+ax_time, ax_kl, ax_p = top.subplots(1, 3, width_ratios=(1.2, 1.3, 0.9))
+colors, styles = {"exact": "#08519c", "printed": "#e6550d"}, {"exact": "-", "printed": "--"}
+terms = {"exact": r"exact:  $E[\,\log q(z_t|z_{t-1}) - \log p(z_t|z_{t+1})\,]$",
+         "printed": r"printed:  $E[\,KL(\,q(z_t|z_{t-1})\,\Vert\,p(z_t|z_{t+1})\,)\,]$"}
+
+for form in ("exact", "printed"):
+    for seed in range(args.seeds):
+        history = histories[(16, 8), form, seed]
+        ax_time.plot(history["epoch"], history["prior_matching"], styles[form], color=colors[form], linewidth=1.1,
+                     label=terms[form] if seed == 0 else None)
+ax_time.axvspan(0, max(1, args.epochs // 4), color="0.93", linewidth=0)
+ax_time.text(args.epochs / 8, 0.98, "warm-up", ha="center", va="top", fontsize=7, color="0.4",
+             transform=ax_time.get_xaxis_transform())
+ax_time.set_xlim(0, args.epochs)
+ax_time.margins(y=0.1)
+ax_time.set_xlabel("epoch", fontsize=8)
+ax_time.set_ylabel("KL of $z_2$, nats per digit", fontsize=8)
+ax_time.set_title("the upper level of latents 16, 8 in training", fontsize=10)
+top.legend(*ax_time.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=10, frameon=False,
+           title=f"the third part of the bound; {args.seeds} seeds each", title_fontsize=8)
+
+rows = np.arange(len(cases))[::-1]
+names = [f"{', '.join(map(str, latents))}\n{form if len(latents) > 1 else 'VAE'}" for latents, form in cases]
+greys, inks = ["0.87", "0.62", "0.3"], ["black", "black", "white"]
+for row, (latents, form) in zip(rows, cases):
+    color = colors[form] if len(latents) > 1 else "0.3"
+    left, dead = 0.0, []
+    for level, nats in enumerate(kl(latents, form)):
+        if nats < 0.5:                                       # too short for a label inside
+            dead.append(f"$z_{level + 1}$  {round(float(nats), 1) + 0:.1f}")
+            continue
+        ax_kl.barh(row, nats, left=left, color=greys[level], edgecolor="white", height=0.6)
+        ax_kl.text(left + nats / 2, row, f"$z_{level + 1}$  {nats:.1f}", ha="center", va="center", fontsize=8,
+                   color=inks[level])
+        left += nats
+    ax_kl.text(left + 0.1, row, "\n".join(dead), va="center", fontsize=8, color=color)
+    points = log_p(latents, form).mean(axis=1)
+    ax_p.plot(points, np.full(len(points), row), "o", color=color, markersize=5, alpha=0.6, markeredgewidth=0)
+    ax_p.plot(points.mean(), row, "|", color=color, markersize=16, markeredgewidth=1.5)
+    ax_p.text(points.mean(), row + 0.28, f"{points.mean():.2f}", ha="center", fontsize=8, color=color)
+ax_kl.set_yticks(rows, names)
+ax_kl.margins(x=0.12)
+ax_kl.set_xlabel("nats per held-out digit", fontsize=8)
+ax_kl.set_title("where the KL ends up", fontsize=10)
+ax_p.set_yticks(rows, [])
+ax_p.set_ylim(ax_kl.get_ylim())
+ax_p.margins(x=0.2)
+ax_p.set_xlabel("nats per held-out digit (higher is better)", fontsize=8)
+ax_p.set_title("log p(x)", fontsize=10)
+for ax in (ax_time, ax_kl, ax_p):
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3, axis="y" if ax is ax_time else "x")
+    ax.set_axisbelow(True)
+
+chosen = np.array([np.flatnonzero(data.y_test == digit)[i] for digit in range(10) for i in range(2)])
+shown = x_test[chosen]
+rebuilt = [models[(16, 8), form, 0].reconstruct(shown, level) for form in ("exact", "printed") for level in (1, 2)]
+images(bottom.subplots(), np.stack([shown, *rebuilt]), data.image_shape,
+       "latents 16, 8: held-out digits, and what each level knows of them",
+       ["x", "exact, from $z_1$", "exact, from $z_2$", "printed, from $z_1$", "printed, from $z_2$"])
+
+args.out.mkdir(parents=True, exist_ok=True)
+page.savefig(args.out / "4_consistency.png")
+print(f"\nfigure: {args.out / '4_consistency.png'}")

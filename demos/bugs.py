@@ -1,0 +1,197 @@
+"""The gallery: mistakes that code for VAEs really contains, made on purpose.
+
+Each bug is a change of a line or two in the library's own source: where, a
+fragment, and what to write instead.  `broken` makes it, while a ``with`` block
+lasts:
+
+    with broken(BUGS[0]):
+        ...                              # the library, wrong in this one thing
+
+Most of these mistakes are made under automatic differentiation, whose backward
+follows a wrong forward faithfully.  Here backward is written by hand, so such a
+bug changes both sides: it is still one mistake.
+
+A fragment that the library no longer has, or has twice, is an error: the
+gallery cannot rot in silence.  The checks against all this are in 5_bugs.py.
+"""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+
+class Bug(NamedTuple):
+    """A mistake: its name, what happens, and its changes, each ("module:function", old fragment, new fragment)."""
+
+    name: str
+    story: str
+    changes: list[tuple[str, str, str]]
+
+    @property
+    def module(self) -> str:
+        """The file of the library in which the mistake is made."""
+        return self.changes[0][0].partition(":")[0]
+
+
+def find(where: str) -> FunctionType:
+    """Return the library's function with this name, such as ``"vae:VAE.backward"``."""
+    module, _, path = where.partition(":")
+    found: Any = importlib.import_module(f"scratchvae.{module}")
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def edited(bug: Bug) -> dict[FunctionType, CodeType]:
+    """Return the functions that a bug touches, each with its code as the bug would have it."""
+    sources: dict[FunctionType, str] = {}
+    for where, old, new in bug.changes:
+        function = find(where)
+        source = sources.get(function) or textwrap.dedent(inspect.getsource(function))
+        if source.count(old) != 1:
+            raise ValueError(f"bug {bug.name!r}: {where} must contain {old!r} exactly once; it does so "
+                             f"{source.count(old)} times. The library has changed: change the bug with it")
+        sources[function] = source.replace(old, new)
+    return {function: next(constant for constant in compile(source, f"<{bug.name}>", "exec").co_consts
+                           if isinstance(constant, CodeType) and constant.co_name == function.__name__)
+            for function, source in sources.items()}
+
+
+@contextmanager
+def broken(bug: Bug) -> Iterator[None]:
+    """Make the mistake for the duration of a ``with`` block.
+
+    A function's code is replaced, not the function: whoever imported it by its
+    name has the mistake too.
+    """
+    wrong = edited(bug)
+    right = {function: function.__code__ for function in wrong}
+    try:
+        for function, code in wrong.items():
+            function.__code__ = code
+        yield
+    finally:
+        for function, code in right.items():
+            function.__code__ = code
+
+
+BUGS = [
+    # layers.py
+    Bug("first weights all zero", "No gradient passes a weight of 0, or an output of 0: only the last bias learns.", [
+        ("layers:glorot", "rng.uniform(-a, a, size=(n_in, n_out))", "np.zeros((n_in, n_out))")]),
+    Bug("He's fan-in taken for fan-out", "The variance of the weights is off by the ratio of a layer's widths.", [
+        ("layers:he", "2.0 / n_in", "2.0 / n_out")]),
+    Bug("bias gradient averaged", "db is the mean of dy over the batch, where it should be the sum.", [
+        ("layers:Dense.backward", "np.add.reduce(dy, axis=0)", "np.mean(dy, axis=0)")]),
+    Bug("dW = where dW += belongs", "A layer that is used twice in a pass keeps the gradient of one use.", [
+        ("layers:Dense.backward", "self.dW += ", "self.dW[:] = ")]),
+    Bug("reshape for transpose", "dx = dy Wᵀ with the shape of Wᵀ, but with the numbers in the order of W.", [
+        ("layers:Dense.backward", "np.dot(dy, self.W.T,", "np.dot(dy, self.W.reshape(self.W.T.shape),")]),
+    Bug("tanh' of the wrong variable", "The output is taken for the input: 1 - tanh² y for 1 - y².", [
+        ("layers:Tanh.backward", "dx = np.multiply(y, y, out=kept(y.shape))", "dx = np.tanh(y) ** 2")]),
+    Bug("ReLU masks by the gradient", "Where dy > 0 it passes, not where x > 0.", [
+        ("layers:ReLU.backward", "(dy, y > 0,", "(dy, dy > 0,")]),
+
+    # gaussian.py
+    Bug("std = exp(logvar)", "The log of the variance is read as the log of the standard deviation.", [
+        ("gaussian:sample", "np.exp(logvar / 2)", "np.exp(logvar)"),
+        ("gaussian:sample_backward", "dz * offset / 2", "dz * offset")]),
+    Bug("noise drawn twice", "z is made of one draw of the noise, its gradient of another.", [
+        ("gaussian:sample", "return mu + offset", "return mu + std * np.roll(eps, 1)")]),    # others' noise: a new draw
+    Bug("sign of dKL/dmu", "The KL's gradient pushes the means away from the prior.", [
+        ("gaussian:kl_standard_backward", "dmu = dkl[:, None] * mu", "dmu = -dkl[:, None] * mu")]),
+    Bug("KL without its 1/2", "The KL is twice what it should be.", [
+        ("gaussian:kl_standard", "0.5 * np.add.reduce", "np.add.reduce"),
+        ("gaussian:kl_standard_backward", "dkl[:, None] * mu", "2 * dkl[:, None] * mu"),
+        ("gaussian:kl_standard_backward", "e / 2", "e")]),
+    Bug("KL averaged over dimensions", "A mean over the d latents where a sum belongs: the KL is d times too small.", [
+        ("gaussian:kl_standard", "np.add.reduce", "np.mean"),
+        ("gaussian:kl_standard_backward", "dkl[:, None] * mu", "dkl[:, None] * mu / mu.shape[-1]"),
+        ("gaussian:kl_standard_backward", "e / 2", "e / 2 / mu.shape[-1]")]),
+    Bug("log 2π dropped", "\"A constant, it does not train\": but then log p(x) is not log p(x).", [
+        ("gaussian:log_prob", "LOG_2PI + ", ""),
+        ("gaussian:entropy", "LOG_2PI + 1 + ", "1 + ")]),
+
+    # likelihood.py
+    Bug("pixels averaged, KL summed", "A mean over the D pixels where a sum belongs: the KL weighs D times too much.", [
+        ("likelihood:Bernoulli.log_prob", "np.add.reduce(log_p,", "np.mean(log_p,"),
+        ("likelihood:Bernoulli.log_prob_backward", "x, logits, e = cache",
+         "x, logits, e = cache; dlog_prob = dlog_prob / x.shape[1]")]),
+    Bug("gradient by the probability", "An extra s (1 - s), the derivative of the sigmoid, which cancels in x - s.", [
+        ("likelihood:Bernoulli.log_prob_backward", "np.subtract(x, s, out=s)", "(x - s) * s * (1 - s)")]),
+    Bug("sigmoid twice", "The probabilities are handed over as logits, and squashed again.", [
+        ("likelihood:Bernoulli.log_prob", "e = np.negative(", "logits = sigmoid(logits); e = np.negative("),
+        ("likelihood:Bernoulli.log_prob_backward", "dlogits *= ", "dlogits *= logits * (1 - logits) * ")]),
+    Bug("softplus that overflows", "log(1 + eˡ) taken literally: infinite from l = 89 on in float32.", [
+        ("likelihood:Bernoulli.log_prob", "log_p -= np.maximum(logits, 0, out=kept(logits.shape))", ""),
+        ("likelihood:Bernoulli.log_prob", "np.log1p(e, out=kept(logits.shape))", "np.log1p(np.exp(logits))")]),
+    Bug("squared error for log p(x | z)", "The variance is 1, whatever was asked for: the KL has a wrong weight.", [
+        ("likelihood:Gaussian._mu_logvar", "np.full(1, self.logvar, h.real.dtype)", "np.zeros(1, h.real.dtype)")]),
+
+    # model.py
+    Bug("mean of logs for log of mean", "The many samples of log p(x) give no more than the ELBO.", [
+        ("model:Model.log_likelihood", "np.logaddexp.reduce(log_weight.astype(float), axis=0)",
+         "log_weight.mean(axis=0) + np.log(len(log_weight))")]),
+    Bug("log K missing", "A sum of weights where a mean belongs: log p(x) grows with the number of samples.", [
+        ("model:Model.log_likelihood", "return log_sum - np.log(n_samples)", "return log_sum")]),
+
+    # vae.py
+    Bug("reconstruction spares logvar", "The noise is detached: only the KL speaks to logvar, and takes it to 0.", [
+        ("vae:VAE.backward", "dlogvar_z + dlogvar_k", "dlogvar_k")]),
+    Bug("gradient not set to zero", "Each backward adds to what the last one left.", [
+        ("vae:VAE.backward", "self.gradient[:] = 0", "pass")]),
+
+    # hvae.py
+    Bug("gradient overwritten", "z_1 is used twice or more, and its last use overwrites what the others said.", [
+        ("hvae:HVAE.backward", "dz[1] += ", "dz[1] = ")]),
+    Bug("z_t detached as the point", "log p(z_t | z_{t+1}) moves its mean to z_t, but not z_t to that mean.", [
+        ("hvae:HVAE.backward", "dz[t] += dz_t", "dz[t] += 0 * dz_t")]),
+    Bug("z_{t+1} detached as the condition", "What p(z_t | z_{t+1}) wants of z_{t+1}, z_{t+1} never hears.", [
+        ("hvae:HVAE.backward", "dz[t + 1] += ", "dz[t + 1] += 0 * ")]),
+    Bug("prior matching at the wrong level", "The KL with N(0, I) is charged to z_1 at the bottom, not to z_T.", [
+        ("hvae:HVAE.bound", "kl_standard(mu_q[T], logvar_q[T])", "kl_standard(mu_q[1], logvar_q[1])"),
+        ("hvae:HVAE.backward", "dmu_q[T], dlogvar_q[T] = ", "dmu_q[T], dlogvar_q[T] = 0, 0; dmu, dlogvar = "),
+        ("hvae:HVAE.backward", "dz[0], dh = ", "dmu_q[1] = dmu_q[1] + dmu; dlogvar_q[1] = dlogvar_q[1] + dlogvar\n"
+                                               "    dz[0], dh = ")]),
+    Bug("one noise for all levels", "Every level needs a draw of its own; here all are cut from the same one.", [
+        ("hvae:HVAE.draw_noise", "return [self.normal(rng, n, d) for d in self.latent_dims]",
+         "eps = self.normal(rng, n, max(self.latent_dims)); return [eps[:, :d] for d in self.latent_dims]")]),
+    Bug("sign of the entropy", "H[q] is charged where it should be credited: q is made as narrow as can be.", [
+        ("hvae:HVAE.bound", "-entropy - log_p", "entropy - log_p"),
+        ("hvae:HVAE.backward", "entropy_backward(-dC", "entropy_backward(dC")]),
+    Bug("printed form sold as exact", "The KL in closed form, though z_{t+1} was drawn from this very z_t.", [
+        ("hvae:HVAE.bound", "if self.consistency == \"sampled\"", "if False"),
+        ("hvae:HVAE.backward", "if self.consistency == \"sampled\"", "if False")]),
+    Bug("KL(p || q) for KL(q || p)", "The arguments of the KL between two levels are swapped.", [
+        ("hvae:HVAE.bound", "gaussian.kl(mu_q[t], logvar_q[t], mu_p, logvar_p)",
+         "gaussian.kl(mu_p, logvar_p, mu_q[t], logvar_q[t])"),
+        ("hvae:HVAE.backward", "dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward",
+         "dmu_p, dlogvar_p, dmu_q[t], dlogvar_q[t] = gaussian.kl_backward")]),
+    Bug("log q of the top level alone", "A sum over the levels is overwritten: the weights lack most of log q.", [
+        ("hvae:HVAE.log_weight", "log_q = log_q + ", "log_q = ")]),
+
+    # optim.py
+    Bug("momentum with the wrong sign", "Every step takes back a part of the one before it.", [
+        ("optim:SGD.step", "self.v *= self.momentum", "self.v *= -self.momentum")]),
+    Bug("a step that goes nowhere", "theta = theta - ... makes a new array; the model keeps the old one.", [
+        ("optim:SGD.step", "theta -= ", "theta = theta - ")]),
+    Bug("Adam without bias correction", "m and v start at 0, and nothing makes up for it: wrong first steps.", [
+        ("optim:Adam.step", "(1 - self.beta2 ** self.t) / (1 - self.beta2)", "1 / (1 - self.beta2)"),
+        ("optim:Adam.step", " / (1 - self.beta1 ** self.t)", "")]),
+    Bug("epsilon inside the root", "√(v + ε) is at least 1e-4 for ε = 1e-8: small gradients make too small steps.", [
+        ("optim:Adam.step", "np.sqrt(v, out=w)", "np.sqrt(v + self.epsilon * root ** 2, out=w)"),
+        ("optim:Adam.step", "w += self.epsilon * root", "pass")]),
+    Bug("Adam's betas swapped", "A long memory for m, a short one for v.", [
+        ("optim:Adam.step", "m *= self.beta1", "m *= self.beta2"),
+        ("optim:Adam.step", "v *= self.beta2", "v *= self.beta1")]),
+
+    # datasets.py
+    Bug("held-out digits in training", "The training set is all of the data: held-out numbers are too good.", [
+        ("datasets:digits", "Dataset(x[~test], y[~test],", "Dataset(x, y,")]),
+    Bug("pixels of 0 to 16, divided by 255", "All ink ends below 0.07: nearly white pages, which are easy to model.", [
+        ("datasets:digits", "/ 16", "/ 255")]),
+]

@@ -1,0 +1,192 @@
+"""A training run on disk: never lost, never half-written, never wrongly read.
+
+A checkpoint is an npz file without pickle: theta, the optimiser's vectors, the
+columns of the history, and a header in JSON for all that is small.  Two habits
+make it safe.
+
+*It is there as a whole or not at all.*  It is written under another name and
+forced to the disk before it gets its own, which is one indivisible step; the one
+that had this name becomes ``NAME.previous.npz``.  So one of the two is whole,
+at whatever moment the power goes.
+
+*It is read as a whole or not at all.*  Its last 64 bytes, in the place of the
+comment of a zip archive, are the SHA-256 of all bytes before them.  A file that
+was cut or changed, or that something else wrote, is refused before any of it is
+interpreted.
+
+So a run that survives everything is::
+
+    optimizer, state = Adam(), State.start(model)
+    if Path("run.npz").exists():
+        found, _ = checkpoint.load_newest("run.npz")
+        model.theta[:], optimizer, state = found.theta, found.optimizer, found.state
+    save = lambda state: checkpoint.save("run.npz", model, optimizer, state)
+    fit(model, x, optimizer=optimizer, state=state, after_step=checkpoint.every(60, save))
+    save(state)
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__, files
+from .layers import Array
+from .model import Model
+from .optim import SGD, Adam
+from .training import State
+
+FORMAT = 1                                             # to be raised when older code would misread a file
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}
+
+
+@dataclass
+class Checkpoint:
+    """What `load` found in a file.
+
+    Attributes
+    ----------
+    theta : array of shape (size,)
+        The model's parameters; ``model.theta[:] = checkpoint.theta`` puts them back.
+    optimizer : SGD or Adam
+    state : State
+        Where the run stood.
+    config : dict
+        What was given to `save`.
+    """
+
+    theta: Array
+    optimizer: SGD | Adam
+    state: State
+    config: Any
+
+
+def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, config: Any = None) -> None:
+    """Write a checkpoint; what had this name is kept as the `previous` one.
+
+    Parameters
+    ----------
+    path : str or Path
+    model, optimizer, state
+        As `training.fit` has them between two steps.
+    config : optional
+        What else a reader must know, such as how the model is built: anything
+        that JSON can say.
+
+    Raises
+    ------
+    FloatingPointError
+        If theta is no longer finite.
+    OSError
+        If the file cannot be written.  In both cases the files that were there
+        are there still.
+    """
+    if not np.isfinite(model.theta).all():
+        raise FloatingPointError("the parameters became infinite or NaN, and were not saved; "
+                                 "a smaller learning rate, or a warm-up of beta, may help")
+    arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
+    numbers = {}
+    for name, value in vars(optimizer).items():
+        if isinstance(value, np.ndarray):
+            arrays[f"optimizer.{name}"] = value
+        else:
+            numbers[name] = value
+    arrays.update({f"history.{name}": np.array(column) for name, column in state.history.items()})
+    header = {"format": FORMAT, "scratchvae": __version__, "config": config, "seed": state.seed, "epoch": state.epoch,
+              "step": state.step, "rng": state.rng.bit_generator.state,
+              "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}
+    buffer = io.BytesIO()
+    np.savez(buffer, header=np.frombuffer(json.dumps(header, default=np.ndarray.tolist).encode(), np.uint8), **arrays)
+    content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")              # a zip archive ends with the length
+    files.write(path, content + seal(content), keep=previous(path))            # of its comment, and the comment
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a whole checkpoint, or is of a newer format.
+    OSError
+        If it cannot be read.
+    """
+    if not Path(path).is_file():                       # a device or a pipe might never end
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+    content = Path(path).read_bytes()
+    if content[-64:] != seal(content[:-64]):
+        raise ValueError(f"{path} is damaged, or not a checkpoint: it does not end with the checksum of its content")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        header = json.loads(arrays["header"].tobytes())
+        newer = header["format"] > FORMAT
+        found = None if newer else unpack(arrays, header)
+    except Exception as error:                         # sealed, but not by `save`
+        raise ValueError(f"{path} is not a checkpoint, though it ends with a checksum as one does") from error
+    if found is None:
+        raise ValueError(f"{path} was written by scratchvae {header.get('scratchvae')}, in a format that this version, "
+                         f"{__version__}, does not know")
+    return found
+
+
+def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
+    """Put together again what `save` took apart."""
+    def group(name: str) -> dict[str, Array]:
+        return {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
+
+    optimizer = OPTIMIZERS[header["optimizer"]]()
+    vars(optimizer).update(header["optimizer_numbers"], **group("optimizer"))
+    bits = getattr(np.random, header["rng"]["bit_generator"])()
+    bits.state = header["rng"]
+    state = State(header["seed"], np.random.Generator(bits), arrays["sums"], header["epoch"], header["step"],
+                  float(arrays["seconds"]), {name: column.tolist() for name, column in group("history").items()})
+    return Checkpoint(arrays["theta"], optimizer, state, header["config"])
+
+
+def load_newest(path: str | Path) -> tuple[Checkpoint, Exception | None]:
+    """Read a checkpoint or, if that fails, the previous one; then return what was wrong with the first as well.
+
+    Raises
+    ------
+    ValueError, OSError
+        What is wrong with the first one, if the previous one is no better.
+    """
+    try:
+        return load(path), None
+    except (ValueError, OSError) as error:
+        try:
+            return load(previous(path)), error
+        except (ValueError, OSError):
+            raise error from None
+
+
+def previous(path: str | Path) -> Path:
+    """Return where the checkpoint before the one at this path is kept."""
+    return Path(path).with_suffix(f".previous{Path(path).suffix}")
+
+
+def every(seconds: float, save: Callable[[State], Any]) -> Callable[[State], None]:
+    """Return an ``after_step`` for `training.fit`: it saves whenever so many seconds of training have gone by."""
+    saved_at = 0.0
+
+    def after_step(state: State) -> None:
+        nonlocal saved_at
+        if state.seconds - saved_at >= seconds:
+            save(state)
+            saved_at = state.seconds
+
+    return after_step
+
+
+def seal(content: bytes) -> bytes:
+    """Return the SHA-256 of all that stands before it, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest().encode()

@@ -1,0 +1,311 @@
+"""Exact answers: the models for which every integral has a closed form.
+
+Let every network be affine and every variance a constant.  Then what a VAE can
+only estimate may be written down: log p(x), the posterior, the bound, the best
+that training can reach.  Such a model is a poor model of digits, and a
+touchstone for code: what the library draws, estimates and trains can be held
+against the truth, to the last digits of a float.
+
+With x = z_0, for t = 1, ..., T,
+
+    p(z_{t-1} | z_t) = N( z_t B_t + b_t, S_t ),       z_T ~ N(0, I)
+    q(z_t | z_{t-1}) = N( z_{t-1} A_t + a_t, Q_t )
+
+A row is an example, so a map stands to the right of what it maps, and B_t is the
+W of a Dense layer: the transpose of what most papers write.  T = 1 with
+S_1 = s² I is probabilistic PCA (Tipping and Bishop 1999); with its q it is the
+linear VAE (Lucas et al. 2019, arXiv 1911.02469).
+
+All of it follows from two facts about z ~ N(m, C) and y | z ~ N(z W + b, S):
+
+    y     ~ N( m W + b, Wᵀ C W + S )              variances add
+    z | y ~ N( m + (y - m W - b) G, P )           precisions add: P⁻¹ = C⁻¹ + W S⁻¹ Wᵀ,  G = S⁻¹ Wᵀ P
+
+Bishop 2006, equations 2.115 and 2.116.  In use:
+
+    model = exact.linear_hvae(6, (3, 2))          # random, two levels
+    exact.turn(model)                             # into the axes in which its posterior is diagonal
+    exact.set_q(model, exact.posterior(model))    # q becomes the posterior itself, and so
+    exact.log_likelihood(model, x)                # is what model.log_likelihood(x, 1) returns
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+
+from . import check, gaussian
+from .hvae import HVAE
+from .layers import Array
+from .likelihood import Gaussian
+from .mlp import MLP
+from .model import ELBO
+from .vae import VAE
+
+LinearModel = Union[VAE, HVAE]
+
+
+class Affine(NamedTuple):
+    """y | z ~ N(z W + b, cov), with W of shape (n_in, n_out), b (n_out,) and cov (n_out, n_out)."""
+
+    W: Array
+    b: Array
+    cov: Array
+
+
+# From the library's networks to these matrices, and back ----------------------------------------
+
+
+def linear_hvae(x_dim: int, latent_dims: Sequence[int], rng: Any = 0, consistency: str = "sampled") -> HVAE:
+    """Draw a linear-Gaussian hierarchy, q and p, in float64; its S_t = s_t² I are isotropic."""
+    rng = check.generator("rng", rng)
+    model = HVAE(x_dim, latent_dims, (), consistency=consistency, likelihood=Gaussian(x_dim, logvar=rng.normal()),
+                 rng=rng, dtype=np.float64)                    # in a fresh model no logvar depends on its input
+    for network in model.networks.values():
+        network.output.b[:] = rng.normal(size=network.output.b.shape)
+    for t in model.levels[1:]:
+        gaussian.halves(model.p[t].output.b)[1][:] = rng.normal()
+    return model
+
+
+def _read(name: str, network: MLP, logvar: float | None = None) -> Affine:
+    if len(network.layers) > 1:
+        raise ValueError(f"{name} must be affine: build the model with hidden_dims=()")
+    W, b = np.array(network.output.W, float), np.array(network.output.b, float)
+    if logvar is not None:
+        return Affine(W, b, np.exp(logvar) * np.eye(len(b)))
+    (W, slope), (b, logvar_b) = gaussian.halves(W), gaussian.halves(b)
+    if slope.any():
+        raise ValueError(f"the logvar of {name} must be a constant: the right half of its W must be 0")
+    return Affine(W, b, np.diag(np.exp(logvar_b)))
+
+
+def generation(model: LinearModel) -> dict[int, Affine]:
+    """Return p(z_{t-1} | z_t) for t = 1, ..., T, or raise a ValueError if the model is not linear-Gaussian."""
+    if not isinstance(model.likelihood, Gaussian):
+        raise ValueError("the likelihood must be Gaussian: only then is log p(x) known in closed form")
+    return {t: _read(f"p{t}", model.networks[f"p{t}"], model.likelihood.logvar if t == 1 else None)
+            for t in range(1, len(model.latent_dims) + 1)}
+
+
+def inference(model: LinearModel) -> dict[int, Affine]:
+    """Return q(z_t | z_{t-1}) for t = 1, ..., T, or raise a ValueError if q is not linear-Gaussian."""
+    return {t: _read(f"q{t}", model.networks[f"q{t}"]) for t in range(1, len(model.latent_dims) + 1)}
+
+
+def set_q(model: LinearModel, q: Mapping[int, Affine]) -> None:
+    """Write q(z_t | z_{t-1}) into the model: the inverse of `inference`.
+
+    A ValueError is raised if a covariance is not diagonal, up to rounding: the
+    library's q has no other.
+    """
+    for t, (W, b, cov) in q.items():
+        variance = np.diag(cov)
+        if np.abs(cov - np.diag(variance)).max() > 1e-12 * variance.max():
+            raise ValueError(f"the covariance of q(z_{t} | z_{t - 1}) must be diagonal; see exact.turn")
+        output = model.networks[f"q{t}"].output
+        output.W[:] = np.hstack([W, np.zeros_like(W)])
+        output.b[:] = np.hstack([b, np.log(variance)])
+
+
+# The evidence and the posterior -----------------------------------------------------------------
+
+
+def marginals(model: LinearModel) -> dict[int, tuple[Array, Array]]:
+    """Return mean and covariance of p(z_t) for t = T, ..., 0: from the top down, variances add.  MATH (9.1)."""
+    p, d = generation(model), model.latent_dims[-1]
+    mean, cov = np.zeros(d), np.eye(d)
+    found = {len(p): (mean, cov)}
+    for t in reversed(p):
+        B, b, S = p[t]
+        found[t - 1] = mean, cov = mean @ B + b, B.T @ cov @ B + S
+    return found
+
+
+def log_likelihood(model: LinearModel, x: Any) -> Array:
+    """Return log p(x), of shape (n,), in nats: the marginal of z_0, at x of shape (n, x_dim).  MATH (1.1), (9.2)."""
+    mean, cov = marginals(model)[0]
+    diff = check.array("x", x, ("n", model.x_dim), float) - mean
+    L = np.linalg.cholesky(cov)                                # cov = L Lᵀ
+    u = np.linalg.solve(L, diff.T)                             # so uᵀ u = diff cov⁻¹ diffᵀ
+    return -0.5 * (len(L) * gaussian.LOG_2PI + (u * u).sum(axis=0)) - np.log(np.diag(L)).sum()
+
+
+def posterior(model: LinearModel) -> dict[int, Affine]:
+    """Return p(z_t | z_{t-1}) for t = 1, ..., T: the posterior, as a chain that runs bottom up.
+
+    A Markov chain read backwards is a Markov chain, so the posterior has the
+    form of the library's q: p(z_1, ..., z_T | x) = Πₜ p(z_t | z_{t-1}).  Each
+    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.  MATH (1.1), (9.1).
+    """
+    p, marginal, chain = generation(model), marginals(model), {}
+    for t, (B, b, S) in p.items():
+        mean, cov = marginal[t]
+        B_S = B / np.diag(S)                                   # B S⁻¹
+        P = np.linalg.inv(np.linalg.inv(cov) + B_S @ B.T)
+        G = B_S.T @ P
+        chain[t] = Affine(G, mean - (mean @ B + b) @ G, P)
+    return chain
+
+
+def turn(model: LinearModel) -> None:
+    """Turn the axes of every z_t, in place, until the posterior's covariances are diagonal.
+
+    For an orthogonal U, z_t U is as good a latent as z_t: N(0, I) and N(mu, s² I)
+    look the same from all sides, so p(x) is unchanged.  With the eigenvectors of
+    the posterior covariance P_t as U, that covariance becomes Uᵀ P_t U, which is
+    diagonal.  For T = 1 these axes are the principal ones.  MATH (9.4).
+
+    A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
+    """
+    p, chain = generation(model), posterior(model)
+    for t in p:
+        variance = np.diag(p[t + 1].cov) if t < len(p) else np.ones(1)
+        if np.ptp(variance) > 1e-12 * variance.max():
+            raise ValueError(f"p(z_{t} | z_{t + 1}) must have one variance for all columns, to look the same from "
+                             f"all sides; it has {variance.min():.3g} to {variance.max():.3g}")
+        _, U = np.linalg.eigh(chain[t].cov)
+        W = model.networks[f"p{t}"].output.W
+        W[:] = U.T @ W                                         # z_t B = (z_t U)(Uᵀ B)
+        if t < len(p):
+            above = model.networks[f"p{t + 1}"].output
+            for mu in (gaussian.halves(above.W)[0], gaussian.halves(above.b)[0]):
+                mu[:] = mu @ U
+
+
+# The bound, in expectation ----------------------------------------------------------------------
+
+
+def elbo(model: LinearModel, x: Any) -> ELBO:
+    """Return the expectation of the bound that ``model.forward`` samples, part by part.
+
+    Under q, z_t has a mean m_t and a covariance C_t: from the bottom up, variances
+    add.  E_q[ log p(z_t | z_{t+1}) ] needs these of r = z_t - z_{t+1} B - b.  As
+    z_{t+1} = z_t A + a + noise, and with R = I - A B,
+
+        r = z_t R - (a + noise) B - b,        Cov r = Rᵀ C_t R + Bᵀ Q_{t+1} B
+
+    The printed form of the consistency part draws z_t twice from one z_{t-1}: as
+    the point, and to feed z_{t+1}.  The share Q_t of C_t, z_t's own noise, then
+    enters not as Rᵀ Q_t R but as Q_t + (A B)ᵀ Q_t (A B).  MATH (1.2), (8.2), (9.3).
+
+    Parameters
+    ----------
+    model : VAE or HVAE
+    x : array of shape (n, x_dim)
+
+    Returns
+    -------
+    ELBO
+        Its consistency in the model's form, exact or as printed.
+    """
+    p, q, T = generation(model), inference(model), len(model.latent_dims)
+    printed = isinstance(model, HVAE) and model.consistency == "analytic"
+    m = {0: check.array("x", x, ("n", model.x_dim), float)}
+    C, Q = ({0: np.zeros((model.x_dim, model.x_dim))} for _ in "CQ")    # x is given: no variance
+    for t, (A, a, Q[t]) in q.items():
+        m[t], C[t] = m[t - 1] @ A + a, A.T @ C[t - 1] @ A + Q[t]
+
+    def log_p(t: int) -> Array:                                # E_q[ log p(z_t | z_{t+1}) ]
+        B, b, S = p[t + 1]
+        AB = q[t + 1].W @ B
+        R = np.eye(len(AB)) - AB
+        own = Q[t] + AB.T @ Q[t] @ AB if printed else R.T @ Q[t] @ R
+        cov = R.T @ (C[t] - Q[t]) @ R + own + B.T @ Q[t + 1] @ B
+        diff, variance = m[t] - m[t + 1] @ B - b, np.diag(S)
+        return -0.5 * (gaussian.LOG_2PI + np.log(variance) + (diff * diff + np.diag(cov)) / variance).sum(axis=1)
+
+    logvar = {t: np.log(np.diag(Q[t])) for t in q}
+    prior_matching = 0.5 * ((m[T] * m[T]).sum(axis=1) + (np.diag(C[T]) - logvar[T] - 1).sum())
+    consistency = np.empty((len(m[0]), T - 1))
+    for t in range(1, T):
+        consistency[:, t - 1] = -gaussian.entropy(logvar[t])[0] - log_p(t)
+    return ELBO(log_p(0), prior_matching, consistency)
+
+
+def consistency_gap(model: LinearModel) -> Array:
+    """Return how much the printed consistency part C' exceeds the exact C, at t = 1, ..., T - 1, in nats.
+
+    C'_t - C_t = tr( Q_t A_{t+1} B_{t+1} S_{t+1}⁻¹ ), for every x: half the difference
+    of the covariances in `elbo`, Q_t (A B) + (A B)ᵀ Q_t, weighed by S⁻¹.  What z_{t+1}
+    hears of z_t's own noise (A) and tells back (B) is charged to it.  At the exact
+    posterior A = S⁻¹ Bᵀ P, the trace is positive, and the printed form not tight.
+    MATH (8.3), (8.4).
+    """
+    p, q = generation(model), inference(model)
+    return np.array([np.trace(q[t].cov @ q[t + 1].W @ (p[t + 1].W / np.diag(p[t + 1].cov)))
+                     for t in range(1, len(model.latent_dims))])
+
+
+# T = 1: the linear VAE and probabilistic PCA ----------------------------------------------------
+
+
+def best_posterior(model: VAE) -> Affine:
+    """Return the diagonal q(z | x) with the largest ELBO, whatever the p(x | z).
+
+    It has the mean of the exact posterior, and the diagonal of its *precision*.
+    For p(x | z) = N(z W + b, s² I) that is, with M = W Wᵀ + s² I and w_i row i of W,
+
+        q(z | x) = N( (x - b) Wᵀ M⁻¹, D ),    D_ii = s² / M_ii = s² / (|w_i|² + s²)
+
+    Lucas et al. 2019, section 4.  MATH (9.5).
+    """
+    G, g, P = posterior(model)[1]
+    return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(P))))
+
+
+def gap(model: VAE) -> float:
+    """Return log p(x) - ELBO at the `best_posterior`, in nats, the same for every x.
+
+    It is (1/2)( Σ log M_ii - log det M ), M being s² times the posterior's precision.
+    By Hadamard's inequality it is never negative, and 0 only if M is diagonal:
+    if the rows of W are orthogonal.  MATH (9.5).
+    """
+    precision = np.linalg.inv(posterior(model)[1].cov)
+    return float(0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1]))
+
+
+def ppca(x: Any, k: int, s2: float | None = None) -> tuple[Affine, float]:
+    """Fit probabilistic PCA: the best that a linear VAE with k latents can reach on these data.
+
+    Let l_1 >= ... >= l_D be the eigenvalues of the data's covariance (divided by
+    n), u_i its eigenvectors and b the data's mean.  The likelihood is largest at
+
+        w_i = √(l_i - s²) u_i  if l_i > s², else 0;      s² = the mean of l_{k+1}, ..., l_D
+
+    so a latent with l_i below s² is switched off.  The w_i are orthogonal, the
+    `gap` is 0, and log p(x) is what the ELBO reaches.  Its mean over the data is
+
+        -(1/2) [ D log 2π + Σ_on (1 + log l_i) + Σ_off (l_i / s² + log s²) ]
+
+    over the i <= k with l_i > s², and all others.  Tipping and Bishop 1999,
+    section 3.  MATH (9.6).
+
+    Parameters
+    ----------
+    x : array of shape (n, D)
+    k : int
+        Below D.
+    s2 : float, optional
+        Fixes s²; by default it has its best value.
+
+    Returns
+    -------
+    p : Affine
+        The best p(x | z) = N(z W + b, s² I).
+    log_likelihood : float
+        The mean of log p(x) over the data, in nats.
+    """
+    x = check.array("x", x, ("n", "D"), float)
+    D = x.shape[1]
+    check.size("k", k, 1, D - 1)
+    b = x.mean(axis=0)
+    ascending, U = np.linalg.eigh((x - b).T @ (x - b) / len(x))
+    l, u = ascending[::-1], U.T[::-1]                          # the largest first; row i of u belongs to l_i
+    s2 = check.number("s2", l[k:].mean() if s2 is None else s2, 0, open_low=True)
+    W = np.sqrt(np.maximum(l[:k] - s2, 0))[:, None] * u[:k]
+    on = (l > s2) & (np.arange(D) < k)
+    log_p = -0.5 * (D * gaussian.LOG_2PI + np.where(on, 1 + np.log(np.where(on, l, 1)), l / s2 + np.log(s2)).sum())
+    return Affine(W, b, s2 * np.eye(D)), float(log_p)

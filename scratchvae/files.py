@@ -1,0 +1,291 @@
+"""Arrays from files: IDX, .npy, .npz and CSV; all but .npz also within gzip.
+
+The first bytes of a file tell its format, not its name.  No file is trusted:
+the sizes that it declares are held against a bound before memory is asked for,
+and against what it contains; nothing in it is ever run (no pickles).  Whatever
+is wrong becomes one sentence that names the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import math
+import os
+import stat
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import check
+from .layers import Array
+from .tables import listed, read_table
+
+MAX_BYTES = 4 * 2**30                                        # the largest array that is read: 4 GiB
+IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+class Examples(NamedTuple):
+    """Rows of numbers, as stored in a file, and what the file says of them."""
+
+    x: Array
+    y: Array | None
+    image_shape: tuple[int, int] | None
+
+
+def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | int | None = None,
+         header: bool | None = None, image_shape: tuple[int, int] | None = None) -> Examples:
+    """Read examples: vectors, or pictures of shape (n, height, width), of which each becomes a row.
+
+    Parameters
+    ----------
+    path : path
+        An IDX, .npy or CSV file, plain or within gzip, or an .npz file.
+    key : str, optional
+        Which array of an .npz file; needed only where there is a choice.
+    labels : str or int, optional
+        Where the labels are: the key of an array in an .npz file; the name of a
+        column in a CSV file, or its number, from 0, or -1 for the last.
+    header : bool, optional
+        Whether the first line of a CSV file names the columns.  By default it does
+        if it holds no numbers, or three or more that count 0, 1, 2, ..., as in
+        tables that pandas saved.
+    image_shape : (int, int), optional
+        Height and width, for pictures that are stored as rows.
+
+    Returns
+    -------
+    Examples
+        x of shape (n, D), as stored (CSV: float64); y of shape (n,), int64 if all are
+        whole numbers, else as stored (CSV: text), or None; image_shape, or None for
+        vectors.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the file cannot be read, does not hold what it should, or holds an array of
+        more than MAX_BYTES.
+    """
+    with opened(path) as file:
+        x, y = _contents(file, key, labels, header)
+        if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
+            x = x[..., 0]
+        if x.ndim not in (2, 3):
+            raise ValueError("must hold rows of shape (n, D), or grey pictures of shape (n, height, width); "
+                             f"the array has shape {x.shape}")
+        if image_shape is not None:
+            image_shape = height, width = _height_width(image_shape)
+            if x.shape[1:] not in ((height, width), (height * width,)):
+                raise ValueError(f"image_shape {image_shape} does not fit an array of shape {x.shape}")
+        elif x.ndim == 3:
+            image_shape = (x.shape[1], x.shape[2])
+        return Examples(x.reshape(len(x), -1), y, image_shape)
+
+
+def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
+    """Read one array, in the shape in which it is stored; otherwise as `load`."""
+    with opened(path) as file:
+        return _contents(file, key)[0]
+
+
+def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -> None:
+    """Write a file whole or not at all: under another name, which then replaces the old file.
+
+    Parameters
+    ----------
+    path : path
+    data : bytes
+    keep : Path, optional
+        Another name for the old file, if there is one; by default it is given up.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what stood there before still does.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())                          # on the disk, and no longer in its cache
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(part, path)
+        if os.name == "posix":                               # the folder too, where the names are
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise type(error)(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _height_width(image_shape: Any) -> tuple[int, int]:
+    shape = check.sizes("image_shape", image_shape)
+    if len(shape) != 2:
+        raise ValueError(f"image_shape must be (height, width); got {image_shape!r}")
+    return shape[0], shape[1]
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a file, or what gzip packed in it; turn what goes wrong inside the with into a sentence that names it."""
+    name = repr(str(path))
+    try:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ValueError("path must be a string or a Path")
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("must be a file, not a folder or a device")
+        with open(path, "rb") as file:
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                with gzip.open(file) as unzipped:
+                    yield unzipped
+            else:
+                yield file
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{name}: its compressed data are cut short or damaged ({error})") from error
+    except OSError as error:
+        raise type(error)(f"{name} cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ValueError(f"{name}: its array does not fit into the memory of this machine") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _contents(file: Any, key: str | None, labels: str | int | None = None,
+              header: bool | None = None) -> tuple[Array, Array | None]:
+    """Return the array and the labels, whatever the format."""
+    head = file.read(1024)
+    file.seek(0)
+    if not head:
+        raise ValueError("is empty")
+    if head[:3] in (b"PK\3", b"PK\5"):
+        return _npz(file, key, labels)
+    if key is not None:
+        raise ValueError(f"has no array {key!r}: only an .npz file has keys")
+    binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
+    if binary is not None:
+        if labels is not None:
+            raise ValueError(f"has no labels {labels!r}: only .npz and CSV files have labels beside the numbers")
+        return binary(file), None
+    if b"\0" in head:
+        raise ValueError("is none of IDX, .npy, .npz and CSV")
+    try:
+        x, y = read_table(file, labels, header, MAX_BYTES)
+    except ValueError as error:
+        raise ValueError(f"read as CSV, {error}") from error
+    return _finite(x), None if y is None else _whole(y)
+
+
+def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any = "C") -> Array:
+    """Read the rest of the file as numbers of this dtype, exactly as many as the shape wants."""
+    if dtype.kind not in "biuf":
+        what = "Python objects (pickles), which are never loaded" if dtype.hasobject else str(dtype)[:40]
+        raise ValueError(f"must hold real numbers, not {what}")
+    if not 1 <= len(shape) <= 4 or min(shape) < 1:
+        raise ValueError("must hold an array of 1 to 4 axes, each of length 1 or more; its header says otherwise")
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes > MAX_BYTES:
+        raise ValueError(f"promises an array of more than {MAX_BYTES} bytes, the most that is read")
+    data = bytearray()                                       # grows with what is there, not with what is promised
+    while len(data) <= n_bytes and (piece := file.read(min(2**20, n_bytes + 1 - len(data)))):
+        data += piece
+    if len(data) != n_bytes:
+        raise ValueError(f"promises {n_bytes} bytes of numbers and has {'more' if len(data) > n_bytes else len(data)}")
+    return _finite(np.frombuffer(data, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="), copy=False))
+
+
+def _finite(x: Array) -> Array:
+    if x.dtype.kind == "f":
+        finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"must hold finite numbers; row {finite.argmin()}, counted from 0, has NaN or infinity")
+    return x
+
+
+def _idx(file: Any) -> Array:
+    """IDX: two zero bytes, the type, the number of axes; the length of each, big-endian; the numbers."""
+    _, _, kind, n_axes = file.read(4).ljust(4, b"\0")
+    if kind not in IDX_DTYPES or not 1 <= n_axes <= 4:
+        raise ValueError("begins with two zero bytes, as an IDX file does; then the type of its numbers must follow, "
+                         f"one of {', '.join(map(str, IDX_DTYPES))}, and 1 to 4 axes; got {kind} and {n_axes}")
+    lengths = file.read(4 * n_axes)
+    if len(lengths) < 4 * n_axes:
+        raise ValueError("ends within its IDX header")
+    return _array(file, np.dtype(IDX_DTYPES[kind]), tuple(map(int, np.frombuffer(lengths, ">u4"))))
+
+
+def _npy(file: Any) -> Array:
+    """NumPy's own: magic, version, the header's length, the header (a dict, as Python text), the numbers."""
+    head = file.read(8)
+    if head not in (b"\x93NUMPY\1\0", b"\x93NUMPY\2\0"):
+        raise ValueError("must be in the .npy format, version 1.0 or 2.0")
+    n_length, parse = ((2, np.lib.format.read_array_header_1_0) if head[6] == 1 else
+                       (4, np.lib.format.read_array_header_2_0))
+    length = file.read(n_length)
+    if int.from_bytes(length, "little") > 10_000:
+        raise ValueError("promises an .npy header of more than 10000 bytes, the most that is read")
+    header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shape, fortran_order, dtype = parse(header)
+    except Exception as error:                               # damaged Python text may raise anything
+        raise ValueError("its .npy header is damaged") from error
+    return _array(file, dtype, shape, "F" if fortran_order else "C")
+
+
+def _npz(file: Any, key: str | None, labels: str | int | None) -> tuple[Array, Array | None]:
+    """NumPy's archive: a zip file whose members are .npy files."""
+    import zipfile                                           # takes ten milliseconds, and few need it
+
+    if isinstance(file, gzip.GzipFile):
+        raise ValueError("is an .npz file within gzip: unpack it first")
+
+    def member(name: Any) -> Array:
+        try:
+            if name not in keys:
+                raise ValueError(f"is not there; there is {listed(keys)}")
+            info = archive.getinfo(f"{name}.npy")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("must be stored or deflated, as NumPy does")
+            with archive.open(info) as stream:
+                return _npy(stream)
+        except ValueError as error:
+            raise ValueError(f"array {str(name)[:40]!r} {error}") from error
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            keys = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+            choice = [name for name in keys if name != labels] if key is None else [key]
+            if len(choice) != 1:
+                raise ValueError(f"key must say which array to take; there is {listed(keys) or 'none'}")
+            x, y = member(choice[0]), None if labels is None else member(labels)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, LookupError, OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:     # EINVAL: a false offset led out of the file
+            raise
+        raise ValueError("its zip archive is damaged, encrypted, or of a kind that NumPy does not write") from error
+    if y is not None and y.shape not in ((len(x),), (len(x), 1)):
+        raise ValueError(f"labels must have shape ({len(x)},), one for each row; array {labels!r} has {y.shape}")
+    return x, None if y is None else _whole(y.reshape(-1))
+
+
+def _whole(y: Array) -> Array:
+    """Return labels as int64 if all are whole numbers, else as they are."""
+    try:
+        numbers = y.astype(float)
+    except ValueError:
+        return y
+    whole = (numbers == np.floor(numbers)) & (abs(numbers) < 2**53)
+    return numbers.astype(np.int64) if whole.all() else y

@@ -1,0 +1,260 @@
+"""The command line's words: sub-commands, options, and the help that explains them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import __version__, check
+from .layers import ACTIVATIONS
+from .likelihood import LIKELIHOODS
+
+DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
+    "data": "digits", "key": None, "labels": None, "image_shape": None, "hold_out": 10,
+    "scaling": "auto", "binarize": "none",
+    "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
+    "consistency": "sampled", "dtype": "float32",
+    "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant", "warm_up": 0, "free_bits": None,
+    "seed": 0, "checkpoint_every": 60.0,
+}
+
+TOP = """\
+Train a VAE, or a hierarchical one, on your own data; see how good it is; draw
+from it.  A first walk, some ten seconds in all:
+
+  scratchvae train --data digits --binarize resample-each-epoch --out runs/digits
+  scratchvae evaluate runs/digits
+  scratchvae sample runs/digits --out digits.png
+
+A run is a folder.  Kill it when you like: `scratchvae train --resume runs/digits`
+goes on, to the same bits.  `scratchvae COMMAND --help` has more examples."""
+
+TRAIN = """\
+examples:
+  the data of this package, 8x8 digits, in some seconds:
+    scratchvae train --data digits --binarize resample-each-epoch --out runs/digits
+
+  a hierarchy of three levels, beta rising for 50 epochs so that none is given up:
+    scratchvae train --model hvae --latents 16,8,4 --warm-up 50 --epochs 300 \\
+        --binarize resample-each-epoch --out runs/three
+
+  two levels with networks of their own (200-200 below, 100-100 above):
+    scratchvae train --data mnist --binarize sample --model hvae --latents 100,50 \\
+        --hidden 200,200/100,100 --schedule exponential:1e-4 --out runs/mnist
+
+  your table, its last column the labels, learned variance for every column:
+    scratchvae train --data table.csv --labels -1 --likelihood gaussian --latents 4 --out runs/table
+
+  go on after Ctrl-C, a crash or kill -9; or train an old run for longer:
+    scratchvae train --resume runs/table
+    scratchvae train --resume runs/table --epochs 500
+
+the folder then holds config.json, history.csv, checkpoint.npz (and the one before
+it), curves.png, and samples.png or, where the data are no images, samples.csv."""
+
+EVALUATE = """\
+examples:
+  scratchvae evaluate runs/digits
+  scratchvae evaluate runs/mnist --samples 5000 --json > mnist.json
+  scratchvae evaluate runs/table --data new.csv
+
+An active unit is a latent that does something: its mean moves with x, with a
+variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats."""
+
+SAMPLE = """\
+examples:
+  scratchvae sample runs/digits --out digits.png
+  scratchvae sample runs/table --count 1000 --out synthetic.csv"""
+
+RECONSTRUCT = """\
+examples:
+  scratchvae reconstruct runs/digits --out pairs.png
+  scratchvae reconstruct runs/three --level 3 --out pairs.png     # what the top level still knows
+  scratchvae reconstruct runs/table --data new.csv --count 500 --out again.csv"""
+
+INTERPOLATE = """\
+examples:
+  scratchvae interpolate runs/digits --between 3,8 --out walk.png
+  scratchvae interpolate runs/three --between 3,8 --level 3 --steps 12 --out walk.png"""
+
+ENCODE = """\
+examples:
+  scratchvae encode runs/digits --out codes.npz       # mu_1, logvar_1, and the labels
+  scratchvae encode runs/table --data new.csv --out codes.csv"""
+
+GRADCHECK = """\
+examples:
+  scratchvae gradcheck
+  scratchvae gradcheck --model hvae --latents 16,8,4 --activation relu --likelihood gaussian
+
+Every gradient of every part of the bound is compared with its complex-step
+derivative, which is exact to rounding; one that is wrong makes the exit code 1."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, for `cli.main` to print."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ValueError instead of printing the usage and leaving."""
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let the words of a ValueError through, where argparse would say only that the value is invalid."""
+    def typed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return typed
+
+
+def whole(low: int = 1) -> Callable[[str], int]:
+    """Read a whole number of at least ``low``."""
+    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low))
+
+
+def number(open_low: bool = False) -> Callable[[str], float]:
+    """Read a number of at least 0, or above it."""
+    return said(lambda text: check.number("it", text, 0, open_low=open_low))
+
+
+def several(entry: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Read a list, with commas between its entries."""
+    return lambda text: [entry(part) for part in text.split(",")]
+
+
+def hidden(text: str) -> list[Any]:
+    """Read 512,256 for all levels, or 200,200/100,100 for each its own; an empty text is no hidden layer."""
+    levels = [several(whole())(level) if level else [] for level in text.split("/")]
+    return levels if len(levels) > 1 else levels[0]
+
+
+def add(parser: Any, name: str, purpose: str, **options: Any) -> None:
+    """Add an option that is None if it is not given; the help tells its default."""
+    default = DEFAULTS.get(name[2:].replace("-", "_"))
+    shown = ",".join(map(str, default)) if isinstance(default, list) else default
+    parser.add_argument(name, help=purpose if default is None else f"{purpose} (default {shown})", **options)
+
+
+def add_data_options(parser: Any) -> None:
+    """Say which data, and how to read them."""
+    parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, "
+                                                       "plain or within gzip, or npz")
+    add(parser, "--key", "which array of an npz file", metavar="NAME")
+    add(parser, "--labels", "the labels: an array in an npz file, or a column of a CSV file, by name or by number, "
+                            "-1 for the last", metavar="NAME")
+    add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W", type=several(whole()))
+
+
+def add_view_options(parser: Any) -> None:
+    """Say how the model looks at the data."""
+    add(parser, "--scaling", "unit: divide, so that it lies in [0, 1]; standardise: mean 0 and variance 1; "
+                             "auto: unit for pixels, else standardise", choices=("auto", "none", "unit", "standardise"))
+    add(parser, "--binarize", "make grey pixels black and white: at 1/2, or by chance, once or anew for each batch",
+        choices=("none", "threshold", "sample", "resample-each-epoch"))
+
+
+def add_model_options(parser: Any) -> None:
+    """Say which model."""
+    add(parser, "--model", "one level of latents, or several", choices=("vae", "hvae"))
+    add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
+        type=several(whole()))
+    add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
+        metavar="H,H,...", type=hidden)
+    add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
+    add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any",
+        choices=tuple(LIKELIHOODS))
+    add(parser, "--consistency", "the KL of levels below the top: exact, or as most texts print it",
+        choices=("sampled", "analytic"))
+    add(parser, "--dtype", "precision", choices=("float32", "float64"))
+
+
+def add_fit_options(parser: Any) -> None:
+    """Say how to train."""
+    add(parser, "--hold-out", "of a file, hold out every so many-th row; 0 for none", metavar="N", type=whole(0))
+    add(parser, "--epochs", "passes over the data", metavar="N", type=whole())
+    add(parser, "--batch-size", "examples in a step", metavar="N", type=whole())
+    add(parser, "--learning-rate", "of Adam, at first", metavar="RATE", type=number(open_low=True))
+    add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last epoch; "
+                              "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
+    add(parser, "--warm-up", "the KL's weight rises to 1 over so many epochs", metavar="N", type=whole(0))
+    add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
+        metavar="NATS,...", type=several(number()))
+    add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
+
+
+def parser() -> Parser:
+    """Return the parser of the whole command line."""
+    top = Parser(prog="scratchvae", description=TOP, formatter_class=argparse.RawDescriptionHelpFormatter,
+                 allow_abbrev=False)
+    top.add_argument("--version", action="version", version=f"scratchvae {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, purpose: str, examples: str, usage: str = "") -> Parser:
+        made = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
+                                   epilog=examples, usage=f"scratchvae {name} {usage}[options]", allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+        add(made, "--seed", "same seed, same numbers", metavar="N", type=whole(0))
+        return made
+
+    def reader(name: str, purpose: str, examples: str, out: str) -> Parser:
+        made = command(name, purpose, examples, f"DIR {'--out FILE ' if out else ''}")
+        made.add_argument("run", type=Path, metavar="DIR", help="the folder of a run")
+        if out:
+            made.add_argument("--out", type=Path, required=True, metavar="FILE", help=out)
+        return made
+
+    def looks_at_data(made: Parser) -> None:
+        made.add_argument("--split", choices=("test", "valid", "train"), default="test",
+                          help="which of the run's own data: held out (the default), or trained on")
+        add_data_options(made.add_argument_group("or other data, which is scaled as the run's own"))
+
+    train = command("train", "train a model, or go on training one", TRAIN, "(--out DIR | --resume DIR) ")
+    where = train.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the run")
+    where.add_argument("--resume", type=Path, metavar="DIR",
+                       help="go on with this run and its options; only --epochs and --checkpoint-every may change")
+    train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
+    data = train.add_argument_group(f"data (default {DEFAULTS['data']})")
+    add_data_options(data)
+    add_view_options(data)
+    add_model_options(train.add_argument_group("model"))
+    add_fit_options(train.add_argument_group("training"))
+
+    evaluate = reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units", EVALUATE, "")
+    evaluate.add_argument("--samples", type=whole(), default=1000, metavar="K",
+                          help="importance samples for log p(x) (default 1000)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    looks_at_data(evaluate)
+
+    drawn = "a picture (.png), or the numbers (.npz, .csv)"
+    sample = reader("sample", "draw from a model", SAMPLE, drawn)
+    sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
+
+    reconstruct = reader("reconstruct", "send examples up and down again", RECONSTRUCT, drawn)
+    reconstruct.add_argument("--count", type=whole(), default=10, metavar="N", help="the first so many (default 10)")
+    reconstruct.add_argument("--level", type=whole(), default=1, metavar="T", help="up to this level (default 1)")
+    looks_at_data(reconstruct)
+
+    interpolate = reader("interpolate", "walk from one example to another through the latents", INTERPOLATE, drawn)
+    interpolate.add_argument("--between", type=several(whole(0)), default=[0, 1], metavar="I,J",
+                             help="rows of the data, counted from 0 (default 0,1)")
+    interpolate.add_argument("--steps", type=whole(2), default=10, metavar="N", help="with both ends (default 10)")
+    interpolate.add_argument("--level", type=whole(), default=1, metavar="T", help="in its latents (default 1)")
+    looks_at_data(interpolate)
+
+    encode = reader("encode", "write mu and logvar of every level", ENCODE, "the latents (.npz, .csv)")
+    looks_at_data(encode)
+
+    gradcheck = command("gradcheck", "check every gradient of the model that these options describe", GRADCHECK)
+    data = gradcheck.add_argument_group(f"data (default {DEFAULTS['data']})")
+    add_data_options(data)
+    add_view_options(data)
+    add_model_options(gradcheck.add_argument_group("model"))
+    gradcheck.add_argument("--rows", type=whole(), default=4, metavar="N", help="of the data (default 4)")
+    gradcheck.add_argument("--directions", type=whole(), metavar="N",
+                           help="so many random directions for each array, instead of each of its entries")
+    return top

@@ -1,0 +1,157 @@
+"""A run: the folder of a model in training, and what it takes to go on, or to use the model.
+
+    checkpoint.npz            parameters, optimiser, generator, config, where training stood: see checkpoint.py
+    checkpoint.previous.npz   the one before it
+    config.json               the config once more, for people to read
+    history.csv               a line for each epoch
+    curves.png, samples.png   drawn at the end; samples.csv where the data are no pictures
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from . import __version__, checkpoint, files
+from .examples import Config
+from .hvae import HVAE
+from .interrupt import Interrupted
+from .layers import Array
+from .optim import SGD, Adam
+from .options import DEFAULTS
+from .training import History, Schedule, State, check_free_bits, decay, fit, steps, warm_up
+from .vae import VAE
+
+NAMES = ("checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
+         "samples.csv")
+
+
+def build(config: Config, x: Array | None = None) -> VAE | HVAE:
+    """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
+    latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
+    if x is not None:
+        if config["likelihood"] == "bernoulli" and (x.min() < 0 or x.max() > 1):
+            raise ValueError(f"{config['data']} is not for a Bernoulli likelihood: once scaled, it goes from "
+                             f"{x.min():g} to {x.max():g}, not from 0 to 1; take --likelihood gaussian")
+        options["x_mean"] = x.mean(axis=0)
+    if config["model"] == "hvae":
+        return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], rng=config["seed"],
+                    **options)
+    if len(latents) != 1:
+        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
+    return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
+
+
+def rate_schedule(config: Config) -> Schedule:
+    """Return the learning rate's schedule: constant, exponential:LAST, or steps:EPOCH=RATE,EPOCH=RATE,..."""
+    rate, (kind, _, rest) = config["learning_rate"], config["schedule"].partition(":")
+    try:
+        if config["schedule"] == "constant":
+            return steps(rate, {})
+        if kind == "exponential":
+            return decay(rate, float(rest), config["epochs"])
+        if kind == "steps":
+            changes = (change.split("=") for change in rest.split(","))
+            return steps(rate, {int(epoch): float(new) for epoch, new in changes})
+    except ValueError:
+        pass
+    raise ValueError("--schedule must be constant, exponential:RATE or steps:EPOCH=RATE,EPOCH=RATE,..., with rates "
+                     f"above 0; got {config['schedule']!r}")
+
+
+def table(history: History) -> bytes:
+    """Return a history as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(history)
+    writer.writerows([format(value, ".10g") for value in epoch] for epoch in zip(*history.values()))
+    return text.getvalue().encode()
+
+
+@dataclass
+class Run:
+    """A model, and where its training stands; `create` and `open_run` make one."""
+
+    folder: Path
+    config: Config
+    model: VAE | HVAE
+    optimizer: SGD | Adam
+    state: State
+
+    def save(self) -> None:
+        """Write the checkpoint, and the history beside it."""
+        checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
+        files.write(self.folder / "history.csv", table(self.state.history))
+
+    def write_config(self) -> None:
+        """Write the config where people can read it, a line for each option."""
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.config.items())
+        files.write(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
+
+    def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
+        """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""
+        config = self.config
+        try:
+            fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
+                optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
+                beta=warm_up(config["warm_up"]) if config["warm_up"] else 1.0,
+                resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
+                after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
+        except Interrupted:
+            self.save()
+            raise
+        self.save()
+
+
+def create(folder: Path, config: Config, x: Array, overwrite: bool = False) -> Run:
+    """Make a new run, to be trained on x; nothing is written before all of the config is known to be good."""
+    there = [name for name in NAMES if os.path.lexists(folder / name)]
+    if there and not overwrite:
+        raise ValueError(f"{folder} has a {there[0]} already: go on with --resume {folder}, or replace it with "
+                         "--overwrite")
+    config = json.loads(json.dumps({**config, "scratchvae": __version__}))     # as a checkpoint will give it back
+    model = build(config, x)
+    rate_schedule(config)
+    if config["free_bits"] is not None:
+        check_free_bits(config["free_bits"], len(model.latent_dims))
+    run = Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in there[1:]:
+        (folder / name).unlink()
+    run.save()                                         # from here on it is a run, and can be killed and resumed
+    checkpoint.previous(folder / "checkpoint.npz").unlink(missing_ok=True)     # of the run that it replaced
+    run.write_config()
+    return run
+
+
+def open_run(folder: Path) -> tuple[Run, Exception | None]:
+    """Read a run; if its newest checkpoint is no good, take the previous one, and return what was wrong as well."""
+    path = folder / "checkpoint.npz"
+    if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
+        raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
+    found, problem = checkpoint.load_newest(path)
+    missing = set(DEFAULTS) - set(found.config or ())
+    if missing:
+        raise ValueError(f"{path} was not written by `scratchvae train`: its config has no {min(missing)}")
+    model = build(found.config)
+    model.theta[:] = found.theta
+    return Run(folder, found.config, model, found.optimizer, found.state), problem
+
+
+def go_on(run: Run) -> None:
+    """Make the folder of a run that was opened ready for more training."""
+    rate_schedule(run.config)
+    path = run.folder / "checkpoint.npz"
+    if path.exists():
+        try:
+            checkpoint.load(path)
+        except ValueError:                             # it must not be kept as the previous one of the next
+            os.replace(path, path.with_name("checkpoint.damaged.npz"))
+    for half_written in run.folder.glob(".*.part"):     # a kill may leave it
+        half_written.unlink()
+    run.write_config()

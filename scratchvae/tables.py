@@ -1,0 +1,127 @@
+"""Tables of numbers in text: CSV, and its relatives with semicolons, tabs or spaces.
+
+Read line by line, in bounded memory, whatever the text turns out to be.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .layers import Array
+
+MAX_LINE = 2**23                                             # bytes
+MAX_LABEL = 100
+
+
+def read_table(file: Any, labels: str | int | None, header: bool | None,
+               max_bytes: int) -> tuple[Array, Array | None]:
+    """Read a table of numbers, one column of which may hold labels.
+
+    Parameters
+    ----------
+    file : binary file
+        UTF-8; its first line holds a comma, a semicolon or a tab, the delimiter, or
+        else white space separates the numbers.
+    labels, header
+        As in `files.load`.
+    max_bytes : int
+        The most that the numbers may take.
+
+    Returns
+    -------
+    x : array of shape (n, D), float64
+    y : array of text of shape (n,), or None
+
+    Raises
+    ------
+    ValueError
+        If it is no such table; the message names the line.
+    """
+    rows = _rows(file)
+    top = next(rows)
+    numbers = [cell for cell in top if _is_number(cell)]
+    if header is None:
+        header = not numbers or (len(numbers) >= 3 and numbers == [str(i) for i in range(len(numbers))])
+    if header and "" in top:
+        raise ValueError(f"column {top.index('')} has no name: if it is an index, save the table without it")
+    at = None if labels is None else _column(labels, top if header else [], len(top))
+    width = len(top) - (at is not None)
+    values, y = array("d"), []
+    for number, cells in enumerate(rows if header else itertools.chain([list(top)], rows), start=1 + header):
+        if len(cells) != len(top):
+            raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(top)}")
+        if at is not None:
+            y.append(cells.pop(at).strip())
+            if not 1 <= len(y[-1]) <= MAX_LABEL:
+                raise ValueError(f"line {number} must have a label of 1 to {MAX_LABEL} characters")
+        try:
+            values.extend(map(float, cells))
+        except ValueError:
+            wrong = next(cell for cell in cells if not _is_number(cell))
+            raise ValueError(f"line {number} has {wrong[:40]!r}, which is not a number; "
+                             "only the column that labels names may hold text") from None
+        if 8 * len(values) + 128 * len(y) > max_bytes:       # a short text takes up to some 128 bytes
+            raise ValueError(f"it takes more than {max_bytes} bytes, the most that is read")
+    if not values:
+        raise ValueError("it must have a row of numbers" + (" below its header" if header else ""))
+    return np.frombuffer(values).reshape(-1, width), None if at is None else np.array(y)
+
+
+def _rows(file: Any) -> Iterator[list[str]]:
+    """Yield the cells of each line."""
+    lines = _lines(file)
+    first = next(lines)
+    delimiter = next((character for character in ",;\t" if character in first), None)
+    lines = itertools.chain([first], lines)
+    try:
+        yield from (csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if delimiter else
+                    (line.split() for line in lines))
+    except csv.Error as error:
+        raise ValueError(f"its cells cannot be told apart ({error})") from error
+
+
+def _lines(file: Any) -> Iterator[str]:
+    """Yield the lines of a text; only white space may follow the first empty one."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_LINE + 1)
+        if len(line) > MAX_LINE:
+            raise ValueError(f"line {number} has more than {MAX_LINE} bytes, the most that are read")
+        if not line.strip():
+            rest = file.read(1000)
+            if number == 1 or len(rest) == 1000 or rest.strip():
+                raise ValueError(f"line {number} is empty")
+            return
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"line {number} is not text in UTF-8") from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _column(labels: str | int, names: list[str], n_columns: int) -> int:
+    """Return the number of the column that labels names; text is a name first, then a number."""
+    if isinstance(labels, str) and names.count(labels) == 1:
+        return names.index(labels)
+    try:
+        return range(n_columns)[int(labels)]
+    except (ValueError, IndexError):
+        there = listed(names) if names else f"0 to {n_columns - 1} (there is no header)"
+        raise ValueError(f"labels must name one column; there is no one {str(labels)[:40]!r} in {there}") from None
+
+
+def listed(names: list[str]) -> str:
+    """Return the names for a sentence, not too many of them."""
+    return ", ".join(repr(name[:40]) for name in names[:10]) + (", ..." if len(names) > 10 else "")

@@ -1,0 +1,309 @@
+"""Checkpoints: what is saved comes back to the bit; what is not whole is refused; whatever happens, one is whole."""
+
+import errno
+import io
+import json
+import os
+import signal
+import zipfile
+
+import numpy as np
+import pytest
+
+from scratchvae import HVAE, SGD, VAE, Adam, State, checkpoint, files, fit
+
+X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
+CONFIG = {"latents": [3, 2], "name": "µ", "rate": 0.1}
+
+
+def trained(steps=2, optimizer=None):
+    """A model, an optimiser and a state after so many steps."""
+    model = HVAE(6, (3, 2), (4,))
+    optimizer, state = optimizer or Adam(), State.start(model, 5)
+
+    def stop(state):
+        if 3 * state.epoch + state.step == steps:
+            raise StopIteration
+
+    try:
+        if steps:
+            fit(model, X, epochs=9, batch_size=5, optimizer=optimizer, state=state, after_step=stop)
+    except StopIteration:
+        pass
+    return model, optimizer, state
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The name of a checkpoint in a folder of its own."""
+    return tmp_path / "run.npz"
+
+
+@pytest.fixture
+def two(path):
+    """Two checkpoints, of steps 1 and 2, the second the newer."""
+    for steps in (1, 2):
+        checkpoint.save(path, *trained(steps), CONFIG)
+    return path
+
+
+def steps_of(path):
+    return checkpoint.load_newest(path)[0].optimizer.t
+
+
+# what comes back ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("kind", [Adam, lambda: SGD(0.1, 0.9)], ids=["Adam", "SGD"])
+def test_all_comes_back_to_the_bit(path, steps, kind):
+    model, optimizer, state = trained(steps, kind())
+    checkpoint.save(path, model, optimizer, state, CONFIG)
+    found = checkpoint.load(path)
+    np.testing.assert_array_equal(found.theta, model.theta)
+    assert found.theta.dtype == model.theta.dtype and found.config == CONFIG
+    assert type(found.optimizer) is type(optimizer) and vars(found.optimizer).keys() == vars(optimizer).keys()
+    for name, value in vars(optimizer).items():
+        np.testing.assert_array_equal(getattr(found.optimizer, name), value, err_msg=name)
+    assert found.state.rng.random() == state.rng.random()
+    np.testing.assert_array_equal(found.state.sums, state.sums)
+    for name in ("seed", "epoch", "step", "seconds", "history"):
+        assert getattr(found.state, name) == getattr(state, name), name
+
+
+@pytest.mark.parametrize("steps", range(9))
+def test_a_run_goes_on_from_a_file(path, steps):
+    """Saved after so many of 9 steps, loaded into a fresh model, trained to the end: the bits of a run in one piece."""
+    whole, _, _ = trained(9)
+    checkpoint.save(path, *trained(steps))
+    found, model = checkpoint.load(path), HVAE(6, (3, 2), (4,), rng=99)
+    model.theta[:] = found.theta
+    fit(model, X, epochs=3, batch_size=5, optimizer=found.optimizer, state=found.state)
+    np.testing.assert_array_equal(model.theta, whole.theta)
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.SFC64, np.random.MT19937, np.random.Philox])
+def test_any_of_numpys_generators_comes_back(path, kind):
+    model, optimizer, state = trained()
+    state.rng = np.random.Generator(kind(3))
+    state.rng.standard_normal(7, dtype=np.float32)
+    checkpoint.save(path, model, optimizer, state)
+    np.testing.assert_array_equal(checkpoint.load(path).state.rng.random(5), state.rng.random(5))
+
+
+def test_it_is_an_npz_file_without_pickle(two):
+    with np.load(two, allow_pickle=False) as archive:
+        names = set(archive)
+        header = json.loads(archive["header"].tobytes())
+        assert all(archive[name].dtype != object for name in names)
+    assert {"theta", "optimizer.m", "optimizer.v", "sums", "seconds"} <= names
+    assert header["config"] == CONFIG and header["format"] == checkpoint.FORMAT
+
+
+def test_saving_every_so_many_seconds():
+    saved = []
+    after_step = checkpoint.every(10, lambda state: saved.append(state.seconds))
+    state = State.start(VAE(6, 2))
+    for state.seconds in (1, 9, 10, 11, 19, 20, 21, 47, 48, 57):
+        after_step(state)
+    assert saved == [10, 20, 47, 57]
+
+
+# what is refused ---------------------------------------------------------------------------------
+
+
+def test_every_damaged_byte_is_noticed(path):
+    """One bit flipped in every fifth byte of the file, and in each of the last 200; or the file cut: refused."""
+    checkpoint.save(path, VAE(2, 1, ()), Adam(), State.start(VAE(2, 1, ())))
+    content = path.read_bytes()
+    for i in (*range(0, len(content), 5), *range(len(content) - 200, len(content))):
+        damaged = bytearray(content)
+        damaged[i] ^= 1 << i % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="run.npz is damaged, or not a checkpoint"):
+            checkpoint.load(path)
+    for i in range(0, len(content), 31):
+        path.write_bytes(content[:i])
+        with pytest.raises(ValueError, match="is damaged, or not a checkpoint"):
+            checkpoint.load(path)
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def sealed(content):
+    return content + checkpoint.seal(content)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "damaged"), (b"\0", "damaged"), (b"PK\3\4", "damaged"), (bytes(1000), "damaged"), (b"x" * 64, "damaged"),
+    (np.random.default_rng(0).bytes(5000), "damaged"), (npz(theta=np.zeros(3)), "damaged"),
+    (sealed(b""), "is not a checkpoint, though"), (sealed(b"hello"), "is not a checkpoint, though"),
+    (sealed(npz(theta=np.zeros(3))), "is not a checkpoint, though"),
+    (sealed(npz(theta=np.zeros(3), header=np.zeros(9))), "is not a checkpoint, though"),
+    (sealed(npz(header=np.frombuffer(b"{}", np.uint8))), "is not a checkpoint, though"),
+    (sealed(npz(header=np.frombuffer(b'{"format": 1}', np.uint8))), "is not a checkpoint, though"),
+    (sealed(npz(header=np.frombuffer(b'[1]', np.uint8))), "is not a checkpoint, though"),
+])
+def test_foreign_files_are_refused(path, content, message):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        checkpoint.load(path)
+
+
+def test_a_file_written_again_by_numpy_is_refused(two):
+    """Someone loads the arrays, changes theta, saves them: a good npz file, but not this library's."""
+    with np.load(two) as archive:
+        arrays = dict(archive)
+    arrays["theta"] += 1
+    np.savez(two, **arrays)
+    with pytest.raises(ValueError, match="is damaged, or not a checkpoint"):
+        checkpoint.load(two)
+
+
+def test_a_pickle_is_never_loaded(path):
+    class Bomb:
+        def __reduce__(self):
+            return os.abort, ()
+
+    path.write_bytes(sealed(npz(header=np.array([Bomb()], object))))
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        checkpoint.load(path)
+
+
+def test_a_newer_format_is_refused_in_its_own_words(path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint, "__version__", "7.0")
+    checkpoint.save(path, *trained())
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="was written by scratchvae 7.0, in a format that this version, .*, does not"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.symlink_to(os.devnull),
+                                  lambda p: p.symlink_to(p)])
+def test_what_is_no_file_is_refused(path, make):
+    """Nothing, a folder, a device (others never end), a link to itself."""
+    make(path)
+    with pytest.raises(OSError):
+        checkpoint.load(path)
+
+
+def test_lost_parameters_are_not_saved(two):
+    model, optimizer, state = trained()
+    model.theta[3] = np.nan
+    before = two.read_bytes()
+    with pytest.raises(FloatingPointError, match="the parameters became infinite or NaN"):
+        checkpoint.save(two, model, optimizer, state)
+    assert two.read_bytes() == before
+
+
+# the previous one --------------------------------------------------------------------------------
+
+
+def test_the_previous_one_is_kept(two):
+    assert checkpoint.load(two).optimizer.t == 2
+    assert checkpoint.load(checkpoint.previous(two)).optimizer.t == 1
+    assert checkpoint.previous(two).name == "run.previous.npz"
+    assert checkpoint.load_newest(two)[1] is None
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(b""),
+                                    lambda p: p.unlink()])
+def test_the_previous_one_steps_in(two, damage):
+    damage(two)
+    found, problem = checkpoint.load_newest(two)
+    assert found.optimizer.t == 1 and "run.npz" in str(problem)
+    damage(checkpoint.previous(two))
+    with pytest.raises(type(problem), match="run.npz"):
+        checkpoint.load_newest(two)
+
+
+# when writing fails ------------------------------------------------------------------------------
+
+
+def no_space(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_failed_write_loses_nothing(two, monkeypatch, name):
+    before = sorted((p.name, p.read_bytes()) for p in two.parent.iterdir())
+    monkeypatch.setattr(files.os, name, no_space)
+    with pytest.raises(OSError, match="run.npz' cannot be written: No space left on device"):
+        checkpoint.save(two, *trained(3))
+    assert sorted((p.name, p.read_bytes()) for p in two.parent.iterdir()) == before
+
+
+def test_a_full_disk_loses_nothing(two):
+    """The system itself refuses to let the file grow beyond half its size."""
+    resource = pytest.importorskip("resource")
+    before = sorted((p.name, p.read_bytes()) for p in two.parent.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (two.stat().st_size // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be written: File too large"):
+            checkpoint.save(two, *trained(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted((p.name, p.read_bytes()) for p in two.parent.iterdir()) == before
+
+
+KILLED_AT = ["the file is open", "half is written", "all is written", "it is on the disk", "the new one is there",
+             "the old one has moved"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("before, moment", [
+    pytest.param(before, moment, id=f"{before} before, {KILLED_AT[moment]}")
+    for before, moments in ((0, 5), (2, 6)) for moment in range(moments)])
+def test_killed_at_any_moment_of_a_save(path, before, moment):
+    """A process that dies within a save leaves what was there, or the new checkpoint: never less."""
+    for steps in range(1, before + 1):
+        checkpoint.save(path, *trained(steps))
+    saving, os_replace, os_fsync = trained(3), os.replace, os.fsync
+
+    def now(this):
+        if this == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Writer(io.FileIO):
+        def __init__(self, name, mode):
+            super().__init__(name, mode)
+            now(0)
+
+        def write(self, data):
+            super().write(data[:len(data) // 2])
+            now(1)
+            super().write(data[len(data) // 2:])
+            now(2)
+
+    def fsync(handle):
+        os_fsync(handle)
+        now(3)
+
+    def replace(old, new):
+        os_replace(old, new)
+        now(4 if new == path else 5)
+
+    child = os.fork()
+    if child == 0:
+        files.open, files.os.replace, files.os.fsync = Writer, replace, fsync
+        checkpoint.save(path, *saving)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    if before or moment == 4:
+        assert steps_of(path) == (3 if moment == 4 else 2)
+    else:
+        with pytest.raises(FileNotFoundError):
+            checkpoint.load_newest(path)
+
+
+def test_it_is_a_zip_archive_like_any_other(two):
+    """The checksum is its comment, and no name in it leads out of it."""
+    with zipfile.ZipFile(two) as archive:
+        assert archive.testzip() is None and archive.comment == checkpoint.seal(two.read_bytes()[:-64])
+        assert all(name.endswith(".npy") and "/" not in name for name in archive.namelist())

@@ -1,0 +1,323 @@
+"""The command line: what each command writes, that a run survives, and that every mistake is one line."""
+
+import csv
+import json
+import signal
+
+import numpy as np
+import pytest
+
+import kill_and_resume
+from scratchvae import HVAE, VAE, checkpoint, cli, decay, examples, fit, options, output, runs, warm_up
+from scratchvae.datasets import binarize, digits
+
+FAST = ["--epochs", "2", "--hidden", "8", "--batch-size", "200"]
+
+
+def run(capsys, *words):
+    """Run a command that must succeed; return what it prints."""
+    code = cli.main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert err == ""
+    return out
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with data and three trained runs: digits, a hierarchy of them, and a table."""
+    home = tmp_path_factory.mktemp("home")
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((200, 3)) @ rng.standard_normal((3, 5)) * [1, 10, 100, 0.1, 1] + 50
+    np.savetxt(home / "table.csv", np.column_stack([table, np.arange(200) % 3]), delimiter=",", header="a,b,c,d,e,kind",
+               comments="")
+    np.savetxt(home / "new.csv", table[:20] + 0.1, delimiter=",")
+    np.save(home / "pictures.npy", (digits().x_train * 255).astype(np.uint8).reshape(-1, 8, 8)[:300])
+    for name, words in {"vae": ["--binarize", "sample"],
+                        "hvae": ["--model", "hvae", "--latents", "4,3,2", "--binarize", "resample-each-epoch"],
+                        "table": ["--data", home / "table.csv", "--labels", "kind", "--likelihood", "gaussian"],
+                        "pictures": ["--data", home / "pictures.npy", "--binarize", "threshold"]}.items():
+        assert cli.main(list(map(str, ["train", "--out", home / name, *FAST, *words]))) == 0
+    return home
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Draw no pictures at the end of a training run, which takes longer than these runs do; those in home have them."""
+    monkeypatch.setattr(cli, "finish", lambda run: None)
+
+
+# what the commands do ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, samples", [("vae", "samples.png"), ("hvae", "samples.png"), ("table", "samples.csv")])
+def test_train_fills_its_folder(home, name, samples):
+    assert {path.name for path in (home / name).iterdir()} == {
+        "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", samples}
+    config = json.loads((home / name / "config.json").read_text())
+    assert set(options.DEFAULTS) <= set(config) and config == checkpoint.load(home / name / "checkpoint.npz").config
+    rows = list(csv.DictReader((home / name / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["elbo"]) == pytest.approx(
+        checkpoint.load(home / name / "checkpoint.npz").state.history["elbo"][1], rel=1e-9)
+    assert all((home / name / file).read_bytes()[:4] == b"\x89PNG" for file in ("curves.png", samples) if "png" in file)
+
+
+def test_train_says_a_line_for_each_epoch(tmp_path, capsys):
+    out = run(capsys, "train", "--out", tmp_path / "r", *FAST).splitlines()
+    assert out[0].startswith("digits: 1438 rows of 64 to train on, 359 held out; values are taken")
+    assert [line.split()[1] for line in out if line.startswith("epoch")] == ["1/2", "2/2"]
+
+
+def test_options_reach_the_model_and_the_training(tmp_path, capsys):
+    """Every option, all at once, with values that are not the defaults; the config and the model have them."""
+    words = {"data": home_file(tmp_path), "key": "x", "labels": "y", "image_shape": "2,3", "hold_out": "5",
+             "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
+             "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
+             "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
+             "warm_up": "4", "free_bits": "0.5,0.25", "seed": "9", "checkpoint_every": "0"}
+    assert words.keys() == options.DEFAULTS.keys(), "an option that this test does not know"
+    run(capsys, "train", "--out", tmp_path / "r",
+        *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
+    opened, problem = runs.open_run(tmp_path / "r")
+    assert problem is None
+    config, model = opened.config, opened.model
+    assert {name: config[name] for name in words} == {
+        "data": str(tmp_path / "data.npz"), "key": "x", "labels": "y", "image_shape": [2, 3], "hold_out": 5,
+        "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
+        "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
+        "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
+        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0}
+    assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
+    assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
+    assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens
+    assert opened.state.history["beta"] == [0.25, 0.5, 0.75] and opened.state.seed == 9
+
+
+def test_a_run_is_what_the_library_does(tmp_path, capsys):
+    """The same parameters, bit for bit, and the same history, as from a model and a call of fit with these options."""
+    run(capsys, "train", "--out", tmp_path / "r", "--model", "hvae", "--latents", "4,2", "--hidden", "7", "--binarize",
+        "resample-each-epoch", "--epochs", 3, "--batch-size", 300, "--warm-up", 2, "--free-bits", "30,0.001",
+        "--schedule", "exponential:1e-4", "--seed", 4)
+    data = digits()
+    model = HVAE(64, (4, 2), (7,), x_mean=data.x_train.mean(axis=0), rng=4)
+    history = fit(model, data.x_train, x_valid=binarize(data.x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
+                  resample=True, beta=warm_up(2), free_bits=[30, 0.001], learning_rate=decay(1e-3, 1e-4, 3))
+    opened, _ = runs.open_run(tmp_path / "r")
+    np.testing.assert_array_equal(opened.model.theta, model.theta)
+    del history["seconds"], opened.state.history["seconds"]
+    assert opened.state.history == history
+
+
+@pytest.mark.parametrize("how, seeds", [("none", None), ("threshold", None), ("sample", (1, 2, 3)),
+                                        ("resample-each-epoch", (1, 2, 3))])
+def test_pixels_drawn_by_chance_are_the_same_in_every_run_and_others_in_each_part(how, seeds):
+    """What is held out must not be binarised with the very numbers that made the training set."""
+    x = digits().x_test
+    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": how}
+    parts = [examples.prepare(config, x, part) for part in ("train", "test", "valid")]
+    expected = [x if how == "none" else binarize(x, "threshold" if seeds is None else "sample", seed)
+                for seed in seeds or (0, 0, 0)]
+    np.testing.assert_array_equal(parts, expected)
+    if seeds:
+        assert (parts[0] != parts[1]).any() and (parts[1] != parts[2]).any()
+
+
+def home_file(folder):
+    """Write an npz file of 50 pictures of 2x3 pixels and their labels."""
+    rng = np.random.default_rng(0)
+    np.savez(folder / "data.npz", x=rng.integers(0, 256, (50, 6), np.uint8), y=np.arange(50) % 4)
+    return str(folder / "data.npz")
+
+
+def test_the_same_options_give_the_same_bits(tmp_path, capsys):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(capsys, "train", "--out", tmp_path / name, *FAST, "--binarize", "resample-each-epoch", "--seed", seed)
+    assert kill_and_resume.differences(tmp_path / "a", tmp_path / "b") == []
+    assert "theta" in kill_and_resume.differences(tmp_path / "a", tmp_path / "c")
+
+
+def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, capsys):
+    run(capsys, "train", "--out", tmp_path / "r", "--data", home_file(tmp_path), "--key", "x", *FAST)
+    (tmp_path / "r" / "samples.csv").touch()
+    assert checkpoint.load(checkpoint.previous(tmp_path / "r" / "checkpoint.npz")).config["data"] != "digits"
+    run(capsys, "train", "--out", tmp_path / "r", "--overwrite", *FAST)
+    assert not (tmp_path / "r" / "samples.csv").exists()
+    assert checkpoint.load(checkpoint.previous(tmp_path / "r" / "checkpoint.npz")).config["data"] == "digits"
+    config = checkpoint.load(tmp_path / "r" / "checkpoint.npz").config
+    runs.create(tmp_path / "r", config, digits().x_train, overwrite=True)
+    assert not checkpoint.previous(tmp_path / "r" / "checkpoint.npz").exists(), "the run before may not step in"
+
+
+def test_evaluate_prints_what_the_library_finds(home, capsys):
+    found = json.loads(run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3, "--json"))
+    model, config = runs.open_run(home / "hvae")[0].model, runs.open_run(home / "hvae")[0].config
+    x = examples.prepare(config, digits().x_test, "test")
+    expected = cli.evaluate(model, x, n_samples=50, rng=3).as_dict()
+    assert {name: found[name] for name in expected} == expected
+    assert found["data"] == "digits (test)" and found["epochs"] == 2 and len(found["levels"]) == 3
+    assert f"{expected['log_likelihood']:10.3f}" in run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3)
+
+
+def test_evaluate_counts_a_density_in_the_units_of_the_data(home, capsys):
+    """log p(x) is that of the scaled columns, lower by the sum of the logs of their scales."""
+    found = json.loads(run(capsys, "evaluate", home / "table", "--samples", 5, "--json"))
+    table = np.loadtxt(home / "table.csv", delimiter=",", skiprows=1)[np.arange(1, 201) % 10 != 0, :5]
+    assert found["log_likelihood"] - found["log_likelihood_before_scaling"] == pytest.approx(
+        np.log(table.std(axis=0)).sum(), rel=1e-6)
+
+
+def test_evaluate_on_other_parts_and_files(home, capsys):
+    counts = [json.loads(run(capsys, "evaluate", home / "table", "--samples", 1, "--json", *words))["examples"]
+              for words in ([], ["--split", "train"], ["--data", home / "new.csv"],
+                            ["--data", home / "table.csv", "--labels", "-1"])]
+    assert counts == [20, 180, 20, 200]
+
+
+def test_the_file_of_the_run_may_be_named_from_elsewhere(home, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(home)
+    run(capsys, "train", "--data", "new.csv", "--likelihood", "gaussian", "--out", tmp_path / "r", *FAST)
+    monkeypatch.chdir(tmp_path)
+    assert "on 2 rows of" in run(capsys, "evaluate", "r", "--samples", 1)
+
+
+def test_sample_writes_numbers_in_the_units_of_the_data(home, tmp_path, capsys):
+    run(capsys, "sample", home / "table", "--count", 500, "--out", tmp_path / "s.csv")
+    rows = np.loadtxt(tmp_path / "s.csv", delimiter=",", skiprows=1)
+    assert rows.shape == (500, 5) and abs(rows.mean(axis=0) - 50).max() < 40 and rows.std() > 0
+    run(capsys, "sample", home / "table", "--count", 500, "--out", tmp_path / "s.npz")
+    np.testing.assert_allclose(np.load(tmp_path / "s.npz")["x"], rows, rtol=1e-7)
+    run(capsys, "sample", home / "table", "--count", 500, "--out", tmp_path / "t.npz", "--seed", 1)
+    assert (np.load(tmp_path / "t.npz")["x"] != rows).any()
+    run(capsys, "sample", home / "pictures", "--out", tmp_path / "p.npz")
+    assert np.load(tmp_path / "p.npz")["x"].max() > 2, "pictures were stored as 0 to 255"
+
+
+@pytest.mark.parametrize("name, level", [("vae", 1), ("hvae", 1), ("hvae", 3)])
+def test_reconstruct_and_interpolate(home, tmp_path, capsys, name, level):
+    """They are the model's own, and a walk begins and ends at the reconstructions of its two ends."""
+    run(capsys, "reconstruct", home / name, "--count", 9, "--level", level, "--out", tmp_path / "r.npz")
+    run(capsys, "interpolate", home / name, "--between", "3,8", "--steps", 5, "--level", level, "--out",
+        tmp_path / "i.npz")
+    pairs, walk = np.load(tmp_path / "r.npz"), np.load(tmp_path / "i.npz")["x"]
+    model = runs.open_run(home / name)[0].model
+    expected = model.reconstruct(pairs["x"], level) if name == "hvae" else model.reconstruct(pairs["x"])
+    np.testing.assert_allclose(pairs["reconstruction"], expected, rtol=1e-6)
+    assert walk.shape == (5, 64)
+    np.testing.assert_allclose(walk[[0, -1]], expected[[3, 8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood, expected", [("bernoulli", [[0, 0.5], [1, np.nan]]),
+                                                  ("gaussian", [[1, 0.5], [0, np.nan]])])
+def test_pictures_show_ink_dark_and_light_bright(tmp_path, monkeypatch, likelihood, expected):
+    """Bernoulli pixels are ink, 1 is black; others are light, the largest is white, whatever their range."""
+    drawn = []
+    monkeypatch.setattr("scratchvae.plotting.images", lambda ax, rows, *_, **__: drawn.append(rows))
+    rows = np.array([[0.0], [0.5], [1.0]]) * (1 if likelihood == "bernoulli" else 80) - (likelihood == "gaussian") * 40
+    config = {"likelihood": likelihood, "x_dim": 1, "image_shape": (1, 1)}
+    output.write_picture(tmp_path / "x.png", config, {"x": rows}, 2)
+    np.testing.assert_allclose(drawn[0][..., 0], expected, atol=0.01)           # the last 0.5 % are clipped
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate"])
+@pytest.mark.parametrize("name", ["vae", "pictures"])
+def test_pictures(home, tmp_path, capsys, command, name):
+    run(capsys, command, home / name, "--out", tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_encode_writes_what_q_says(home, tmp_path, capsys):
+    run(capsys, "encode", home / "hvae", "--out", tmp_path / "z.npz")
+    run(capsys, "encode", home / "hvae", "--out", tmp_path / "z.csv")
+    z = np.load(tmp_path / "z.npz")
+    opened = runs.open_run(home / "hvae")[0]
+    x = examples.prepare(opened.config, digits().x_test, "test")
+    for t, (mu, logvar) in enumerate(opened.model.encode(x), start=1):
+        np.testing.assert_allclose(z[f"mu_{t}"], mu, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(z[f"logvar_{t}"], logvar, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(z["label"], digits().y_test)
+    with open(tmp_path / "z.csv") as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_allclose([float(row["mu_2_3"]) for row in rows], z["mu_2"][:, 2], rtol=1e-8)
+    assert [int(row["label"]) for row in rows] == z["label"].tolist() and len(rows[0]) == 2 * 9 + 1
+
+
+def test_gradcheck_finds_right_right_and_wrong_wrong(capsys, monkeypatch):
+    words = ["gradcheck", "--model", "hvae", "--latents", "3,2", "--hidden", "4", "--activation", "softplus"]
+    assert "all ok" in run(capsys, *words, "--directions", 2)
+    backward = cli.HVAE.backward
+    monkeypatch.setattr(cli.HVAE, "backward", lambda self, *a, **k: (
+        backward(self, *a, **k), self.gradients["q1.dense1.b"].__imul__(1.001))[0])
+    assert cli.main([*words, "--directions", "2"]) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
+def test_the_previous_checkpoint_steps_in_and_the_damaged_one_is_put_aside(tmp_path, capsys):
+    """Every command says so in one line; train goes on from it, and ends where an undamaged run ends."""
+    words = [*FAST, "--checkpoint-every", "0", "--binarize", "sample"]
+    run(capsys, "train", "--out", tmp_path / "whole", *words)
+    run(capsys, "train", "--out", tmp_path / "r", *words)
+    path = tmp_path / "r" / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert cli.main(["evaluate", str(tmp_path / "r"), "--samples", "1"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "is damaged" in err and "the checkpoint before it is whole" in err
+    assert cli.main(["train", "--resume", str(tmp_path / "r")]) == 0
+    assert kill_and_resume.differences(tmp_path / "r", tmp_path / "whole") == []
+    assert (tmp_path / "r" / "checkpoint.damaged.npz").exists()
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path, capsys):
+    run(capsys, "train", "--out", tmp_path / "r", *FAST)
+    (tmp_path / "r" / ".checkpoint.npz.1234abcd.part").write_bytes(b"half")
+    run(capsys, "train", "--resume", tmp_path / "r", "--epochs", 3)
+    assert not list((tmp_path / "r").glob(".*"))
+
+
+@pytest.mark.parametrize("at", [1, 3, 8])
+def test_ctrl_c_saves_the_step_where_it_stops(tmp_path, capsys, monkeypatch, at):
+    """130, no complaint, a checkpoint of that very step, long before the next was due."""
+    words, backward, calls = [*FAST, "--checkpoint-every", "1000"], VAE.backward, []
+
+    def press(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return backward(self, *arguments, **options)
+
+    run(capsys, "train", "--out", tmp_path / "whole", *words)
+    monkeypatch.setattr(VAE, "backward", press)
+    assert cli.main(["train", "--out", str(tmp_path / "r"), *words]) == 130
+    assert capsys.readouterr().err == ""
+    assert checkpoint.load(tmp_path / "r" / "checkpoint.npz").optimizer.t == at
+    run(capsys, "train", "--resume", tmp_path / "r")
+    assert kill_and_resume.differences(tmp_path / "r", tmp_path / "whole") == []
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path, capsys):
+    run(capsys, "train", "--out", tmp_path / "long", *FAST, "--epochs", 3)
+    run(capsys, "train", "--out", tmp_path / "short", *FAST)
+    assert run(capsys, "train", "--resume", tmp_path / "short", "--epochs", 3).count("\nepoch") == 1
+    assert kill_and_resume.differences(tmp_path / "short", tmp_path / "long") == []
+    assert json.loads((tmp_path / "short" / "config.json").read_text())["epochs"] == 3
+
+
+# killed and interrupted --------------------------------------------------------------------------
+
+
+def test_killed_and_interrupted_runs_end_as_if_nothing_had_happened(tmp_path):
+    """SIGKILL, then Ctrl-C, each after some epochs; kill_and_resume.py is the long version, at random moments."""
+    folder, epochs = tmp_path / "r", 20
+    assert cli.main(["train", "--out", str(tmp_path / "untouched"), *kill_and_resume.options(epochs, 0)]) == 0
+    for words, lines, number, code in ((["--out", str(folder), *kill_and_resume.options(epochs, 0)], 7, "SIGKILL", -9),
+                                       (["--resume", str(folder)], 7, "SIGINT", 130)):
+        process = kill_and_resume.start(words)
+        for _ in range(lines):
+            assert process.stdout.readline(), process.stderr.read()
+        process.send_signal(getattr(signal, number))
+        out, err = process.communicate()
+        assert (process.returncode, err) == (code, "")
+        if code == 130:
+            assert out.splitlines()[-1].startswith("stopped in epoch") and "--resume" in out.splitlines()[-1]
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+    assert kill_and_resume.differences(folder, tmp_path / "untouched") == []

@@ -1,0 +1,214 @@
+"""MATH.md, the docstrings and the tests agree: every number, function and test that one of them names exists.
+
+An equation of MATH.md is a heading ``### (4.5) KL divergence`` and, below it, a paragraph ``code: `gaussian.kl` ·
+test: `test_gaussian.py::test_gradients```.  The docstring of that code cites it, as MATH (4.5).
+"""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import scratchvae
+
+PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
+MATH = "scratchvae/MATH.md"
+COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "optim", "exact")
+PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
+    "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
+    *(f"model.Model.{name}" for name in ("pack", "astype", "set_output_bias", "check_x", "check_noise", "check_beta",
+                                         "normal", "forward")),
+    *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
+    *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
+    *(f"hvae.HVAE.{name}" for name in ("levels", "draw_noise", "check_noise", "reconstruct")),
+    *(f"exact.{name}" for name in ("Affine", "linear_hvae", "generation", "inference", "set_q")),
+}
+NUMBER = r"\(([\d.]*\d)\)"
+CITATION = re.compile(rf"\bMATH(?:\.md)?\s+{NUMBER}(?:,?\s+(?:and\s+)?{NUMBER})*")
+
+
+class Equation(NamedTuple):
+    where: str
+    code: list                                         # that it names, such as gaussian.kl
+    tests: list                                        # such as test_gaussian.py::test_gradients
+
+
+class Definition(NamedTuple):
+    where: str
+    cites: list                                        # of its docstring: pairs of number and place
+    abstract: bool                                     # it only raises NotImplementedError
+
+
+def read():
+    """Return the text of every file that may cite an equation; this one has broken citations, and is left out."""
+    paths = {f"scratchvae/{path.name}": path for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("*.md")]}
+    paths.update({f"tests/{path.name}": path for path in HERE.parent.glob("test_*.py") if path.name != HERE.name})
+    paths.update({path.name: path for path in PACKAGE.parent.glob("*.md")})
+    paths.update({f"demos/{path.name}": path for path in PACKAGE.parent.glob("demos/*.py")})
+    return {name: path.read_text(encoding="utf-8") for name, path in sorted(paths.items())}
+
+
+def place(file, text, position, first_line=1):
+    return f"{file}:{first_line + text.count(chr(10), 0, position)}"
+
+
+def citations(file, text, first_line=1):
+    """Return number and place of every citation."""
+    return [(number, place(file, text, match.start(), first_line)) for match in CITATION.finditer(text)
+            for number in re.findall(NUMBER, match[0])]
+
+
+def equations(files):
+    """Return every equation by its number."""
+    text, found = files[MATH], {}
+    heads = list(re.finditer(rf"^### {NUMBER} ", text, re.MULTILINE))
+    for head, end in zip(heads, [*(following.start() for following in heads[1:]), len(text)]):
+        last = re.search(r"^code:(.*?)·\s+test:(.*?)(?:\n\n|\Z)", text[head.end():end], re.MULTILINE | re.DOTALL)
+        code, tests = (re.findall(r"`([^`]*)`", part) for part in (last.groups() if last else ("", "")))
+        for i, test in enumerate(tests):
+            if i > 0 and test.startswith("::"):        # in the file of the test before it
+                tests[i] = tests[i - 1].split("::")[0] + test
+        found.setdefault(head[1], Equation(place(MATH, text, head.start()), code, tests))
+    return found
+
+
+def definitions(files):
+    """Return all public functions, classes and methods by names such as likelihood.Bernoulli.log_prob."""
+    found = {}
+
+    def visit(nodes, prefix, file):
+        for node in nodes:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                name, doc = f"{prefix}.{node.name}", node.body[0]
+                cites = citations(file, doc.value.value, doc.lineno) if ast.get_docstring(node) else []
+                abstract = ast.unparse(node.body[-1]).startswith("raise NotImplementedError")
+                found[name] = Definition(f"{file}:{node.lineno}", cites, abstract)
+                if isinstance(node, ast.ClassDef):
+                    visit(node.body, name, file)
+
+    for file, text in files.items():
+        if re.fullmatch(r"scratchvae/\w+\.py", file):
+            visit(ast.parse(text).body, Path(file).stem, file)
+    return found
+
+
+def cited_numbers_exist(files):
+    """Every citation, in code, tests, demos and MATH.md itself, is of an equation that exists."""
+    known = equations(files)
+    for file, text in files.items():
+        for number, where in citations(file, text):
+            if number not in known:
+                yield f"{where}: cites MATH ({number}), but MATH.md has no equation of that number"
+    for match in re.finditer(r"\((\d+\.\d+)\)", files[MATH]):
+        if match[1] not in known:
+            yield f"{place(MATH, files[MATH], match.start())}: refers to ({match[1]}), which does not exist"
+
+
+def numbers_are_consecutive(files):
+    """Sections are 1, 2, ..., and the equations of section 1 are (1.1), (1.2), ..."""
+    section = equation = 0
+    for match in re.finditer(rf"^##(?: (\d+)\.|# {NUMBER}) ", files[MATH], re.MULTILINE):
+        section, equation = (section + 1, 0) if match[1] else (section, equation + 1)
+        number, expected = (match[1], f"{section}") if match[1] else (match[2], f"{section}.{equation}")
+        if number != expected:
+            yield f"{place(MATH, files[MATH], match.start())}: has the number {number}, should be {expected}"
+
+
+def named_code_exists_and_cites(files):
+    """An equation names code; the code exists; and its docstring cites the equation."""
+    known = definitions(files)
+    for number, equation in equations(files).items():
+        if not equation.code:
+            yield f"{equation.where}: ({number}) names no code"
+        for name in equation.code:
+            if name not in known:
+                yield f"{equation.where}: ({number}) names the code `{name}`, which does not exist"
+            elif number not in [cited for cited, _ in known[name].cites]:
+                yield f"{known[name].where}: {name} is the code of MATH ({number}), but its docstring does not cite it"
+
+
+def named_tests_exist(files):
+    """An equation names tests; each of them exists."""
+    known = {f"{Path(file).name}::{node.name}" for file, text in files.items() if file.startswith("tests/")
+             for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    for number, equation in equations(files).items():
+        if not equation.tests:
+            yield f"{equation.where}: ({number}) names no test"
+        for test in equation.tests:
+            if test not in known:
+                yield f"{equation.where}: ({number}) names the test `{test}`, which does not exist"
+
+
+def citing_code_is_named(files):
+    """A docstring cites equations that name its code: so a wrong number is found even if it exists."""
+    known = equations(files)
+    for name, definition in definitions(files).items():
+        for number, where in definition.cites:
+            if number in known and name not in known[number].code:
+                yield f"{where}: {name} cites MATH ({number}), which is of other code: {', '.join(known[number].code)}"
+
+
+def math_is_covered(files):
+    """Every public function and method of the math files is named by an equation, itself or by its class."""
+    known = definitions(files)
+    named = {name for equation in equations(files).values() for name in equation.code} | PLUMBING
+    for name, definition in known.items():
+        module, first, *method = name.split(".")
+        has_methods = any(other.startswith(f"{name}.") for other in known)
+        if module in COVERED and not (has_methods or definition.abstract or {name, f"{module}.{first}"} & named):
+            yield (f"{definition.where}: {name} is named by no equation of MATH.md (if it computes nothing, add it to "
+                   f"PLUMBING in tests/{HERE.name})")
+    for name in sorted(PLUMBING - set(known)):
+        yield f"tests/{HERE.name}: PLUMBING has {name}, which does not exist"
+
+
+CHECKS = [cited_numbers_exist, numbers_are_consecutive, named_code_exists_and_cites, named_tests_exist,
+          citing_code_is_named, math_is_covered]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_math(check):
+    wrong = list(check(read()))
+    assert not wrong, "\n".join([check.__doc__, *wrong])
+
+
+def test_named_code_is_importable():
+    for equation in equations(read()).values():
+        for name in equation.code:
+            module, *path = name.split(".")
+            found = importlib.import_module(f"scratchvae.{module}")
+            for part in path:
+                found = getattr(found, part)
+
+
+BROKEN = [                                             # what is changed, where it first stands, and what must be said
+    ("scratchvae/gaussian.py", "MATH (4.5)", "MATH (4.9)",
+     r"scratchvae/gaussian\.py:\d+: cites MATH \(4\.9\), but MATH\.md has no equation of that number"),
+    ("scratchvae/gaussian.py", "MATH (4.5)", "",
+     r"scratchvae/gaussian\.py:\d+: gaussian\.kl is the code of MATH \(4\.5\), but its docstring does not cite it"),
+    ("scratchvae/gaussian.py", "MATH (4.5)", "MATH (4.4)",
+     r"scratchvae/gaussian\.py:\d+: gaussian\.kl cites MATH \(4\.4\), which is of other code: gaussian\.entropy, .*"),
+    ("scratchvae/hvae.py", "(7.2), (7.3)", "(7.2) and (7.9)", r"scratchvae/hvae\.py:\d+: cites MATH \(7\.9\), but .*"),
+    ("scratchvae/gaussian.py", "def kl(", "def divergence(",
+     r"scratchvae/MATH\.md:\d+: \(4\.5\) names the code `gaussian\.kl`, which does not exist"),
+    ("scratchvae/gaussian.py", "def halves(", "def cosh(h):\n    return h\n\n\ndef halves(",
+     r"scratchvae/gaussian\.py:\d+: gaussian\.cosh is named by no equation of MATH\.md .*"),
+    ("tests/test_gaussian.py", "def test_entropy_is", "def test_entropy_was",
+     r"scratchvae/MATH\.md:\d+: \(4\.4\) names the test `test_gaussian\.py::test_entropy_is_that_of_scipy`, which .*"),
+    (MATH, "### (4.5)", "### (4.6)", r"scratchvae/MATH\.md:\d+: has the number 4\.6, should be 4\.5"),
+    (MATH, "By (2.1)", "By (2.10)", r"scratchvae/MATH\.md:\d+: refers to \(2\.10\), which does not exist"),
+    (MATH, "`optim.SGD`", "", r"scratchvae/MATH\.md:\d+: \(10\.1\) names no code"),
+]
+
+
+@pytest.mark.parametrize("file, old, new, says", BROKEN, ids=[f"{old} to {new}"[:40] for _, old, new, _ in BROKEN])
+def test_one_broken_citation_is_found_and_named(file, old, new, says):
+    """The checker is checked: each of these changes to the text gives a message that says what is wrong, and where."""
+    files = read()
+    assert old in files[file]
+    files[file] = files[file].replace(old, new, 1)
+    messages = [message for check in CHECKS for message in check(files)]
+    assert any(re.fullmatch(says, message) for message in messages), messages

@@ -1,0 +1,116 @@
+"""Tables: numbers come back exactly whatever separates them; a table with a fault is refused in one sentence."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from scratchvae import files, tables
+from test_files import refused
+
+
+def load(path, text, **arguments):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return files.load(path, **arguments)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "table.csv"
+
+
+# what is right ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", " ", "   ", ", "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("header", [None, ["a", "b", "c"], ["0", "1", "2"]], ids=["no header", "words", "counting"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_numbers_come_back_to_the_last_bit(path, rng, delimiter, end, header, pack):
+    x = rng.standard_normal((5, 3)) * 10.0 ** rng.integers(-30, 30, (5, 3))
+    lines = ([header] if header else []) + [[repr(float(value)) for value in row] for row in x]
+    found = load(path, pack(end.join(delimiter.join(line) for line in lines).encode() + end.encode()))
+    assert found.x.dtype == np.float64 and (found.x == x).all()
+    assert found.y is None and found.image_shape is None
+
+
+@pytest.mark.parametrize("text, first", [
+    ("1,2\n3,4\n", [1, 2]), ("a,b\n3,4\n", [3, 4]), ('"a","b"\n3,4\n', [3, 4]), ('"1","2"\n3,4\n', [1, 2]),
+    ("0,1,2\n3,4,5\n", [3, 4, 5]), ("0.0,1.0,2.0\n3,4,5\n", [0, 1, 2]), ("0,1\n3,4\n", [0, 1]),
+    ("0,1,3\n3,4,5\n", [0, 1, 3]), ("\ufeff1,2\n3,4\n", [1, 2]), ("\ufeffa,b\n3,4\n", [3, 4]),
+    ("1,2\n3,4", [1, 2]), ("1,2\n3,4\n\n \n", [1, 2]), ("5\n6\n", [5]), (" 1 , 2 \n 3 , 4 \n", [1, 2]),
+    ("-1e3,+.5\n3,4\n", [-1000, 0.5]), ("größe,höhe\n3,4\n", [3, 4]), ("# a b\n3 4 5\n", [3, 4, 5]),
+])
+def test_the_first_row_of_numbers_is_found(path, text, first):
+    assert load(path, text).x[0].tolist() == first
+
+
+def test_header_can_be_told(path):
+    assert load(path, "0,1,2\n3,4,5\n", header=False).x.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert load(path, "7,8\n3,4\n", header=True).x.tolist() == [[3, 4]]
+
+
+@pytest.mark.parametrize("text, labels, y", [
+    ("1,2,7\n3,4,8\n", 2, [7, 8]), ("1,2,7\n3,4,8\n", -1, [7, 8]), ("1,2,7\n3,4,8\n", "-1", [7, 8]),
+    ("7,1,2\n8,3,4\n", 0, [7, 8]), ("a,b,y\n1,2,7\n3,4,8\n", "y", [7, 8]), ("a,y,b\n1,7,2\n3,8,4\n", "y", [7, 8]),
+    ("a,y,b\n1,7,2\n3,8,4\n", 1, [7, 8]), ("a,b,y\n1,2,x\n3,4,z w\n", "y", ["x", "z w"]),
+    ('1,2,"x,1"\n3,4,"z"\n', -1, ["x,1", "z"]), ("1,2,x\n3,4,z\n", -1, ["x", "z"]), ("1 2 x\n3 4 z\n", 2, ["x", "z"]),
+    ("1,2,7.0\n3,4,8e0\n", -1, [7, 8]), ("1,2,7.5\n3,4,8\n", -1, ["7.5", "8"]),
+    ("y,0,1,2\n7,1,2,0\n8,3,4,0\n", "y", [7, 8]),
+    ("y,0,1,2\n7,1,2,0\n8,3,4,0\n", 0, [7, 8]), ("0,y,1,2\n1,7,2,0\n3,8,4,0\n", 1, [7, 8]),
+    ("2,a,b\n7,1,2\n8,3,4\n", "2", [7, 8]), ("1,2, x \n3,4,nan\n", -1, ["x", "nan"]),
+    ("1,2,1e300\n3,4,8\n", -1, ["1e300", "8"]),
+])
+def test_labels_are_a_named_or_numbered_column_and_whole_numbers_or_text(path, text, labels, y):
+    header = True if text.startswith("2,a") else None
+    found = load(path, text, labels=labels, header=header)
+    assert found.x[:, :2].tolist() == [[1, 2], [3, 4]] and found.y.tolist() == y
+    assert found.y.dtype == np.int64 if isinstance(y[0], int) else found.y.dtype.kind == "U"
+
+
+# what is malformed --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("text, says, arguments", [
+    ("\n", "line 1 is empty", {}), ("  \n1,2\n", "line 1 is empty", {}), ("1,2\n\n3,4\n", "line 2 is empty", {}),
+    ("1,2\n3,4\n\n" + "\n" * 5000, "line 3 is empty", {}), ("a,b\n", "must have a row of numbers below its header", {}),
+    ("a,b\n\n", "must have a row of numbers below its header", {}), ("1,2\n3\n", "line 2 has 1 columns, .* 2", {}),
+    ("1,2\n3,4,5\n", "line 2 has 3 columns, the first has 2", {}), ("a,b\n1,2\n3,4,5\n", "line 3 has 3 columns", {}),
+    ("1,2\n3,4,\n", "line 2 has 3 columns", {}), ("1,2,\n3,4,\n", "line 1 has '', which is not a number", {}),
+    ("1,2\n,4\n", "line 2 has '', which is not a number", {}), ("1,2\n3,x\n", "line 2 has 'x', which is not", {}),
+    ("a,b\n1,2\n3,x\n", "line 3 has 'x'", {}), ("1,x\n3,4\n", "line 1 has 'x', which is not a number", {}),
+    ("a,b\nc,d\n", "line 2 has 'c'", {}), ("1;2\n1,5;2\n", "line 1 has '1;2'|line 2 has '1,5'", {}),
+    ("1,5;2,5\n", "line 1 has '5;2'", {}), ("1 2\n3,4\n", "line 2 has 1 columns", {}),
+    ("1,2\n3 4\n", "line 2 has 1 columns", {}), ("1,0x10\n", "line 1 has '0x10'", {}),
+    ("1,2\n3,4j\n", "line 2 has '4j'", {}), ("1,2\n3,1e\n", "line 2 has '1e'", {}),
+    ("1,nan\n", "finite numbers; row 0", {}), ("1,2\ninf,3\n", "finite numbers; row 1", {}),
+    ("1,2\n1e999,3\n", "finite numbers; row 1", {}), (",a,b\n0,1,2\n", "column 0 has no name: if it is an index", {}),
+    (",0,1,2\n0,5,6,7\n", "column 0 has no name", {}), ('1,"2\n3,4\n', "line 1 has '2.n3,4.n'", {}),
+    ("1,2\r3,4\r", "cannot be told apart", {}), ('1,"' + "2" * 200_000, "cannot be told apart", {}),
+    ("1,2\n3," + "x" * 1000 + "\n", "line 2 has '" + "x" * 40 + "', which", {}),
+    ("1,2\n3,\x1b[31m\n", r"line 2 has '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "none of IDX", {}),
+    ("1,2\n" * 1000 + "3,4\0\n", "line 1001 has '4.x00'", {}), ("a,b\n1,2\n".encode("utf-16"), "none of IDX", {}),
+    ("größe,b\n1,2\n".encode("latin-1"), "line 1 is not text in UTF-8", {}),
+    (b"1,2\n3,\xff\n", "line 2 is not text", {}),
+    ("1,2\n", "labels must name one column; there is no one 'y' in 0 to 1", {"labels": "y"}),
+    ("a,b\n1,2\n", "labels must name one column; there is no one 'y' in 'a', 'b'", {"labels": "y"}),
+    ("1,2\n", "no one '2' in 0 to 1", {"labels": 2}), ("1,2\n", "no one '-3' in 0 to 1", {"labels": -3}),
+    ("a,y,y\n1,2,3\n", "labels must name one column", {"labels": "y"}), ("7\n8\n", "a row of numbers", {"labels": 0}),
+    ("1,\n3,4\n", "line 1 must have a label of 1 to 100 characters", {"labels": 1}),
+    ("1,2\n3," + "x" * 101 + "\n", "line 2 must have a label of 1 to 100", {"labels": 1}),
+    ("1,x\ny,z\n", "line 2 has 'y'", {"labels": 1}),
+    (",".join(f"c{i}" for i in range(99)) + "\n", "'c9', ...", {"labels": "y"}),
+    ("a,b\n1,2\n", "line 1 has 'a'", {"header": False}), ("1,2\n", "row of numbers below its header", {"header": True}),
+])
+@pytest.mark.filterwarnings("error")
+def test_a_malformed_table_is_refused_in_one_sentence(path, text, says, arguments):
+    refused(lambda: load(path, text, **arguments), repr(str(path)), says)
+
+
+def test_a_line_without_end_and_a_table_without_end_stop_at_their_bounds(path, monkeypatch):
+    """Bombs: forty kilobytes of gzip that become forty megabytes, on one line or on many."""
+    refused(lambda: load(path, gzip.compress(b"0" * 40_000_000)), repr(str(path)), "line 1 has more than 8388608 bytes")
+    monkeypatch.setattr(files, "MAX_BYTES", 80_000)
+    refused(lambda: load(path, gzip.compress(b"1,2\n" * 100_000)), repr(str(path)), "it takes more than 80000 bytes")
+    refused(lambda: load(path, gzip.compress(b"1,x\n" * 5000), labels=1), repr(str(path)), "it takes more than 80000")
+    assert len(load(path, gzip.compress(b"1,2\n" * 5000)).x) == 5000
+    monkeypatch.setattr(tables, "MAX_LINE", 8)
+    refused(lambda: load(path, "1,2\n3,4,5,6,7\n"), repr(str(path)), "line 2 has more than 8 bytes")
