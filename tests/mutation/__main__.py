@@ -49,7 +49,8 @@ TESTS = {
     "model": ["vae", "hvae", "autoencoder", "bad_input"], "autoencoder": ["autoencoder", "bad_input"],
     "vae": ["vae", "bad_input"], "hvae": ["hvae", "bad_input"], "optim": ["optim"],
 }
-SECONDS = 120                                          # a mutant that runs for so long is dead: it loops
+SECONDS = 60                                           # of computing: a mutant that takes longer is dead
+DEAD = (1, 2, 4, -signal.SIGXCPU)                      # a test failed; tests, conftest.py not imported; out of time
 
 Key = tuple[str, str, str, str]
 
@@ -84,7 +85,7 @@ class Order:
 class Tests:
     """A run of the tests of one file of the library, in a process of its own."""
 
-    def __init__(self, module: str, mutant: Mutant | None = None, first: Callable[[str], Any] = id) -> None:
+    def __init__(self, module: str, mutant: Mutant | None = None, first: Callable[[str], Any] = lambda name: 0) -> None:
         self.mutant = mutant
         self.reports = tempfile.TemporaryFile()
         self.pid = os.fork()
@@ -92,7 +93,7 @@ class Tests:
             os._exit(self.run(module, first))
 
     def run(self, module: str, first: Callable[[str], Any]) -> int:
-        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))             # nor may it fill the memory
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1), os.dup2(null, 2)
@@ -131,8 +132,11 @@ def survivors(work: list[Mutant], seconds: dict[str, float]) -> list[Mutant]:
         pid, status = os.wait()
         tests = running.pop(pid)
         kills[tests.mutant.module, tests.mutant.scope].update(name for name, failed, _ in tests.results() if failed)
-        if status == 0:
+        code = os.waitstatus_to_exitcode(status)
+        if code == 0:
             alive.append(tests.mutant)
+        elif code not in DEAD:
+            raise SystemExit(f"pytest ended with {code}, which is neither passed nor failed, on {tests.mutant.key}")
         done = len(work) - len(waiting) - len(running)
         print(f"\r{done} of {len(work)} mutants, {len(alive)} alive, {time.perf_counter() - start:.0f} s",
               end="", file=sys.stderr)
