@@ -27,7 +27,7 @@ from scipy import special, stats
 
 from scratchvae import HVAE, SGD, VAE, Adam, Bernoulli, Gaussian, exact, fit, gaussian, layers
 from scratchvae.datasets import binarize, digits
-from scratchvae.gradcheck import check_function, check_model
+from scratchvae.gradcheck import check_model
 from scratchvae.plotting import figure
 
 # The checks: each returns True if all is well, and uses models so small that it takes no time ---
@@ -46,25 +46,12 @@ def is_zero(samples):
 
 
 def gradient():
-    """Every hand-written gradient against the complex step, also where one layer is used twice."""
+    """Every hand-written gradient against the complex step."""
     x = np.random.default_rng(0).random((3, 4))
     models = [VAE(4, 3, (3,)), VAE(4, 2, (3, 5), activation="relu", likelihood="gaussian"), HVAE(4, (3, 3, 2), (3,)),
-              HVAE(4, (3, 2), (3,), consistency="analytic", likelihood=Gaussian(4, logvar=0.5))]
-    layer = layers.Dense(4, 4, np.random.default_rng(0))
-
-    def forward(W):
-        layer.W, layer.dW = W, np.zeros_like(W)
-        h, first = layer.forward(x)
-        y, second = layer.forward(h)
-        return y, (first, second)
-
-    def backward(dy, cache):
-        first, second = cache
-        layer.backward(layer.backward(dy, second), first)
-        return layer.dW
-
-    ledgers = [check_model(generic(model), x, directions=2) for model in models]
-    return all(ledger.ok for ledger in [*ledgers, check_function(forward, backward, layer.W)])
+              HVAE(4, (3, 2), (3,), activation="leaky_relu", consistency="analytic",
+                   likelihood=Gaussian(4, logvar=0.5))]
+    return all(check_model(generic(model), x, directions=2).ok for model in models)
 
 
 def kl_by_sampling():

@@ -86,15 +86,17 @@ BUGS = [
     Bug("He's fan-in taken for fan-out", "The variance of the weights is off by the ratio of a layer's widths.", [
         ("layers:he", "2.0 / n_in", "2.0 / n_out")]),
     Bug("bias gradient averaged", "db is the mean of dy over the batch, where it should be the sum.", [
-        ("layers:Dense.backward", "np.add.reduce(dy, axis=0)", "np.mean(dy, axis=0)")]),
-    Bug("dW = where dW += belongs", "A layer that is used twice in a pass keeps the gradient of one use.", [
-        ("layers:Dense.backward", "self.dW += ", "self.dW[:] = ")]),
+        ("layers:Dense.backward", "np.add.reduce(dy, axis=0,", "np.mean(dy, axis=0,")]),
+    Bug("gradient not set to zero", "Each backward adds to what the last one left.", [
+        ("layers:Dense.backward", "np.dot(x.T, dy, out=self.dW)", "self.dW += np.dot(x.T, dy)")]),
     Bug("reshape for transpose", "dx = dy Wᵀ with the shape of Wᵀ, but with the numbers in the order of W.", [
         ("layers:Dense.backward", "np.dot(dy, self.W.T,", "np.dot(dy, self.W.reshape(self.W.T.shape),")]),
     Bug("tanh' of the wrong variable", "The output is taken for the input: 1 - tanh² y for 1 - y².", [
         ("layers:Tanh.backward", "dx = np.multiply(y, y, out=kept(y.shape))", "dx = np.tanh(y) ** 2")]),
     Bug("ReLU masks by the gradient", "Where dy > 0 it passes, not where x > 0.", [
         ("layers:ReLU.backward", "(dy, y > 0,", "(dy, dy > 0,")]),
+    Bug("a leak in the forward alone", "Where x <= 0 the gradient is that of a ReLU: none.", [
+        ("layers:LeakyReLU.backward", "dy.dtype.type(self.slope)", "dy.dtype.type(0)")]),
 
     # gaussian.py
     Bug("std = exp(logvar)", "The log of the variance is read as the log of the standard deviation.", [
@@ -142,8 +144,6 @@ BUGS = [
     # vae.py
     Bug("reconstruction spares logvar", "The noise is detached: only the KL speaks to logvar, and takes it to 0.", [
         ("vae:VAE.backward", "dlogvar_z + dlogvar_k", "dlogvar_k")]),
-    Bug("gradient not set to zero", "Each backward adds to what the last one left.", [
-        ("vae:VAE.backward", "self.gradient[:] = 0", "pass")]),
 
     # hvae.py
     Bug("gradient overwritten", "z_1 is used twice or more, and its last use overwrites what the others said.", [

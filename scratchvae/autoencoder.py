@@ -72,7 +72,6 @@ class Autoencoder(Model):
     def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
         f_cache, g_cache, r_cache, n = cache
-        self.gradient[:] = 0
         dreconstruction = np.full(n, -alpha / n, self.dtype)
         dx, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)
         dz = self.g.backward(dh, g_cache)

@@ -240,10 +240,11 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
     load(arrays)
     y, cache = twin.forward(arrays["x"])
     dy = np.random.default_rng(0).standard_normal(y.shape)
-    twin.backward(dy, cache)
-    gradients = {"x": twin.backward(dy, cache)}        # for the second time: backward must add, and not overwrite
-    gradients.update({f"{part}.{name}": getattr(owner, "d" + name) / 2
-                      for part, owner in named.items() for name in owner.parameter_names})
+    gradients = {f"{part}.{name}": getattr(owner, "d" + name)
+                 for part, owner in named.items() for name in owner.parameter_names}
+    for gradient in gradients.values():
+        gradient[...] = np.nan                         # backward must write all of it, into this array
+    gradients["x"] = twin.backward(dy, cache)
     return compare(value, {"y·dy": gradients}, arrays, **options)
 
 
@@ -278,6 +279,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         weights.update({name: (beta, 0.0) for name, beta in zip(names, np.eye(T))})
 
     gradients = {}
+    point.gradient[:] = np.nan                         # backward must write all of it
     _, cache = point.forward(x, noise)
     for of, (beta, alpha) in weights.items():
         dx = point.backward(cache, beta, alpha, input_gradient=True)

@@ -182,7 +182,6 @@ class HVAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         n, T = cache["n"], self.T
-        self.gradient[:] = 0
         dkl = self.check_beta(beta) / n                                         # loss = mean of Σₜ beta_t KL_t
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # - alpha R
         dmu_q: dict[int, Any] = {}

@@ -6,11 +6,10 @@ The contract, the same for every part of this library::
     dx = layer.backward(dy, cache)      # dx = d(loss)/dx, given dy = d(loss)/dy
 
 A gradient ``dv`` is d(loss)/dv, a real number for each entry of ``v``, and has
-v's shape.  The cache is returned, not hidden in the layer, so one layer may be
-used twice in one pass; for the same reason ``backward`` *adds* to the
-gradients of the parameters (``dW += ...``): what is used twice has a gradient
-that is the sum of both uses.  They are set to zero before each pass; a model's
-``backward`` does it.
+v's shape.  The cache is returned, not hidden in the layer, so passes do not
+disturb each other.  ``backward`` *writes* the gradients of the parameters into
+the arrays that stand next to them (``dW``, ``db``): what they held before, such
+as the gradient of the last step, is gone.
 
 Rows are examples: x has shape (n, n_in), one row for each of the n examples.
 MATH (2.2) is an equation of MATH.md, which derives what the docstrings state.
@@ -88,7 +87,7 @@ class Layer:
 
     A parameter ``v`` is an attribute named in ``parameter_names``; next to it
     stands ``dv``, its gradient, of the same shape.  A layer without parameters,
-    such as an activation, names none.  Why gradients add up: MATH (2.1).
+    such as an activation, names none.  A layer is used once in a pass; see MATH (2.1).
     """
 
     parameter_names: tuple[str, ...] = ()
@@ -98,7 +97,7 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, dy: Array, cache: Any) -> Array:
-        """Return dx and add to the gradient of each parameter."""
+        """Return dx, and set the gradient of each parameter."""
         raise NotImplementedError
 
 
@@ -145,10 +144,10 @@ class Dense(Layer):
         return y, x
 
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
-        """Add to dW and db, return dx (an empty array if it is not wanted)."""
+        """Set dW and db, return dx (an empty array if it is not wanted)."""
         x = cache
-        self.dW += np.dot(x.T, dy, out=kept(self.W.shape))           # dW = xᵀ dy
-        self.db += np.add.reduce(dy, axis=0)                         # db = Σₙ dy
+        np.dot(x.T, dy, out=self.dW)                                 # dW = xᵀ dy
+        np.add.reduce(dy, axis=0, out=self.db)                       # db = Σₙ dy
         if not input_gradient:                                       # the data need no gradient
             return np.empty((len(x), 0), dy.dtype)
         return np.dot(dy, self.W.T, out=kept(x.shape))               # dx = dy Wᵀ

@@ -44,7 +44,7 @@ class MLP:
         return x, caches
 
     def backward(self, dy: Array, caches: list[Any], input_gradient: bool = True) -> Array:
-        """Add to every layer's gradients, return dx (empty if it is not wanted).  MATH (3.1)."""
+        """Set every layer's gradients, return dx (empty if it is not wanted).  MATH (3.1)."""
         first, *rest = self.layers.values()
         for layer, cache in zip(reversed(rest), reversed(caches[1:])):
             dy = layer.backward(dy, cache)             # dx of one is dy of the one before

@@ -106,7 +106,6 @@ class VAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
-        self.gradient[:] = 0
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha · reconstruction
         dprior_matching = np.full(n, self.check_beta(beta) / n)                 # + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)

@@ -14,7 +14,7 @@ NAMES = ["gradient", "KL by sampling", "exact posterior", "densities", "steps by
          "first weights", "data", "it trains"]
 TABLE = {                                              # the checks that catch them: the bugs
     "gradient": [
-        "bias gradient averaged", "dW = where dW += belongs", "reshape for transpose", "tanh' of the wrong variable",
+        "bias gradient averaged", "a leak in the forward alone", "reshape for transpose", "tanh' of the wrong variable",
         "ReLU masks by the gradient", "noise drawn twice", "gradient by the probability", "gradient not set to zero",
         "gradient overwritten", "z_t detached as the point", "z_{t+1} detached as the condition"],
     "gradient, it trains": ["sign of dKL/dmu"],

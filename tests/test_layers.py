@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from scratchvae.gradcheck import check_layer
-from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, ReLU, glorot, he, sigmoid, softplus
+from scratchvae.gradcheck import check_function, check_layer
+from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, ReLU, Tanh, glorot, he, sigmoid, softplus
 from scratchvae.workspace import Workspace
 
 KNOWN = {
@@ -91,15 +91,27 @@ def test_dense_is_the_matrix_product_plus_bias(dense, rng):
     np.testing.assert_allclose(dense.forward(x)[0], expected, rtol=1e-13)
 
 
-def test_a_layer_used_twice_in_one_pass_adds_up_both_gradients(dense, rng):
-    """The cache is returned, so two passes do not disturb each other, and dW is the sum of both uses."""
+def test_what_is_used_twice_has_the_sum_of_both_gradients(rng, proven):
+    """y = x tanh x: x is used by the tanh and by the product, and dx is what both say."""
+    def forward(x):
+        t, cache = Tanh().forward(x)
+        return x * t, (x, t, cache)
+
+    def backward(dy, cache):
+        x, t, tanh_cache = cache
+        return dy * t + Tanh().backward(dy * x, tanh_cache)
+
+    proven(check_function(forward, backward, rng.standard_normal((4, 3))))
+
+
+def test_passes_do_not_disturb_each_other(dense, rng):
+    """The cache is returned, so backward may go back through any pass; it leaves nothing of the one before."""
     x1, x2, dy1, dy2 = (rng.standard_normal((4, d)) for d in (5, 5, 3, 3))
-    _, cache1 = dense.forward(x1)
-    _, cache2 = dense.forward(x2)
-    dense.backward(dy2, cache2)
-    dense.backward(dy1, cache1)
-    np.testing.assert_allclose(dense.dW, x1.T @ dy1 + x2.T @ dy2, rtol=1e-13)
-    np.testing.assert_allclose(dense.db, (dy1 + dy2).sum(axis=0), rtol=1e-13)
+    caches = [dense.forward(x)[1] for x in (x1, x2)]
+    for x, dy, cache in zip((x1, x2, x1), (dy1, dy2, dy1), (*caches, caches[0])):
+        dense.backward(dy, cache)
+        np.testing.assert_allclose(dense.dW, x.T @ dy, rtol=1e-13)
+        np.testing.assert_allclose(dense.db, dy.sum(axis=0), rtol=1e-13)
 
 
 def test_dense_can_leave_out_the_input_gradient(dense, rng):
