@@ -182,14 +182,14 @@ class HVAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         n, T = cache["n"], self.T
-        dkl = self.check_beta(beta) / n                                         # loss = mean of Σₜ beta_t KL_t
+        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # loss = mean of Σₜ beta_t KL_t
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # - alpha R
         dmu_q: dict[int, Any] = {}
         dlogvar_q: dict[int, Any] = {}
         dz: dict[int, Any] = dict.fromkeys(range(T + 1), 0)                     # to be added up
 
         for t in reversed(self.levels[:-1]):                                    # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
-            dC = np.full(n, dkl[t - 1])
+            dC = dkl[t - 1]
             if self.consistency == "sampled":                                   # C = -entropy - log_p
                 dmu_q[t], dlogvar_q[t] = 0, gaussian.entropy_backward(-dC, cache["H", t])
                 dz_t, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dC, cache["C", t])
@@ -199,7 +199,7 @@ class HVAE(Model):
             dh = gaussian.halves_backward(dmu_p, dlogvar_p)
             dz[t + 1] += self.p[t + 1].backward(dh, cache["p", t + 1])          # z_{t+1}, use 2
 
-        dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(np.full(n, dkl[T - 1]), cache["P"])
+        dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
         dz[0], dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])
         dz[1] += self.p[1].backward(dh, cache["p", 1])
 

@@ -37,7 +37,7 @@ class SGD:
         theta -= self.learning_rate * self.v
 
 
-BLOCK = 32768                                          # work in pieces that fit the processor's cache
+BLOCK = 131072                                         # work in pieces that fit the processor's cache
 
 
 class Adam:
