@@ -141,5 +141,6 @@ def _column(labels: str | int, names: list[str], n_columns: int) -> int:
 
 
 def listed(names: list[str]) -> str:
-    """Return the names for a sentence, not too many of them."""
-    return ", ".join(repr(name[:40]) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    """Return the names for a sentence: all, or the first ones and the last."""
+    words = [repr(name[:40]) for name in names]
+    return ", ".join(words if len(words) <= 10 else [*words[:8], "...", f"{words[-1]} ({len(words)} in all)"])
