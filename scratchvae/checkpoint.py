@@ -94,7 +94,8 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
                                  "a smaller learning rate, or a warm-up of beta, may help")
     arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
     numbers = {}
-    for name, value in vars(optimizer).items():
+    for name in vars(type(optimizer)()):               # its state: what a new one has, and no scratch
+        value = getattr(optimizer, name)
         if isinstance(value, np.ndarray):
             arrays[f"optimizer.{name}"] = value
         else:

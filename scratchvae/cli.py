@@ -13,47 +13,60 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from . import check, examples, options, output, runs
+from . import examples, options, output, runs
 from .evaluation import evaluate
-from .examples import Config, Data
+from .examples import Config, Data, Rows
 from .gradcheck import check_model
-from .hvae import HVAE
 from .interrupt import Interrupted
 from .layers import Array
 from .runs import Run
+from .tables import listed
+
+GREY = "grey values under a Bernoulli likelihood: nats that compare with no others; see train --binarize"
 
 
 def train(args: argparse.Namespace, given: Config) -> int:
     """Begin a run, or go on with one, and train it to its last epoch."""
-    run, x, x_valid = begin(args, given) if args.resume is None else go_on(args, given)
-    config = run.config
-    print(f"{config['data']}: {len(x)} rows of {config['x_dim']} to train on, "
-          f"{0 if x_valid is None else len(x_valid)} held out; {examples.scaling_of(config)}")
-    if config["likelihood"] == "bernoulli" and config["binarize"] == "none" and ((x > 0) & (x < 1)).any():
-        print("grey values under a Bernoulli likelihood: nats that compare with no others; see --binarize")
-    print(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - run.state.epoch} epochs to go",
-          flush=True)
+    if args.resume is not None:
+        with runs.alone(args.resume):
+            return train_to_the_end(*go_on(args, given))
+    config, data = new_config(given)
+    rows = examples.for_training(config, data)
+    run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with runs.alone(run.folder):
+        runs.begin(run, args.overwrite)
+        return train_to_the_end(run, rows)
+
+
+def train_to_the_end(run: Run, rows: Rows) -> int:
+    """Say what will be done, and do it."""
+    config, state = run.config, run.state
+    held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({rows.part})"
+    print(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; "
+          f"{examples.scaling_of(config)}")
+    if config["columns"] and config["image_shape"] is None:
+        print(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+    if config["binarize"] == "none" and examples.is_grey(config, rows.x):
+        print(GREY)
+    print(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
+          + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
+             if state.epoch + state.step else ""), flush=True)
     try:
-        run.train(x, x_valid, progress=sys.stdout)
+        run.train(rows.x, rows.held_out, progress=sys.stdout)
     except Interrupted:
-        print(f"stopped in epoch {run.state.epoch + 1} and saved; scratchvae train --resume {run.folder} goes on")
+        print(f"stopped in epoch {state.epoch + 1} and saved; scratchvae train --resume {run.folder} goes on")
         return 130
     finish(run)
     return 0
 
 
-def begin(args: argparse.Namespace, given: Config) -> tuple[Run, Array, Array | None]:
-    """Return a new run, the rows to train it on, and those held out."""
-    config, data = new_config(given)
-    x, x_valid = examples.for_training(config, data)
-    return runs.create(args.out, config, x, args.overwrite), x, x_valid
-
-
-def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Array, Array | None]:
-    """Return a run where it stands, the rows to train it on, and those held out."""
+def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
+    """Return a run where it stands, and its rows."""
     for name in given.keys() - {"epochs", "checkpoint_every"}:
         raise ValueError(f"--resume goes on with the run's own options: leave out --{name.replace('_', '-')}")
     if args.overwrite:
@@ -67,14 +80,15 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Array, Array | 
     if examples.checksum(data) != run.config["crc32"]:
         raise ValueError(f"{run.config['data']} has changed since the run began, and cannot go on with it")
     runs.go_on(run)
-    return run, *examples.for_training(run.config, data)
+    return run, examples.for_training(run.config, data)
 
 
 def finish(run: Run) -> None:
     """Draw the curves and some samples."""
     x = run.model.sample(100, run.config["seed"])
     if run.config["image_shape"] is None:
-        output.write_numbers(run.folder / "samples.csv", {"x": examples.scaling_of(run.config).invert(x)})
+        output.write_numbers(run.folder / "samples.csv", {"x": examples.scaling_of(run.config).invert(x)},
+                             run.config["columns"])
     try:
         output.write_curves(run.folder / "curves.png", run.state.history)
         if run.config["image_shape"] is not None:
@@ -87,19 +101,23 @@ def finish(run: Run) -> None:
 def measure(args: argparse.Namespace, given: Config) -> int:
     """Say how good a model is."""
     run = opened(args.run)
-    x, _, name = shown(run, args, given)
+    x, name = (look := shown(run, args, given)).x, look.name
+    grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
     found = evaluate(run.model, x, n_samples=args.samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None)
     scale = np.broadcast_to(run.config["scale"], run.config["x_dim"])
     log_scale = float(np.log(scale).sum()) if run.config["likelihood"] == "gaussian" else 0.0
     mean = float(found.log_likelihood.mean())
     if args.json:
-        facts = {"run": str(run.folder), "data": name, "binarize": run.config["binarize"], "epochs": run.state.epoch,
-                 **found.as_dict(), "log_likelihood_per_dimension": mean / run.config["x_dim"],
+        facts = {"run": str(run.folder), "data": name, "scaling": scaling, "binarize": run.config["binarize"],
+                 "grey_values": grey, "epochs": run.state.epoch, **found.as_dict(),
+                 "log_likelihood_per_dimension": mean / run.config["x_dim"],
                  "log_likelihood_before_scaling": mean - log_scale}
         print(json.dumps(facts, indent=1))
         return 0
-    print(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}")
+    print(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}; {scaling}")
+    if grey:
+        print(GREY)
     print(found)
     print(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
     if log_scale:
@@ -111,7 +129,8 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model."""
     run = opened(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
-    write(args.out, run, {"x": run.model.sample(args.count, given.get("seed", 0))}, 10)
+    output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0))}, 10,
+                 f"{args.count} samples, E[x | z] for z drawn from the prior")
     return 0
 
 
@@ -119,8 +138,11 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
     """Send examples up to a level and down again."""
     run = opened(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
-    x = shown(run, args, given)[0][:args.count]
-    write(args.out, run, {"x": x, "reconstruction": decode(run, means(run, x, args.level), args.level)}, 10)
+    look = shown(run, args, given)
+    x = look.x[:args.count]
+    output.write(args.out, run.config, {"x": x, "reconstruction": run.decode(run.means(x, args.level), args.level)}, 10,
+                 f"{len(x)} rows and their reconstructions from level {args.level}; {look.name}",
+                 stored={"x": look.stored[:args.count]} if run.config["binarize"] == "none" else {})
     return 0
 
 
@@ -128,13 +150,19 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
     """Walk from one example to another, in equal steps through the latents of a level."""
     run = opened(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
-    x, _, name = shown(run, args, given)
-    if len(args.between) != 2 or max(args.between) >= len(x):
-        raise ValueError(f"--between must be two of the {len(x)} rows of {name}, counted from 0; "
+    look = shown(run, args, given)
+    if len(args.between) != 2 or max(args.between) >= len(look.x):
+        raise ValueError(f"--between must be two of the {len(look.x)} rows of {look.name}, counted from 0; "
                          f"got {','.join(map(str, args.between))}")
-    first, last = means(run, x[args.between], args.level)
-    share = np.linspace(0, 1, args.steps, dtype=x.dtype)[:, None]
-    write(args.out, run, {"x": decode(run, (1 - share) * first + share * last, args.level)}, args.steps)
+    ends, (i, j), labels = look.x[args.between], args.between, []
+    first, last = run.means(ends, args.level)
+    share = np.linspace(0, 1, args.steps, dtype=ends.dtype)[:, None]
+    walk = run.decode((1 - share) * first + share * last, args.level)
+    what = f"{args.steps} steps from row {i} to row {j} of {look.name}"
+    if args.out.suffix == ".png":                      # the two rows themselves stand at its ends
+        walk, labels = np.concatenate([ends[:1], walk, ends[1:]]), [f"row {i}", *[""] * args.steps, f"row {j}"]
+        what += ", with the rows themselves at both ends"
+    output.write(args.out, run.config, {"x": walk}, len(walk), what, labels)
     return 0
 
 
@@ -142,11 +170,14 @@ def encode(args: argparse.Namespace, given: Config) -> int:
     """Write what q says of every example: mu and logvar of each level."""
     run = opened(args.run)
     output.check_path(args.out, (".npz", ".csv"), run.config)
-    x, y, _ = shown(run, args, given)
-    parts = [levels(run, x[i:i + 1000]) for i in range(0, len(x), 1000)]
+    look = shown(run, args, given)
+    parts = [run.levels(look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
     arrays = {f"{name}_{t}": np.concatenate([part[t - 1][k] for part in parts])
               for t in range(1, len(parts[0]) + 1) for k, name in enumerate(("mu", "logvar"))}
-    output.write_numbers(args.out, arrays if y is None else {**arrays, "label": y})
+    if look.y is not None:
+        arrays["label"] = look.y
+    output.write_numbers(args.out, arrays)
+    print(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
     return 0
 
 
@@ -183,8 +214,17 @@ def opened(folder: Path) -> Run:
     return run
 
 
-def shown(run: Run, args: argparse.Namespace, given: Config) -> tuple[Array, Array | None, str]:
-    """Return the rows to look at, as the model sees them, their labels, and what to call them."""
+class Shown(NamedTuple):
+    """The rows to look at, as the model sees them and as stored; their labels; and what to call them."""
+
+    x: Array
+    stored: Array
+    y: Array | None
+    name: str
+
+
+def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
+    """Return the rows that the options name, of the run's own data or of others."""
     config, part = run.config, args.split
     if "data" in given:
         config = {**config, "key": None, "labels": None, "image_shape": None, **given}
@@ -193,33 +233,15 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> tuple[Array, Arr
     data = examples.read(config)
     if part not in data.x:
         raise ValueError(f"{config['data']} has no part {part!r} for --split; it has {', '.join(data.x)}")
-    x = run.model.check_x(examples.prepare(run.config, data.x[part], part))
-    return x, data.y.get(part), config["data"] if "data" in given else f"{config['data']} ({part})"
-
-
-def levels(run: Run, x: Array) -> list[tuple[Array, Array]]:
-    """Return mu and logvar of every level."""
-    encoded = run.model.encode(x)
-    return encoded if isinstance(encoded, list) else [encoded]                  # the VAE has one
-
-
-def means(run: Run, x: Array, level: int) -> Array:
-    """Return mu of a level."""
-    return levels(run, x)[check.size("--level", level, 1, len(run.model.latent_dims)) - 1][0]
-
-
-def decode(run: Run, z: Array, level: int) -> Array:
-    """Return E[x | z] for z of a level."""
-    return run.model.decode(z, level) if isinstance(run.model, HVAE) else run.model.decode(z)
-
-
-def write(path: Path, run: Run, arrays: dict[str, Array], columns: int) -> None:
-    """Write rows in the model's scale: as a picture, or in the units of the data as numbers."""
-    if path.suffix == ".png":
-        output.write_picture(path, run.config, arrays, columns)
-    else:
-        scaling = examples.scaling_of(run.config)
-        output.write_numbers(path, {name: scaling.invert(rows) for name, rows in arrays.items()})
+    stored, doubt = data.x[part], ""
+    name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
+    if "data" in given:
+        name = config["data"]
+        doubt = examples.compare(run.config, data.columns, stored, name)
+    x = run.model.check_x(examples.prepare(run.config, stored, part))
+    if doubt:
+        note(doubt)
+    return Shown(x, stored, data.y.get(part), name)
 
 
 def note(message: str) -> None:

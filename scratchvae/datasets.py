@@ -102,7 +102,7 @@ def mnist(folder: Folder = None, *, mirrors: Sequence[str] = MNIST_MIRRORS, time
 
 
 def _mnist_part(images_path: Path, labels_path: Path) -> tuple[Array, Array, tuple[int, int]]:
-    images, _, image_shape = files.load(images_path)
+    images, _, image_shape, _ = files.load(images_path)
     labels = files.read(labels_path)
     if images.dtype != np.uint8 or image_shape is None:
         raise ValueError(f"{str(images_path)!r}: must hold pictures of 8-bit pixels, of shape (n, height, width)")

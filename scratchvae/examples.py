@@ -6,6 +6,7 @@ what `describe` adds, so that other data are later treated as these were.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -19,15 +20,25 @@ from .scaling import Scaling
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": datasets.mnist, "binarized-mnist": datasets.binarized_mnist}
+FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "rms", "crc32")         # what `describe` adds
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 
 
 class Data(NamedTuple):
-    """The rows of each part ("train", "test", "valid") as stored, and their labels where there are any."""
+    """The rows of each part ("train", "test", "valid") as stored; labels and names of columns where there are any."""
 
     x: dict[str, Array]
     y: dict[str, Array]
     image_shape: tuple[int, int] | None
+    columns: list[str] | None
+
+
+class Rows(NamedTuple):
+    """The rows to train on, and those held out to watch the training by, as the model sees them; and their part."""
+
+    x: Array
+    held_out: Array | None
+    part: str | None
 
 
 def read(config: Config) -> Data:
@@ -37,7 +48,7 @@ def read(config: Config) -> Data:
         x = {"train": data.x_train, "test": data.x_test, "valid": data.x_valid}
         y = {"train": data.y_train, "test": data.y_test}
         return Data({part: rows for part, rows in x.items() if rows is not None},
-                    {part: labels for part, labels in y.items() if labels is not None}, data.image_shape)
+                    {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     labels = config["labels"]
     found = files.load(config["data"], key=config["key"], image_shape=config["image_shape"],
                        labels=int(labels) if labels and labels.lstrip("-").isdecimal() else labels)
@@ -46,7 +57,7 @@ def read(config: Config) -> Data:
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
     return Data({name: found.x[mask] for name, mask in parts.items()},
                 {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
-                found.image_shape)
+                found.image_shape, found.columns)
 
 
 def describe(config: Config, data: Data) -> Config:
@@ -57,12 +68,42 @@ def describe(config: Config, data: Data) -> Config:
     how = "none" if named and config["scaling"] == "auto" else config["scaling"]      # they lie in [0, 1]
     scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
     return {**config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
-            "x_dim": x.shape[1], "image_shape": data.image_shape, **asdict(scaling), "crc32": checksum(data)}
+            "x_dim": x.shape[1], "image_shape": data.image_shape, "columns": data.columns, **asdict(scaling),
+            "rms": rms(scaling.apply(x[::max(1, len(x) // 1000)])), "crc32": checksum(data)}     # of some 1000 rows
 
 
 def checksum(data: Data) -> int:
     """Return a number that tells the rows to train on from others."""
     return zlib.crc32(np.ascontiguousarray(data.x["train"]).data)
+
+
+def rms(x: Array) -> float:
+    """Return the root mean square."""
+    return float(np.linalg.norm(x) / np.sqrt(x.size))
+
+
+def compare(config: Config, columns: list[str] | None, x: Array, name: str) -> str:
+    """Raise a ValueError if other data, as stored, cannot be for this run; return what is doubtful, or ''."""
+    if columns and config["columns"]:
+        for i, (here, own) in enumerate(itertools.zip_longest(columns, config["columns"])):
+            if here != own:
+                raise ValueError(f"{name} must have the columns of the run's own data: column {i}, counted from 0, is "
+                                 f"{here!r} here and {own!r} there; --labels NAME leaves out a column")
+    if x.shape[1] != config["x_dim"]:
+        raise ValueError(f"{name} has rows of {x.shape[1]} numbers, the run's own data rows of {config['x_dim']}")
+    own, stored, scaled = config["rms"], rms(x), rms(scaling_of(config).apply(x))
+    if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small
+        return ""
+    found = (f"{name}, once scaled like the run's own data, has values of {scaled:.2g} (root mean square) where those "
+             f"have {own:.2g}")
+    if own / 4 <= stored <= 4 * own and not own / 10 <= scaled <= 10 * own:
+        raise ValueError(f"{found}; as stored, they have {stored:.2g}: it is scaled already, and must not be")
+    return f"{found}: is it in the same units?"
+
+
+def is_grey(config: Config, x: Array) -> bool:
+    """Return whether the rows that a model sees are grey, and their Bernoulli "log-likelihood" is none."""
+    return config["likelihood"] == "bernoulli" and bool(((x > 0) & (x < 1)).any())
 
 
 def scaling_of(config: Config) -> Scaling:
@@ -81,8 +122,8 @@ def prepare(config: Config, x: Array, part: str, grey: bool = False) -> Array:
     return x if grey else datasets.binarize(x, "threshold" if how == "threshold" else "sample", SEEDS[part])
 
 
-def for_training(config: Config, data: Data) -> tuple[Array, Array | None]:
+def for_training(config: Config, data: Data) -> Rows:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
-    held_out = next((part for part in ("valid", "test") if part in data.x), None)
-    return x, None if held_out is None else prepare(config, data.x[held_out], held_out)
+    part = next((part for part in ("valid", "test") if part in data.x), None)
+    return Rows(x, None if part is None else prepare(config, data.x[part], part), part)

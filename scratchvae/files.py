@@ -37,6 +37,7 @@ class Examples(NamedTuple):
     x: Array
     y: Array | None
     image_shape: tuple[int, int] | None
+    columns: list[str] | None
 
 
 def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | int | None = None,
@@ -64,7 +65,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     Examples
         x of shape (n, D), as stored (CSV: float64); y of shape (n,), int64 if all are
         whole numbers, else as stored (CSV: text), or None; image_shape, or None for
-        vectors.
+        vectors; columns, the names of those of x, if it is a CSV file that has them.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         more than MAX_BYTES.
     """
     with opened(path) as file:
-        x, y = _contents(file, key, labels, header)
+        x, y, columns = _contents(file, key, labels, header)
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
             x = x[..., 0]
         if x.ndim not in (2, 3):
@@ -85,7 +86,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
                 raise ValueError(f"image_shape {image_shape} does not fit an array of shape {x.shape}")
         elif x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
-        return Examples(x.reshape(len(x), -1), y, image_shape)
+        return Examples(x.reshape(len(x), -1), y, image_shape, columns)
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
@@ -164,28 +165,28 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _contents(file: Any, key: str | None, labels: str | int | None = None,
-              header: bool | None = None) -> tuple[Array, Array | None]:
-    """Return the array and the labels, whatever the format."""
+              header: bool | None = None) -> tuple[Array, Array | None, list[str] | None]:
+    """Return the array, the labels, and the names of the columns, whatever the format."""
     head = file.read(1024)
     file.seek(0)
     if not head:
         raise ValueError("is empty")
     if head[:3] in (b"PK\3", b"PK\5"):
-        return _npz(file, key, labels)
+        return *_npz(file, key, labels), None
     if key is not None:
         raise ValueError(f"has no array {key!r}: only an .npz file has keys")
     binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
     if binary is not None:
         if labels is not None:
             raise ValueError(f"has no labels {labels!r}: only .npz and CSV files have labels beside the numbers")
-        return binary(file), None
+        return binary(file), None, None
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")
     try:
-        x, y = read_table(file, labels, header, MAX_BYTES)
+        x, y, columns = read_table(file, labels, header, MAX_BYTES)
     except ValueError as error:
         raise ValueError(f"read as CSV, {error}") from error
-    return _finite(x), None if y is None else _whole(y)
+    return _finite(x), None if y is None else _whole(y), columns
 
 
 def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any = "C") -> Array:

@@ -66,6 +66,8 @@ class Adam:
         Keeps the division finite; above 0.
     """
 
+    w: Array | None = None                             # for work within a step: no state, and in no checkpoint
+
     def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
                  epsilon: float = 1e-8) -> None:
         self.learning_rate = check.number("learning_rate", learning_rate, 0, open_low=True)
@@ -78,7 +80,9 @@ class Adam:
     def step(self, theta: Array, gradient: Array) -> None:
         """Move theta one step, in place."""
         if self.m is None or self.v is None:
-            self.m, self.v, self.w = np.zeros_like(theta), np.zeros_like(theta), np.empty_like(theta[:BLOCK])
+            self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
+        if self.w is None:
+            self.w = np.empty_like(theta[:BLOCK])
         self.t += 1
         root = math.sqrt((1 - self.beta2 ** self.t) / (1 - self.beta2))
         rate = self.learning_rate * root * (1 - self.beta1) / (1 - self.beta1 ** self.t)

@@ -51,8 +51,9 @@ examples:
     scratchvae train --resume runs/table
     scratchvae train --resume runs/table --epochs 500
 
-the folder then holds config.json, history.csv, checkpoint.npz (and the one before
-it), curves.png, and samples.png or, where the data are no images, samples.csv."""
+the folder then holds config.json, history.csv (its columns valid_... are of the rows
+held out), checkpoint.npz (and the one before it), curves.png, and samples.png or,
+where the data are no images, samples.csv."""
 
 EVALUATE = """\
 examples:
@@ -121,14 +122,19 @@ def number(open_low: bool = False) -> Callable[[str], float]:
     return said(lambda text: check.number("it", text, 0, open_low=open_low))
 
 
-def several(entry: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[Any]]:
     """Read a list, with commas between its entries."""
-    return lambda text: [entry(part) for part in text.split(",")]
+    def typed(text: str) -> list[Any]:
+        try:
+            return [entry(part) for part in text.split(",")]
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}; several stand with commas between them: {example}") from None
+    return typed
 
 
 def hidden(text: str) -> list[Any]:
     """Read 512,256 for all levels, or 200,200/100,100 for each its own; an empty text is no hidden layer."""
-    levels = [several(whole())(level) if level else [] for level in text.split("/")]
+    levels = [several(whole(), "512,256")(level) if level else [] for level in text.split("/")]
     return levels if len(levels) > 1 else levels[0]
 
 
@@ -146,7 +152,8 @@ def add_data_options(parser: Any) -> None:
     add(parser, "--key", "which array of an npz file", metavar="NAME")
     add(parser, "--labels", "the labels: an array in an npz file, or a column of a CSV file, by name or by number, "
                             "-1 for the last", metavar="NAME")
-    add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W", type=several(whole()))
+    add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
+        type=several(whole(), "28,28"))
 
 
 def add_view_options(parser: Any) -> None:
@@ -161,7 +168,7 @@ def add_model_options(parser: Any) -> None:
     """Say which model."""
     add(parser, "--model", "one level of latents, or several", choices=("vae", "hvae"))
     add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
-        type=several(whole()))
+        type=several(whole(), "16,8,4"))
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
         metavar="H,H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
@@ -174,7 +181,8 @@ def add_model_options(parser: Any) -> None:
 
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
-    add(parser, "--hold-out", "of a file, hold out every so many-th row; 0 for none", metavar="N", type=whole(0))
+    add(parser, "--hold-out", "of a file, hold out every so many-th row, to watch the training by and to "
+                              "evaluate on; 0 for none", metavar="N", type=whole(0))
     add(parser, "--epochs", "passes over the data", metavar="N", type=whole())
     add(parser, "--batch-size", "examples in a step", metavar="N", type=whole())
     add(parser, "--learning-rate", "of Adam, at first", metavar="RATE", type=number(open_low=True))
@@ -182,7 +190,7 @@ def add_fit_options(parser: Any) -> None:
                               "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
     add(parser, "--warm-up", "the KL's weight rises to 1 over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
-        metavar="NATS,...", type=several(number()))
+        metavar="NATS,...", type=several(number(), "0.5,0.1"))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
 
 
@@ -209,7 +217,8 @@ def parser() -> Parser:
 
     def looks_at_data(made: Parser) -> None:
         made.add_argument("--split", choices=("test", "valid", "train"), default="test",
-                          help="which of the run's own data: held out (the default), or trained on")
+                          help="which of the run's own rows: test, held out (the default); valid, held out to watch "
+                               "the training by, where the data tell it from test; or train, trained on")
         add_data_options(made.add_argument_group("or other data, which is scaled as the run's own"))
 
     train = command("train", "train a model, or go on training one", TRAIN, "(--out DIR | --resume DIR) ")
@@ -240,7 +249,7 @@ def parser() -> Parser:
     looks_at_data(reconstruct)
 
     interpolate = reader("interpolate", "walk from one example to another through the latents", INTERPOLATE, drawn)
-    interpolate.add_argument("--between", type=several(whole(0)), default=[0, 1], metavar="I,J",
+    interpolate.add_argument("--between", type=several(whole(0), "3,8"), default=[0, 1], metavar="I,J",
                              help="rows of the data, counted from 0 (default 0,1)")
     interpolate.add_argument("--steps", type=whole(2), default=10, metavar="N", help="with both ends (default 10)")
     interpolate.add_argument("--level", type=whole(), default=1, metavar="T", help="in its latents (default 1)")

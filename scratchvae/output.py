@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import files
-from .examples import Config
+from .examples import Config, scaling_of
 from .layers import Array
 from .training import History
 
@@ -26,24 +26,46 @@ def check_path(path: Path, endings: Sequence[str], config: Config) -> None:
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")
 
 
-def write_numbers(path: Path, arrays: dict[str, Array]) -> None:
-    """Write arrays of equal length by name (.npz), or side by side with a line for each row (.csv)."""
+def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, what: str, labels: Sequence[str] = (),
+          stored: Mapping[str, Array] = {}) -> None:
+    """Write rows in the model's scale as a picture, or, in the units of the data, as numbers; say what was written.
+
+    Arrays in ``stored`` are in these units already, with the digits that they have in
+    their file; as numbers they are written in place of those of the same name.
+    """
+    if path.suffix == ".png":
+        write_picture(path, config, arrays, columns, labels)
+    else:
+        unscaled = {name: scaling_of(config).invert(rows) for name, rows in arrays.items()}
+        write_numbers(path, {**unscaled, **stored}, config["columns"])
+    print(f"wrote {path}: {what}")
+
+
+def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | None = None) -> None:
+    """Write arrays of equal length by name (.npz), or side by side with a line for each row (.csv).
+
+    In a CSV file the columns of x have these names, and those of another array the
+    same after its own; without names, all have numbers.
+    """
     if path.suffix == ".npz":
         archive, content = io.BytesIO(), dict[str, Any](arrays)
         np.savez(archive, **content)
         return files.write(path, archive.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = {f"{name}_{i}" if array.ndim > 1 else name: column for name, array in arrays.items()
-               for i, column in enumerate(array.reshape(len(array), -1).T, start=1)}
-    writer.writerow(columns)
-    writer.writerows(zip(*([format(v, ".9g") for v in column] if column.dtype == np.float32 else column.tolist()
-                           for column in columns.values())))
+    head: list[str] = []
+    for name, array in arrays.items():
+        columns = names or range(1, array.shape[-1] + 1)
+        head += [name] if array.ndim == 1 else names if names and name == "x" else [f"{name}_{i}" for i in columns]
+    writer.writerow(head)
+    writer.writerows(zip(*(map(str, column) for array in arrays.values()       # a number's fewest digits that tell it
+                           for column in array.reshape(len(array), -1).T)))
     files.write(path, text.getvalue().encode())
 
 
-def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int) -> None:
-    """Draw arrays of images below each other, broken into lines of so many."""
+def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int,
+                  labels: Sequence[str] = ()) -> None:
+    """Draw arrays of images below each other, broken into lines of so many; labels stand below the columns."""
     from . import plotting                             # matplotlib takes its time, and not everyone has it
 
     n, x_dim = len(next(iter(arrays.values()))), config["x_dim"]
@@ -54,9 +76,9 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
         filled = (high - filled) / max(high - low, np.finfo(float).tiny)
     lines = filled.reshape(len(arrays), -1, columns, x_dim).swapaxes(0, 1).reshape(-1, columns, x_dim)
     height, width = config["image_shape"]
-    labels = list(arrays) * (len(lines) // len(arrays)) if len(arrays) > 1 else []
+    names = list(arrays) * (len(lines) // len(arrays)) if len(arrays) > 1 else []
     page = plotting.figure(0.6 * columns + 1, 0.6 * len(lines) * height / width + 0.3)
-    plotting.images(page.subplots(), lines, (height, width), row_labels=labels)
+    plotting.images(page.subplots(), lines, (height, width), row_labels=names, column_labels=labels)
     save_page(path, page)
 
 

@@ -13,12 +13,14 @@ import csv
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from . import __version__, checkpoint, files
-from .examples import Config
+from . import __version__, check, checkpoint, files
+from .examples import FACTS, Config
 from .hvae import HVAE
 from .interrupt import Interrupted
 from .layers import Array
@@ -75,7 +77,7 @@ def table(history: History) -> bytes:
 
 @dataclass
 class Run:
-    """A model, and where its training stands; `create` and `open_run` make one."""
+    """A model, and where its training stands; `new` and `open_run` make one."""
 
     folder: Path
     config: Config
@@ -107,26 +109,57 @@ class Run:
             raise
         self.save()
 
+    def levels(self, x: Array) -> list[tuple[Array, Array]]:
+        """Return mu and logvar of every level."""
+        encoded = self.model.encode(x)
+        return encoded if isinstance(encoded, list) else [encoded]              # the VAE has one
 
-def create(folder: Path, config: Config, x: Array, overwrite: bool = False) -> Run:
-    """Make a new run, to be trained on x; nothing is written before all of the config is known to be good."""
-    there = [name for name in NAMES if os.path.lexists(folder / name)]
-    if there and not overwrite:
-        raise ValueError(f"{folder} has a {there[0]} already: go on with --resume {folder}, or replace it with "
-                         "--overwrite")
+    def means(self, x: Array, level: int) -> Array:
+        """Return mu of a level."""
+        return self.levels(x)[check.size("--level", level, 1, len(self.model.latent_dims)) - 1][0]
+
+    def decode(self, z: Array, level: int) -> Array:
+        """Return E[x | z] for z of a level."""
+        return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder; whatever ends the process, the lock ends with it."""
+    with ExitStack() as stack:
+        try:
+            import fcntl                               # not on Windows, where nothing is locked
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder} is in use: another process trains in it") from None
+        except (ImportError, OSError):                 # a file system without locks; or no folder, as others will say
+            pass
+        yield
+
+
+def new(folder: Path, config: Config, x: Array) -> Run:
+    """Return a new run, to be trained on x, of which nothing is on disk; all of the config is known to be good."""
     config = json.loads(json.dumps({**config, "scratchvae": __version__}))     # as a checkpoint will give it back
     model = build(config, x)
     rate_schedule(config)
     if config["free_bits"] is not None:
         check_free_bits(config["free_bits"], len(model.latent_dims))
-    run = Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
-    folder.mkdir(parents=True, exist_ok=True)
+    return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
+
+
+def begin(run: Run, overwrite: bool = False) -> None:
+    """Write a new run into its folder: from then on it can be killed and resumed."""
+    there = [name for name in NAMES if os.path.lexists(run.folder / name)]
+    if there and not overwrite:
+        raise ValueError(f"{run.folder} has a {there[0]} already: go on with --resume {run.folder}, or replace it "
+                         "with --overwrite")
     for name in there[1:]:
-        (folder / name).unlink()
-    run.save()                                         # from here on it is a run, and can be killed and resumed
-    checkpoint.previous(folder / "checkpoint.npz").unlink(missing_ok=True)     # of the run that it replaced
+        (run.folder / name).unlink()
+    run.save()
+    checkpoint.previous(run.folder / "checkpoint.npz").unlink(missing_ok=True)         # of the run that it replaced
     run.write_config()
-    return run
 
 
 def open_run(folder: Path) -> tuple[Run, Exception | None]:
@@ -135,9 +168,10 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
         raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
-    missing = set(DEFAULTS) - set(found.config or ())
+    missing = {*DEFAULTS, *FACTS} - set(found.config or ())
     if missing:
-        raise ValueError(f"{path} was not written by `scratchvae train`: its config has no {min(missing)}")
+        raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
+                         f"{min(missing)}")
     model = build(found.config)
     model.theta[:] = found.theta
     return Run(folder, found.config, model, found.optimizer, found.state), problem

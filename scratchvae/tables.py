@@ -20,7 +20,7 @@ MAX_LABEL = 100
 
 
 def read_table(file: Any, labels: str | int | None, header: bool | None,
-               max_bytes: int) -> tuple[Array, Array | None]:
+               max_bytes: int) -> tuple[Array, Array | None, list[str] | None]:
     """Read a table of numbers, one column of which may hold labels.
 
     Parameters
@@ -37,21 +37,23 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     -------
     x : array of shape (n, D), float64
     y : array of text of shape (n,), or None
+    names : list of D str, or None
+        Of the columns of x, if there is a header.
 
     Raises
     ------
     ValueError
-        If it is no such table; the message names the line.
+        If it is no such table; the message names the line and the column.
     """
     rows = _rows(file)
-    top = next(rows)
+    top = [cell.strip() for cell in next(rows)]
     numbers = [cell for cell in top if _is_number(cell)]
     if header is None:
         header = not numbers or (len(numbers) >= 3 and numbers == [str(i) for i in range(len(numbers))])
     if header and "" in top:
         raise ValueError(f"column {top.index('')} has no name: if it is an index, save the table without it")
     at = None if labels is None else _column(labels, top if header else [], len(top))
-    width = len(top) - (at is not None)
+    columns: list[Any] = [name for i, name in enumerate(top if header else range(len(top))) if i != at]
     values, y = array("d"), []
     for number, cells in enumerate(rows if header else itertools.chain([list(top)], rows), start=1 + header):
         if len(cells) != len(top):
@@ -63,14 +65,13 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         try:
             values.extend(map(float, cells))
         except ValueError:
-            wrong = next(cell for cell in cells if not _is_number(cell))
-            raise ValueError(f"line {number} has {wrong[:40]!r}, which is not a number; "
-                             "only the column that labels names may hold text") from None
+            raise ValueError(f"line {number} has {_fault(cells, columns, number == 1, at is None)}") from None
         if 8 * len(values) + 128 * len(y) > max_bytes:       # a short text takes up to some 128 bytes
             raise ValueError(f"it takes more than {max_bytes} bytes, the most that is read")
     if not values:
         raise ValueError("it must have a row of numbers" + (" below its header" if header else ""))
-    return np.frombuffer(values).reshape(-1, width), None if at is None else np.array(y)
+    return np.frombuffer(values).reshape(-1, len(columns)), None if at is None else np.array(y), \
+        columns if header else None
 
 
 def _rows(file: Any) -> Iterator[list[str]]:
@@ -103,6 +104,23 @@ def _lines(file: Any) -> Iterator[str]:
             raise ValueError(f"line {number} is not text in UTF-8") from error
 
 
+def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -> str:
+    """Return what a line has that is not a number, in which column, and what to do."""
+    wrong = [i for i, cell in enumerate(cells) if not _is_number(cell)]
+    cell, column = cells[wrong[0]].strip()[:40], columns[wrong[0]]
+    column = column[:40] if isinstance(column, str) else column
+    where = f"column {column!r}" + ("" if isinstance(column, str) else ", counted from 0")
+    if not cell:
+        return f"nothing in {where}, where a number must be"
+    if first and len(wrong) > 1:
+        hint = "if the line names the columns, no name may be a number"
+    elif no_labels:
+        hint = f"if it holds labels, name it: --labels {column!r}, or labels={column!r} in Python"
+    else:
+        hint = "only the column of labels may hold text"
+    return f"{cell!r} in {where}, which is not a number; {hint}"
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell)
@@ -123,5 +141,6 @@ def _column(labels: str | int, names: list[str], n_columns: int) -> int:
 
 
 def listed(names: list[str]) -> str:
-    """Return the names for a sentence, not too many of them."""
-    return ", ".join(repr(name[:40]) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    """Return the names for a sentence: all, or the first ones and the last."""
+    words = [repr(name[:40]) for name in names]
+    return ", ".join(words if len(words) <= 10 else [*words[:8], "...", f"{words[-1]} ({len(words)} in all)"])

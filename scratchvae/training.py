@@ -258,7 +258,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 state.history.setdefault(name, []).append(value)
             state.epoch, state.step = epoch, 0
             state.sums[:] = 0
-            line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {record[name]:.2f}"
+            line.update(epoch, "  ".join(f"{name.replace('valid_', 'held-out ').replace('_', ' ')} {record[name]:.2f}"
                                          for name in (*means, "valid_elbo") if name in record))
             if callback is not None and callback(model, state.history):
                 break

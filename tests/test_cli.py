@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -65,8 +67,35 @@ def test_train_fills_its_folder(home, name, samples):
 
 def test_train_says_a_line_for_each_epoch(tmp_path, capsys):
     out = run(capsys, "train", "--out", tmp_path / "r", *FAST).splitlines()
-    assert out[0].startswith("digits: 1438 rows of 64 to train on, 359 held out; values are taken")
+    assert out[0].startswith("digits: 1438 rows of 64 to train on, 359 held out (test); values are taken")
     assert [line.split()[1] for line in out if line.startswith("epoch")] == ["1/2", "2/2"]
+
+
+def test_train_says_which_columns_it_models(home, tmp_path, capsys):
+    words = ["train", "--data", home / "table.csv", "--likelihood", "gaussian", "--overwrite", "--out", tmp_path / "r",
+             *FAST]
+    for labels, said in (([], "'e', 'kind'; labels: none (see --labels)"), (["--labels", "kind"], "'e'; labels: kind")):
+        assert run(capsys, *words, *labels).splitlines()[1] == f"columns: 'a', 'b', 'c', 'd', {said}"
+
+
+def test_grey_values_under_a_bernoulli_likelihood_are_told_wherever_nats_are(home, tmp_path, capsys):
+    assert cli.GREY in run(capsys, "train", "--out", tmp_path / "grey", *FAST)
+    assert cli.GREY in run(capsys, "evaluate", tmp_path / "grey", "--samples", 1)
+    assert json.loads(run(capsys, "evaluate", tmp_path / "grey", "--samples", 1, "--json"))["grey_values"] is True
+    for name in ("vae", "hvae", "table"):                                       # black and white, or Gaussian
+        assert cli.GREY not in run(capsys, "evaluate", home / name, "--samples", 1)
+        assert json.loads(run(capsys, "evaluate", home / name, "--samples", 1, "--json"))["grey_values"] is False
+    assert cli.GREY not in run(capsys, "train", "--out", tmp_path / "anew", "--binarize", "resample-each-epoch", *FAST)
+
+
+@pytest.mark.parametrize("parts, watched", [(("train", "test"), "test"), (("train", "valid", "test"), "valid"),
+                                            (("train",), None)])
+def test_held_out_names_the_part_that_is_watched(parts, watched):
+    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none"}
+    data = examples.Data({part: np.full((2, 1), i) for i, part in enumerate(parts)}, {}, None, None)
+    rows = examples.for_training(config, data)
+    assert rows.part == watched and (rows.held_out is None if watched is None else
+                                     rows.held_out[0, 0] == parts.index(watched))
 
 
 def test_options_reach_the_model_and_the_training(tmp_path, capsys):
@@ -145,7 +174,7 @@ def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, capsys):
     assert not (tmp_path / "r" / "samples.csv").exists()
     assert checkpoint.load(checkpoint.previous(tmp_path / "r" / "checkpoint.npz")).config["data"] == "digits"
     config = checkpoint.load(tmp_path / "r" / "checkpoint.npz").config
-    runs.create(tmp_path / "r", config, digits().x_train, overwrite=True)
+    runs.begin(runs.new(tmp_path / "r", config, digits().x_train), overwrite=True)
     assert not checkpoint.previous(tmp_path / "r" / "checkpoint.npz").exists(), "the run before may not step in"
 
 
@@ -155,7 +184,7 @@ def test_evaluate_prints_what_the_library_finds(home, capsys):
     x = examples.prepare(config, digits().x_test, "test")
     expected = cli.evaluate(model, x, n_samples=50, rng=3).as_dict()
     assert {name: found[name] for name in expected} == expected
-    assert found["data"] == "digits (test)" and found["epochs"] == 2 and len(found["levels"]) == 3
+    assert found["data"] == "digits, held out (test)" and found["epochs"] == 2 and len(found["levels"]) == 3
     assert f"{expected['log_likelihood']:10.3f}" in run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3)
 
 
@@ -181,6 +210,35 @@ def test_the_file_of_the_run_may_be_named_from_elsewhere(home, capsys, monkeypat
     assert "on 2 rows of" in run(capsys, "evaluate", "r", "--samples", 1)
 
 
+def test_a_file_that_was_scaled_before_is_refused_and_a_doubtful_one_noted(home, tmp_path, capsys):
+    """Scaled once more, its numbers would be those of other data: the same rows, standardised or in [0, 1]."""
+    table, pictures = np.loadtxt(home / "table.csv", delimiter=",", skiprows=1)[:, :5], np.load(home / "pictures.npy")
+    table[:, 3] += 900                                                          # a hundred times its spread and more
+    np.savetxt(tmp_path / "table.csv", table, delimiter=",")
+    run(capsys, "train", "--data", tmp_path / "table.csv", "--likelihood", "gaussian", "--out", tmp_path / "r", *FAST)
+    for name, x, refused in ((tmp_path / "r", (table - table.mean(0)) / table.std(0), True),
+                             (home / "pictures", pictures / 255, True), (home / "pictures", pictures / 16, False),
+                             (tmp_path / "r", table + 6 * table.std(0), False)):
+        np.save(tmp_path / "new.npy", x)
+        code = cli.main(["evaluate", str(name), "--data", str(tmp_path / "new.npy"), "--samples", "1"])
+        err = capsys.readouterr().err
+        assert code == 2 * refused and err.count("\n") == 1 and "(root mean square)" in err and "new.npy" in err
+        assert ("it is scaled already" in err) == refused and ("in the same units?" in err) != refused
+    for name, x in ((tmp_path / "r", table[:20] + table.std(0)), (home / "pictures", pictures[:7] // 2)):
+        np.save(tmp_path / "new.npy", x)
+        out = run(capsys, "evaluate", name, "--data", tmp_path / "new.npy", "--samples", 1)
+        assert str(examples.scaling_of(runs.open_run(name)[0].config)) in out.splitlines()[0]
+
+
+def test_other_data_must_have_the_columns_of_the_runs_own(home, tmp_path, capsys):
+    for header, x, fault in (("a,b,d,c,e", [1, 2, 3, 4, 5], "column 2, counted from 0, is 'd' here and 'c' there"),
+                             ("a,b,c,d,e,f", range(6), "column 5, counted from 0, is 'f' here and None there"),
+                             ("a,b,c,d", range(4), "column 4, counted from 0, is None here and 'e' there")):
+        np.savetxt(tmp_path / "n.csv", [list(x)] * 3, delimiter=",", header=header, comments="")
+        assert cli.main(["evaluate", str(home / "table"), "--data", str(tmp_path / "n.csv")]) == 2
+        assert fault in capsys.readouterr().err
+
+
 def test_sample_writes_numbers_in_the_units_of_the_data(home, tmp_path, capsys):
     run(capsys, "sample", home / "table", "--count", 500, "--out", tmp_path / "s.csv")
     rows = np.loadtxt(tmp_path / "s.csv", delimiter=",", skiprows=1)
@@ -191,6 +249,54 @@ def test_sample_writes_numbers_in_the_units_of_the_data(home, tmp_path, capsys):
     assert (np.load(tmp_path / "t.npz")["x"] != rows).any()
     run(capsys, "sample", home / "pictures", "--out", tmp_path / "p.npz")
     assert np.load(tmp_path / "p.npz")["x"].max() > 2, "pictures were stored as 0 to 255"
+
+
+def test_numbers_have_the_names_and_the_digits_of_the_table(home, tmp_path, capsys):
+    """165.39 comes back as 165.39, and what sample writes is a table like the run's own."""
+    header, *rows = (home / "table.csv").read_text().splitlines()
+    names = header.split(",")[:5]
+    lines = {}
+    for command in ("reconstruct", "sample", "interpolate"):
+        run(capsys, command, home / "table", "--out", tmp_path / "o.csv")
+        lines[command] = (tmp_path / "o.csv").read_text().splitlines()
+    assert lines["sample"][0] == lines["interpolate"][0] == ",".join(names)
+    assert lines["reconstruct"][0].split(",") == names + [f"reconstruction_{name}" for name in names]
+    for line, row in zip(lines["reconstruct"][1:], rows[9::10]):
+        assert list(map(float, line.split(",")[:5])) == list(map(float, row.split(",")[:5]))
+    cells = [cell for line in lines["sample"][1:] for cell in line.split(",")]
+    assert [str(np.float32(cell)) for cell in cells] == cells, "float32, in its fewest digits"
+    assert (home / "table" / "samples.csv").read_text().startswith(f"{','.join(names)}\n")
+    run(capsys, "evaluate", home / "table", "--data", tmp_path / "o.csv", "--samples", 1)
+    output.write_numbers(tmp_path / "o.csv", {"x": np.array([[165.39, 1e-30, 3]], np.float32), "y": np.array([0.1]),
+                                              "z": np.array([[0.1, 7.0]])})
+    assert (tmp_path / "o.csv").read_text() == "x_1,x_2,x_3,y,z_1,z_2\n165.39,1e-30,3.0,0.1,0.1,7.0\n"
+    output.write_numbers(tmp_path / "o.csv", {"x": np.eye(2)}, ["a", "a"])
+    assert (tmp_path / "o.csv").read_text() == "a,a\n1.0,0.0\n0.0,1.0\n", "two columns may share a name"
+
+
+def test_every_file_is_announced(home, tmp_path, capsys):
+    for command, words, out, what in (
+            ("sample", ["--count", 7], "o.png", "7 samples, "), ("sample", [], "o.npz", "100 samples, "),
+            ("reconstruct", ["--level", 2], "o.csv", "10 rows and their reconstructions from level 2; digits, held"),
+            ("interpolate", ["--between", "3,8"], "o.csv", "10 steps from row 3 to row 8 of digits, held out (test)\n"),
+            ("encode", [], "o.npz", "mu_1, logvar_1, mu_2, logvar_2, mu_3, logvar_3, label of 359 rows of digits")):
+        out = tmp_path / out
+        said = run(capsys, command, home / "hvae", "--out", out, *words)
+        assert said.startswith(f"wrote {out}: {what}") and said.count("\n") == 1 and out.exists()
+
+
+def test_a_picture_of_a_walk_has_the_rows_themselves_at_its_ends(home, tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("scratchvae.plotting.images", lambda ax, rows, *_, **labels: drawn.append((rows, labels)))
+    words = ["interpolate", home / "pictures", "--between", "3,8", "--steps", 4, "--out"]
+    assert "with the rows themselves at both ends" in run(capsys, *words, tmp_path / "w.png")
+    run(capsys, *words, tmp_path / "w.npz")
+    (line,), labels = drawn[0]
+    opened = runs.open_run(home / "pictures")[0].config
+    x = examples.prepare(opened, np.load(home / "pictures.npy").reshape(300, 64)[9::10], "test")
+    np.testing.assert_array_equal(line[[0, -1]], x[[3, 8]])
+    np.testing.assert_allclose(line[1:-1], np.load(tmp_path / "w.npz")["x"] / opened["scale"], rtol=1e-5)
+    assert labels["column_labels"] == ["row 3", "", "", "", "", "row 8"]
 
 
 @pytest.mark.parametrize("name, level", [("vae", 1), ("hvae", 1), ("hvae", 3)])
@@ -238,15 +344,15 @@ def test_encode_writes_what_q_says(home, tmp_path, capsys):
     np.testing.assert_array_equal(z["label"], digits().y_test)
     with open(tmp_path / "z.csv") as file:
         rows = list(csv.DictReader(file))
-    np.testing.assert_allclose([float(row["mu_2_3"]) for row in rows], z["mu_2"][:, 2], rtol=1e-8)
+    np.testing.assert_array_equal([np.float32(row["mu_2_3"]) for row in rows], z["mu_2"][:, 2])
     assert [int(row["label"]) for row in rows] == z["label"].tolist() and len(rows[0]) == 2 * 9 + 1
 
 
 def test_gradcheck_finds_right_right_and_wrong_wrong(capsys, monkeypatch):
     words = ["gradcheck", "--model", "hvae", "--latents", "3,2", "--hidden", "4", "--activation", "softplus"]
     assert "all ok" in run(capsys, *words, "--directions", 2)
-    backward = cli.HVAE.backward
-    monkeypatch.setattr(cli.HVAE, "backward", lambda self, *a, **k: (
+    backward = HVAE.backward
+    monkeypatch.setattr(HVAE, "backward", lambda self, *a, **k: (
         backward(self, *a, **k), self.gradients["q1.dense1.b"].__imul__(1.001))[0])
     assert cli.main([*words, "--directions", "2"]) == 1
     assert "WRONG" in capsys.readouterr().out
@@ -297,9 +403,39 @@ def test_ctrl_c_saves_the_step_where_it_stops(tmp_path, capsys, monkeypatch, at)
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path, capsys):
     run(capsys, "train", "--out", tmp_path / "long", *FAST, "--epochs", 3)
     run(capsys, "train", "--out", tmp_path / "short", *FAST)
-    assert run(capsys, "train", "--resume", tmp_path / "short", "--epochs", 3).count("\nepoch") == 1
+    out = run(capsys, "train", "--resume", tmp_path / "short", "--epochs", 3)
+    assert out.count("\nepoch") == 1
+    assert f"1 epochs to go; {tmp_path}/short goes on after epoch 2, step 0 of the next\n" in out
     assert kill_and_resume.differences(tmp_path / "short", tmp_path / "long") == []
     assert json.loads((tmp_path / "short" / "config.json").read_text())["epochs"] == 3
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, capsys):
+    """The second is refused and touches nothing, whichever way it comes; a kill ends the lock, and leaves no file."""
+    folder = tmp_path / "r"
+    process = kill_and_resume.start(["--out", str(folder), *kill_and_resume.options(400, 1000)])
+    try:
+        while not (line := process.stdout.readline()).startswith("epoch"):
+            assert line, process.stderr.read()
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert set(before) == {"checkpoint.npz", "config.json", "history.csv"}
+        for words in (["--resume"], ["--overwrite", *FAST, "--out"]):
+            assert cli.main(["train", *words, str(folder)]) == 2
+            assert capsys.readouterr().err == f"scratchvae: {folder} is in use: another process trains in it\n"
+        run(capsys, "evaluate", folder, "--samples", 1)
+    finally:
+        process.kill()
+        process.communicate()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert run(capsys, "train", "--out", folder, "--overwrite", *FAST).count("\nepoch") == 2
+
+
+def test_without_locks_training_goes_on_unlocked(tmp_path, capsys, monkeypatch):
+    """On Windows there is no fcntl; some network file systems refuse."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: os.open("/nowhere", 0))
+    run(capsys, "train", "--out", tmp_path / "r", *FAST)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    run(capsys, "train", "--resume", tmp_path / "r")
 
 
 # killed and interrupted --------------------------------------------------------------------------

@@ -67,6 +67,15 @@ def test_labels_are_a_named_or_numbered_column_and_whole_numbers_or_text(path, t
     assert found.y.dtype == np.int64 if isinstance(y[0], int) else found.y.dtype.kind == "U"
 
 
+@pytest.mark.parametrize("text, labels, columns", [
+    ("a, b c ,y\n1,2,7\n", None, ["a", "b c", "y"]), ("a,b c,y\n1,2,7\n", "b c", ["a", "y"]),
+    ("a,b,y\n1,2,7\n", 0, ["b", "y"]), ("0,1,2\n1,2,7\n", -1, ["0", "1"]), ("1,2,7\n", -1, None),
+    ("1,2,7\n", None, None),
+])
+def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path, text, labels, columns):
+    assert load(path, text, labels=labels).columns == columns
+
+
 # what is malformed --------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("text, says, arguments", [
@@ -74,18 +83,24 @@ def test_labels_are_a_named_or_numbered_column_and_whole_numbers_or_text(path, t
     ("1,2\n3,4\n\n" + "\n" * 5000, "line 3 is empty", {}), ("a,b\n", "must have a row of numbers below its header", {}),
     ("a,b\n\n", "must have a row of numbers below its header", {}), ("1,2\n3\n", "line 2 has 1 columns, .* 2", {}),
     ("1,2\n3,4,5\n", "line 2 has 3 columns, the first has 2", {}), ("a,b\n1,2\n3,4,5\n", "line 3 has 3 columns", {}),
-    ("1,2\n3,4,\n", "line 2 has 3 columns", {}), ("1,2,\n3,4,\n", "line 1 has '', which is not a number", {}),
-    ("1,2\n,4\n", "line 2 has '', which is not a number", {}), ("1,2\n3,x\n", "line 2 has 'x', which is not", {}),
-    ("a,b\n1,2\n3,x\n", "line 3 has 'x'", {}), ("1,x\n3,4\n", "line 1 has 'x', which is not a number", {}),
+    ("1,2\n3,4,\n", "line 2 has 3 columns", {}),
+    ("1,2,\n3,4,\n", "line 1 has nothing in column 2, counted from 0, where a number must be", {}),
+    ("a,b c\n1,\n", "line 2 has nothing in column 'b c', where", {}),
+    ("1,2\n3,x\n", "line 2 has 'x' in column 1, counted from 0, which is not a number; .*--labels 1, or labels=1 ", {}),
+    ("a,b c\n1,2\n3,x\n", "line 3 has 'x' in column 'b c', .*--labels 'b c', or labels='b c' in", {}),
+    ("a,2020,b\n1,2,3\n", "line 1 has 'a' .* if the line names the columns, no name may be a number", {}),
+    ("a,b,y\nx,2,z\n", "line 2 has 'x' in column 'a', .* only the column of labels may hold text", {"labels": "y"}),
+    ("y,a,b\nx,2,z\n", "line 2 has 'z' in column 'b'", {"labels": "y"}), ("x,2,z\n", "column 2", {"labels": 0}),
+    ("a" * 99 + ",\x1b\nx,1\n", "column '" + "a" * 40 + "', which", {}), ("\x1b,b\nx,1\n", r"'.x1b', which", {}),
     ("a,b\nc,d\n", "line 2 has 'c'", {}), ("1;2\n1,5;2\n", "line 1 has '1;2'|line 2 has '1,5'", {}),
     ("1,5;2,5\n", "line 1 has '5;2'", {}), ("1 2\n3,4\n", "line 2 has 1 columns", {}),
     ("1,2\n3 4\n", "line 2 has 1 columns", {}), ("1,0x10\n", "line 1 has '0x10'", {}),
     ("1,2\n3,4j\n", "line 2 has '4j'", {}), ("1,2\n3,1e\n", "line 2 has '1e'", {}),
     ("1,nan\n", "finite numbers; row 0", {}), ("1,2\ninf,3\n", "finite numbers; row 1", {}),
     ("1,2\n1e999,3\n", "finite numbers; row 1", {}), (",a,b\n0,1,2\n", "column 0 has no name: if it is an index", {}),
-    (",0,1,2\n0,5,6,7\n", "column 0 has no name", {}), ('1,"2\n3,4\n', "line 1 has '2.n3,4.n'", {}),
+    (",0,1,2\n0,5,6,7\n", "column 0 has no name", {}), ('1,"2\n3,4\n', "line 1 has '2.n3,4' in column 1", {}),
     ("1,2\r3,4\r", "cannot be told apart", {}), ('1,"' + "2" * 200_000, "cannot be told apart", {}),
-    ("1,2\n3," + "x" * 1000 + "\n", "line 2 has '" + "x" * 40 + "', which", {}),
+    ("1,2\n3," + "x" * 1000 + "\n", "line 2 has '" + "x" * 40 + "' in", {}),
     ("1,2\n3,\x1b[31m\n", r"line 2 has '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "none of IDX", {}),
     ("1,2\n" * 1000 + "3,4\0\n", "line 1001 has '4.x00'|line contains NUL", {}),     # by Python's version
     ("a,b\n1,2\n".encode("utf-16"), "none of IDX", {}),
@@ -98,7 +113,7 @@ def test_labels_are_a_named_or_numbered_column_and_whole_numbers_or_text(path, t
     ("1,\n3,4\n", "line 1 must have a label of 1 to 100 characters", {"labels": 1}),
     ("1,2\n3," + "x" * 101 + "\n", "line 2 must have a label of 1 to 100", {"labels": 1}),
     ("1,x\ny,z\n", "line 2 has 'y'", {"labels": 1}),
-    (",".join(f"c{i}" for i in range(99)) + "\n", "'c9', ...", {"labels": "y"}),
+    (",".join(f"c{i}" for i in range(99)) + "\n", "'c6', 'c7', ..., 'c98' .99 in all", {"labels": "y"}),
     ("a,b\n1,2\n", "line 1 has 'a'", {"header": False}), ("1,2\n", "row of numbers below its header", {"header": True}),
 ])
 @pytest.mark.filterwarnings("error")
