@@ -85,7 +85,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
 
 def finish(run: Run) -> None:
     """Draw the curves and some samples."""
-    x = run.model.sample(100, run.config["seed"])
+    x = run.model.sample(100, run.config["seed"], draw=run.config["image_shape"] is None)
     if run.config["image_shape"] is None:
         output.write_numbers(run.folder / "samples.csv", {"x": examples.scaling_of(run.config).invert(x)},
                              run.config["columns"])
@@ -129,8 +129,9 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model."""
     run = opened(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
-    output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0))}, 10,
-                 f"{args.count} samples, E[x | z] for z drawn from the prior")
+    draw = args.draw or run.config["image_shape"] is None
+    output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0), draw=draw)}, 10,
+                 f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior")
     return 0
 
 

@@ -246,7 +246,7 @@ class HVAE(Model):
             z, _ = levels[-1]
         return levels
 
-    def decode(self, z: Any, level: int = 1, noise: Sequence[Any] | None = None) -> Array:
+    def decode(self, z: Any, level: int = 1, noise: Sequence[Any] | None = None, rng: Any = None) -> Array:
         """Return E[x | z_1], coming down from z at the given level.  MATH (7.1).
 
         Parameters
@@ -257,6 +257,8 @@ class HVAE(Model):
         noise : list of arrays, optional
             As from `draw_noise`: on the way down, z_{t-1} ~ p(z_{t-1} | z_t) is
             drawn.  Without it, z_{t-1} is the mean.
+        rng : numpy.random.Generator or int, optional
+            Draw x ~ p(x | z_1) as well, instead of its mean.
 
         Returns
         -------
@@ -267,7 +269,8 @@ class HVAE(Model):
         for t in range(level, 1, -1):
             mu, logvar = gaussian.halves(self.p[t].forward(z)[0])
             z = mu if noise is None else gaussian.sample(mu, logvar, noise[t - 2])[0]
-        return self.likelihood.mean(self.p[1].forward(z)[0])
+        h, _ = self.p[1].forward(z)
+        return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
 
     def reconstruct(self, x: Any, level: int = 1) -> Array:
         """Return E[x | z_1] after going up to a level and down again by the means.
@@ -277,7 +280,7 @@ class HVAE(Model):
         check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
-    def sample(self, n: int, rng: Any = 0, z: Any = None, level: int | None = None) -> Array:
+    def sample(self, n: int, rng: Any = 0, z: Any = None, level: int | None = None, draw: bool = False) -> Array:
         """Draw from the top level down, return E[x | z_1].  MATH (7.1).
 
         Parameters
@@ -290,17 +293,19 @@ class HVAE(Model):
             levels above need not be named: given z_level, x does not depend on them.
         level : int, optional
             The level that z belongs to; by default T.
+        draw : bool, default False
+            Draw x ~ p(x | z_1) as well, instead of its mean.
 
         Returns
         -------
         array of shape (n, x_dim)
         """
-        level = self.T if level is None else check.size("level", level, 1, self.T)
-        noise = self.draw_noise(check.size("n", n), check.generator("rng", rng))
+        level, rng = self.T if level is None else check.size("level", level, 1, self.T), check.generator("rng", rng)
+        noise, draws = self.draw_noise(check.size("n", n), rng), rng if draw else None
         if z is None:
             if level != self.T:
                 raise ValueError("level says where z belongs, but z is not given")
-            return self.decode(noise[-1], level, noise)
+            return self.decode(noise[-1], level, noise, draws)
         if np.shape(z) not in ((self.d[level],), (n, self.d[level])):
             raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {np.shape(z)}")
-        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise)
+        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, draws)

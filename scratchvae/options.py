@@ -242,6 +242,8 @@ def parser() -> Parser:
     drawn = "a picture (.png), or the numbers (.npz, .csv)"
     sample = reader("sample", "draw from a model", SAMPLE, drawn)
     sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
+    sample.add_argument("--draw", action="store_true",
+                        help="draw x from p(x | z) for pictures too, of which the mean is nicer to look at")
 
     reconstruct = reader("reconstruct", "send examples up and down again", RECONSTRUCT, drawn)
     reconstruct.add_argument("--count", type=whole(), default=10, metavar="N", help="the first so many (default 10)")

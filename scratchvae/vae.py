@@ -129,14 +129,17 @@ class VAE(Model):
         """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (7.1)."""
         return gaussian.halves(self.q.forward(self.check_x(x))[0])
 
-    def decode(self, z: Any) -> Array:
-        """Return E[x | z], of shape (n, x_dim).  MATH (7.1)."""
-        return self.likelihood.mean(self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))[0])
+    def decode(self, z: Any, rng: Any = None) -> Array:
+        """Return E[x | z], of shape (n, x_dim); with a generator or a seed, a draw x ~ p(x | z).  MATH (7.1)."""
+        h, _ = self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))
+        return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
 
     def reconstruct(self, x: Any) -> Array:
         """Return E[x | z] at z = mu of q(z | x), of shape (n, x_dim)."""
         return self.decode(self.encode(x)[0])
 
-    def sample(self, n: int, rng: Any = 0) -> Array:
-        """Draw z from the prior, return E[x | z], of shape (n, x_dim).  MATH (7.1)."""
-        return self.decode(self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim))
+    def sample(self, n: int, rng: Any = 0, draw: bool = False) -> Array:
+        """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1)."""
+        rng = check.generator("rng", rng)
+        z = self.normal(rng, check.size("n", n), self.latent_dim)
+        return self.decode(z, rng if draw else None)

@@ -249,6 +249,19 @@ def test_sample_writes_numbers_in_the_units_of_the_data(home, tmp_path, capsys):
     assert (np.load(tmp_path / "t.npz")["x"] != rows).any()
     run(capsys, "sample", home / "pictures", "--out", tmp_path / "p.npz")
     assert np.load(tmp_path / "p.npz")["x"].max() > 2, "pictures were stored as 0 to 255"
+    assert "x ~ p(x | z)" in run(capsys, "sample", home / "pictures", "--draw", "--out", tmp_path / "d.npz")
+    assert set(np.unique(np.load(tmp_path / "d.npz")["x"])) == {0, 255}, "black or white"
+
+
+def test_sampled_rows_spread_as_the_rows_of_the_table_do(tmp_path, capsys):
+    """Rows that are sampled are drawn, x ~ p(x | z): means alone would have too little spread.  Here z knows nothing."""
+    x = np.random.default_rng(0).normal(50, [3, 10], (2000, 2))
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",", header="a,b", comments="")
+    run(capsys, "train", "--data", tmp_path / "x.csv", "--likelihood", "gaussian", "--latents", 1, "--hidden", 8,
+        "--epochs", 3, "--learning-rate", 0.01, "--out", tmp_path / "r")
+    run(capsys, "sample", tmp_path / "r", "--count", 4000, "--out", tmp_path / "s.csv")
+    spread = np.loadtxt(tmp_path / "s.csv", delimiter=",", skiprows=1).std(axis=0)
+    np.testing.assert_allclose(spread, [3, 10], rtol=0.15)
 
 
 def test_numbers_have_the_names_and_the_digits_of_the_table(home, tmp_path, capsys):

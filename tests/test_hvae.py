@@ -230,6 +230,15 @@ def test_sample_fixes_a_level_and_draws_those_below(rng):
     np.testing.assert_array_equal(top, model.decode(eps[2], 3, eps))
 
 
+@pytest.mark.parametrize("fixed", [{}, {"z": [0.3, -0.2, 1.0], "level": 2}], ids=["from the top", "from z_2"])
+def test_x_is_drawn_at_the_z_of_its_mean(fixed, rng):
+    model = make(3, "sampled", rng)
+    means, generator = model.sample(6, 1, **fixed), np.random.default_rng(1)
+    model.draw_noise(6, generator)
+    expected = (generator.random(means.shape) < means).astype(means.dtype)
+    np.testing.assert_array_equal(model.sample(6, 1, draw=True, **fixed), expected)
+
+
 def test_reconstruct_goes_up_and_down_by_the_means(rng, x):
     model = make(3, "sampled", rng)
     mu3 = model.encode(x)[2][0]

@@ -288,6 +288,14 @@ def test_pictures_out(rng, x):
     assert gaussian.kl_standard(mu, logvar)[0].shape == (len(x),)
 
 
+def test_x_is_drawn_at_the_z_of_its_mean(rng):
+    model, generator = make(rng), np.random.default_rng(1)
+    z = generator.standard_normal((5, 2))
+    h = model.p.forward(z)[0]
+    np.testing.assert_array_equal(model.sample(5, 1, draw=True), model.likelihood.sample(h, generator))
+    np.testing.assert_array_equal(model.decode(z, 3), model.likelihood.sample(h, np.random.default_rng(3)))
+
+
 def test_elbo_prints_its_parts():
     """Means over the batch; of complex numbers, which a complex step makes, the real parts."""
     for step in (0, 1e-30j):
