@@ -254,7 +254,7 @@ def test_sample_writes_numbers_in_the_units_of_the_data(home, tmp_path, capsys):
 
 
 def test_sampled_rows_spread_as_the_rows_of_the_table_do(tmp_path, capsys):
-    """Rows that are sampled are drawn, x ~ p(x | z): means alone would have too little spread.  Here z knows nothing."""
+    """Rows that are sampled are drawn, x ~ p(x | z): means alone would have too little spread."""
     x = np.random.default_rng(0).normal(50, [3, 10], (2000, 2))
     np.savetxt(tmp_path / "x.csv", x, delimiter=",", header="a,b", comments="")
     run(capsys, "train", "--data", tmp_path / "x.csv", "--likelihood", "gaussian", "--latents", 1, "--hidden", 8,
