@@ -205,7 +205,7 @@ class Model:
         x = self.check_x(x)
         return self.bound(x, self.check_noise(noise, len(x)))
 
-    def log_likelihood(self, x: Any, n_samples: int = 1000, rng: Any = 0, max_rows: int = 4096) -> Array:
+    def log_likelihood(self, x: Any, n_samples: int = 1000, rng: Any = 0, max_rows: int = 256) -> Array:
         """Estimate log p(x) by importance sampling, in nats.
 
         p(x) = E_q[ p(x, z) / q(z | x) ], here a mean over K draws:
@@ -220,7 +220,7 @@ class Model:
             K.
         rng : numpy.random.Generator or int, default 0
             The source of randomness, or a seed.
-        max_rows : int, default 4096
+        max_rows : int, default 256
             At most so many draws pass through the networks at once: memory is
             bounded, whatever n and K.
 

@@ -128,7 +128,7 @@ def test_no_more_rows_pass_at_once_than_allowed():
     seen = []
 
     class Watch(VAE):
-        def log_likelihood(self, x, n_samples=1000, rng=0, max_rows=4096):
+        def log_likelihood(self, x, n_samples=1000, rng=0, max_rows=256):
             seen.append(len(x))
             return super().log_likelihood(x, 1, rng)
 

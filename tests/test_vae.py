@@ -163,7 +163,7 @@ def test_log_likelihood_does_not_depend_on_how_it_is_cut(max_rows, rng, x):
     np.testing.assert_allclose(model.log_likelihood(x, 500, 1, max_rows), model.log_likelihood(x, 20_000, 2), atol=0.15)
 
 
-@pytest.mark.parametrize("max_rows, n_samples", [(1, 3), (7, 5), (20, 5), (64, 500), (4096, 10)])
+@pytest.mark.parametrize("max_rows, n_samples", [(1, 3), (7, 5), (20, 5), (64, 500), (256, 10)])
 def test_log_likelihood_passes_at_most_max_rows_at_once(max_rows, n_samples, rng, x, monkeypatch):
     model = make(rng)
     log_weight, rows = model.log_weight, []
@@ -182,12 +182,12 @@ def test_log_likelihood_is_the_log_of_the_mean_weight(x):
     model = VAE(X_DIM, 2, (5,))
     log_weight = model.log_weight(x.astype(np.float32), 500, np.random.default_rng(3)).astype(float)
     expected = scipy.special.logsumexp(log_weight, axis=0) - np.log(500)
-    np.testing.assert_allclose(model.log_likelihood(x, 500, 3), expected, rtol=1e-13)
+    np.testing.assert_allclose(model.log_likelihood(x, 500, 3, max_rows=10_000), expected, rtol=1e-13)
 
 
 def test_log_likelihood_by_default_is_of_1000_samples_and_seed_0(rng, x):
     model = make(rng)
-    np.testing.assert_array_equal(model.log_likelihood(x), model.log_likelihood(x, 1000, 0, 4096))
+    np.testing.assert_array_equal(model.log_likelihood(x), model.log_likelihood(x, 1000, 0, 256))
 
 
 def test_log_likelihood_with_one_sample_is_a_draw_of_the_bound(rng, x):
