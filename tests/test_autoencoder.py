@@ -50,8 +50,8 @@ def test_precision_is_kept_from_end_to_end(dtype, hidden_dims, x):
     """And what comes in another precision, or as a list, is converted at the door."""
     model = Autoencoder(6, 2, hidden_dims, dtype=dtype)
     elbo, cache = model.forward(x.tolist(), None)
-    arrays = [elbo.reconstruction, model.backward(cache, input_gradient=True), model.gradient, model.encode(x.tolist()),
-              model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
+    arrays = [elbo.reconstruction, elbo.prior_matching, elbo.consistency, model.backward(cache, input_gradient=True),
+              model.gradient, model.encode(x.tolist()), model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}
     assert elbo.total.shape == (len(x),) and elbo.consistency.shape == (len(x), 0)
 
