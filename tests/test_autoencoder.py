@@ -65,6 +65,11 @@ def test_objective_is_the_reconstruction_alone(rng, x):
     assert not elbo.kl.any()
 
 
+def test_there_is_no_log_p_of_x_to_estimate(x):
+    with pytest.raises(NotImplementedError, match=r"^Autoencoder has no log p\(x\)$"):
+        Autoencoder(6, 2, (5,)).log_likelihood(x)
+
+
 def test_as_many_latents_as_pixels_learn_to_copy(x):
     """Six numbers are enough for six pixels: the reconstruction approaches log 1 = 0."""
     model = Autoencoder(6, 6, (32,))
