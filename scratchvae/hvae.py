@@ -87,8 +87,9 @@ class HVAE(Model):
         if self.T == 0:
             raise ValueError("latent_dims must name at least one level; got none")
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
-        nested = np.iterable(hidden_dims) and any(np.iterable(hidden) for hidden in hidden_dims)
-        by_level = list(hidden_dims) if nested else [hidden_dims] * self.T        # one entry serves every level
+        entries = list(hidden_dims) if np.iterable(hidden_dims) else hidden_dims  # an iterator can be read only once
+        nested = np.iterable(entries) and any(np.iterable(hidden) for hidden in entries)
+        by_level = entries if nested else [entries] * self.T                      # one entry serves every level
         if len(by_level) != self.T:
             raise ValueError(f"hidden_dims must have an entry for each of the {self.T} levels; got {len(by_level)}")
         rng = check.generator("rng", rng)
@@ -116,7 +117,7 @@ class HVAE(Model):
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
         if not hasattr(noise, "__len__") or len(noise) != self.T:
-            got = f"{len(noise)}" if hasattr(noise, "__len__") else repr(noise)
+            got = len(noise) if hasattr(noise, "__len__") else noise
             raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {got}")
         return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
                 for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]

@@ -170,7 +170,7 @@ class Model:
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
-        raise NotImplementedError(f"a {type(self).__name__} has no log p(x)")
+        raise NotImplementedError(f"{type(self).__name__} has no log p(x)")
 
     def encode(self, x: Any) -> Any:
         """Return what q says of x: a code, or mu and logvar, or a list of these."""

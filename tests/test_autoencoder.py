@@ -50,8 +50,8 @@ def test_precision_is_kept_from_end_to_end(dtype, hidden_dims, x):
     """And what comes in another precision, or as a list, is converted at the door."""
     model = Autoencoder(6, 2, hidden_dims, dtype=dtype)
     elbo, cache = model.forward(x.tolist(), None)
-    arrays = [elbo.reconstruction, model.backward(cache, input_gradient=True), model.gradient, model.encode(x.tolist()),
-              model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
+    arrays = [elbo.reconstruction, elbo.prior_matching, elbo.consistency, model.backward(cache, input_gradient=True),
+              model.gradient, model.encode(x.tolist()), model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}
     assert elbo.total.shape == (len(x),) and elbo.consistency.shape == (len(x), 0)
 
@@ -63,6 +63,11 @@ def test_objective_is_the_reconstruction_alone(rng, x):
     np.testing.assert_allclose(elbo.total, np.log(np.where(x == 1, p, 1 - p)).sum(axis=1), rtol=1e-12)
     np.testing.assert_array_equal(model.reconstruct(x), model.decode(model.encode(x)))
     assert not elbo.kl.any()
+
+
+def test_there_is_no_log_p_of_x_to_estimate(x):
+    with pytest.raises(NotImplementedError, match=r"^Autoencoder has no log p\(x\)$"):
+        Autoencoder(6, 2, (5,)).log_likelihood(x)
 
 
 def test_as_many_latents_as_pixels_learn_to_copy(x):

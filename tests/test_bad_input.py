@@ -31,7 +31,7 @@ CASES = [
     (lambda: VAE(6, 2, likelihood="poisson"), "^likelihood must be one of 'bernoulli', 'gaussian'; got 'poisson'"),
     (lambda: VAE(6, 2, likelihood=Gaussian(5)), "^likelihood is over 5 columns, but x_dim is 6"),
     (lambda: VAE(6, 2, likelihood=Gaussian), r"^likelihood must be a name or an object, such as Gaussian\(6\)"),
-    (lambda: hvae.forward(X, 0), "^noise must be a list of 2 arrays"),
+    (lambda: hvae.forward(X, 0), "^noise must be a list of 2 arrays, one for each level; got 0"),
     (lambda: binarize(255 + X), r"^x must lie in \[0, 1\]"),
     (lambda: fit(vae, X, optimizer="adam"), "^optimizer must be"),
     (lambda: fit(vae, X, learning_rate=-1e-3), "^learning_rate must be"),

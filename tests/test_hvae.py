@@ -188,6 +188,13 @@ def test_hidden_dims_for_each_level():
                       "p2.dense1.W": (3, 9), "p2.dense2.W": (9, 2), "p2.dense3.W": (2, 8)}
 
 
+@pytest.mark.parametrize("hidden_dims", [(7, 5), [(7, 5), (2, 9)]])
+def test_an_iterator_over_hidden_dims_is_as_good_as_a_sequence(hidden_dims):
+    by_sequence, by_iterator = HVAE(X_DIM, (4, 3), hidden_dims), HVAE(X_DIM, (4, 3), iter(hidden_dims))
+    assert list(by_iterator.parameters) == list(by_sequence.parameters)
+    np.testing.assert_array_equal(by_iterator.theta, by_sequence.theta)
+
+
 def test_linear_maps_without_hidden_layers(rng, x, proven):
     model = HVAE(X_DIM, (4, 3), (), rng=rng)
     assert model.parameters["q1.dense1.W"].shape == (6, 8)

@@ -128,7 +128,11 @@ def test_first_weights_have_the_variance_of_their_papers(rng):
     np.testing.assert_allclose(W.var(), 2 / 500, rtol=0.03)
     np.testing.assert_allclose(he(n_in, n_out, rng).var(), 2 / 300, rtol=0.03)
     assert abs(W.mean()) < 5 * np.sqrt(2 / 500 / 60_000)
-    assert not Dense(n_in, n_out, rng).b.any()
+
+
+def test_the_first_bias_and_the_gradients_before_any_backward_are_zero(rng):
+    layer = Dense(3, 2, rng)
+    assert not any(np.any(array) for array in (layer.b, layer.dW, layer.db))
 
 
 def test_first_weights_are_the_next_draws_of_the_generator():
