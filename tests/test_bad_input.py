@@ -87,6 +87,8 @@ CASES = [
     (lambda: auto.encode(X + 2), r"^x must lie in \[0, 1\]"),
     (lambda: vae.sample(3, "dice"), "^rng must be a Generator or a seed"),
     (lambda: hvae.sample(3, "dice"), "^rng must be a Generator or a seed"),
+    (lambda: vae.decode(EPS, "dice"), "^rng must be a Generator or a seed"),
+    (lambda: hvae.decode(EPSES[0], rng="dice"), "^rng must be a Generator or a seed"),
     (lambda: vae.sample(-1), "^n must be a whole number of at least 1; got -1"),
     (lambda: vae.log_likelihood(X, 0), "^n_samples must be a whole number"),
     (lambda: vae.log_likelihood(X, 10, max_rows=0), "^max_rows must be a whole number"),

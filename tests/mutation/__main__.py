@@ -1,6 +1,6 @@
 """Mutation test of the math: change it in one place, and see that a test fails.
 
-    python tests/mutation                    # all of it: some 12 minutes on two cores
+    python tests/mutation                    # all of it: some ten minutes on two cores
     python tests/mutation gaussian optim     # these files alone
 
 Every mutant must be killed, or stand in equivalent.txt with the reason why it
@@ -138,9 +138,9 @@ def survivors(work: list[Mutant], seconds: dict[str, float]) -> list[Mutant]:
         elif code not in DEAD:
             raise SystemExit(f"pytest ended with {code}, which is neither passed nor failed, on {tests.mutant.key}")
         done = len(work) - len(waiting) - len(running)
-        print(f"\r{done} of {len(work)} mutants, {len(alive)} alive, {time.perf_counter() - start:.0f} s",
-              end="", file=sys.stderr)
-    print(file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"\r{done} of {len(work)} mutants, {len(alive)} alive, {time.perf_counter() - start:.0f} s",
+                  end="\n" if done == len(work) else "", file=sys.stderr)
     return alive
 
 
