@@ -251,7 +251,7 @@ def draw_steps(ax_times: Any, ax_parts: Any, times: dict, parts: dict) -> None:
         left += share
     for i, key in zip(y, times):
         ax_parts.annotate(f"{np.median(times[key]['scratchvae']) / 1000:.3g} ms", (101, i), va="center")
-    ax_parts.set(xlim=(0, 114), ylim=(-0.6, len(times) - 0.4), title="where scratchvae's time goes")
+    ax_parts.set(xlim=(0, 117), ylim=(-0.6, len(times) - 0.4), title="where scratchvae's time goes")
     ax_parts.set_xticks(range(0, 101, 20), [f"{tick} %" for tick in range(0, 101, 20)])
     for ax in (ax_times, ax_parts):
         ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
@@ -271,6 +271,7 @@ def draw_growth(axes: Any, grown: dict) -> None:
         ax.set_xticks(values, values)
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
         ax.grid(alpha=0.3)
         ax.legend()
 
