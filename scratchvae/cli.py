@@ -76,11 +76,9 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     if run.config["epochs"] < run.state.epoch:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
                          f"got {run.config['epochs']}")
-    data = examples.read(run.config)
-    if examples.checksum(data) != run.config["crc32"]:
-        raise ValueError(f"{run.config['data']} has changed since the run began, and cannot go on with it")
+    rows = examples.for_training(run.config, examples.read_own(run.config))
     runs.go_on(run)
-    return run, examples.for_training(run.config, data)
+    return run, rows
 
 
 def finish(run: Run) -> None:
@@ -231,14 +229,17 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
         config = {**config, "key": None, "labels": None, "image_shape": None, **given}
         if config["data"] not in examples.NAMED:
             config["hold_out"], part = 1, "test"       # all of the file is new to the model
-    data = examples.read(config)
+        data, name = examples.read(config), config["data"]
+    else:
+        for name in given.keys() & {"key", "labels", "image_shape"}:
+            raise ValueError(f"--{name.replace('_', '-')} says how to read --data, which is not given; the run's own "
+                             "data are read as they were")
+        data = examples.read_own(config)
+        name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
     if part not in data.x:
         raise ValueError(f"{config['data']} has no part {part!r} for --split; it has {', '.join(data.x)}")
-    stored, doubt = data.x[part], ""
-    name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
-    if "data" in given:
-        name = config["data"]
-        doubt = examples.compare(run.config, data.columns, stored, name)
+    stored = data.x[part]
+    doubt = examples.compare(run.config, data.columns, stored, name) if "data" in given else ""
     x = run.model.check_x(examples.prepare(run.config, stored, part))
     if doubt:
         note(doubt)

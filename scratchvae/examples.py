@@ -60,6 +60,15 @@ def read(config: Config) -> Data:
                 found.image_shape, found.columns)
 
 
+def read_own(config: Config) -> Data:
+    """Read the data that a run began with; raise a ValueError if they are others by now."""
+    data = read(config)
+    if checksum(data) != config["crc32"]:
+        raise ValueError(f"{config['data']} has changed since the run began, so that what it was trained on, and what "
+                         "was held out, is not known any more")
+    return data
+
+
 def describe(config: Config, data: Data) -> Config:
     """Return the config with what must be known of the data: where they are, shape, scaling, a checksum."""
     if "train" not in data.x:

@@ -301,8 +301,10 @@ class HVAE(Model):
         -------
         array of shape (n, x_dim)
         """
-        level, rng = self.T if level is None else check.size("level", level, 1, self.T), check.generator("rng", rng)
-        noise, draws = self.draw_noise(check.size("n", n), rng), rng if draw else None
+        level = self.T if level is None else check.size("level", level, 1, self.T)
+        rng = check.generator("rng", rng)
+        noise = self.draw_noise(check.size("n", n), rng)
+        draws = rng if draw else None
         if z is None:
             if level != self.T:
                 raise ValueError("level says where z belongs, but z is not given")

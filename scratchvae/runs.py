@@ -26,7 +26,7 @@ from .interrupt import Interrupted
 from .layers import Array
 from .optim import SGD, Adam
 from .options import DEFAULTS
-from .training import History, Schedule, State, check_free_bits, decay, fit, steps, warm_up
+from .training import History, Schedule, State, decay, fit, steps, warm_up
 from .vae import VAE
 
 NAMES = ("checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
@@ -41,11 +41,17 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE:
             raise ValueError(f"{config['data']} is not for a Bernoulli likelihood: once scaled, it goes from "
                              f"{x.min():g} to {x.max():g}, not from 0 to 1; take --likelihood gaussian")
         options["x_mean"] = x.mean(axis=0)
+    if config["model"] == "vae" and len(latents) != 1:
+        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
+    nested = any(isinstance(entry, list) for entry in config["hidden"])
+    for option, by_level in (("--hidden", config["hidden"] if nested else [config["hidden"]]),
+                             ("--free-bits", config["free_bits"] or [0.0])):
+        if len(by_level) not in (1, len(latents)):
+            raise ValueError(f"{option} must be given once, or for each level, of which there "
+                             f"{'are' if len(latents) > 1 else 'is'} {len(latents)}; got {len(by_level)}")
     if config["model"] == "hvae":
         return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], rng=config["seed"],
                     **options)
-    if len(latents) != 1:
-        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
     return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
 
 
@@ -144,8 +150,6 @@ def new(folder: Path, config: Config, x: Array) -> Run:
     config = json.loads(json.dumps({**config, "scratchvae": __version__}))     # as a checkpoint will give it back
     model = build(config, x)
     rate_schedule(config)
-    if config["free_bits"] is not None:
-        check_free_bits(config["free_bits"], len(model.latent_dims))
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
 
 

@@ -108,7 +108,9 @@ CASES = [
                     "steps:3", "steps:0=1", "steps:3=-1", "steps:3=0", "steps:a=1", "steps:1=1=1", "constant:3", "")],
     *[(train("--warm-up", value), "argument --warm-up: it must be") for value in ("-1", "x", "0.5")],
     *[(train("--free-bits", value), "argument --free-bits: it must be") for value in ("-1", "x", "nan", "", "1,")],
-    (train("--free-bits", "1,2"), "free_bits must be one number, or one for each of the 1 levels; got 2"),
+    (train("--free-bits", "1,2"), "--free-bits must be given once, or for each level, of which there is 1; got 2"),
+    (train("--model", "hvae", "--free-bits", "1,2"),
+     "--free-bits must be given once, or for each level, of which there are 3; got 2"),
     *[(train("--latents", value), "argument --latents: it must be") for value in ("0", "", "x", "-3", "1.5", "8,,4")],
     (train("--latents", "16,8"), "--latents must be one number for a vae"),
     *[(train("--hidden", value), "argument --hidden: it must be") for value in ("0", "x", "8,,8", "8/x", "8;8")],
@@ -116,8 +118,9 @@ CASES = [
     (train("--hidden", "abc"), "argument --hidden: .* got 'abc'; several stand with commas between them: 512,256"),
     (file("words.csv"), "words.csv': read as CSV, line 2 has 'one' in column 'a', .* name it: --labels 'a'"),
     (file("hole.csv"), "hole.csv': read as CSV, line 2 has nothing in column 1, counted from 0, where a number"),
-    (train("--hidden", "8/8"), "hidden_dims must be a whole number"),
-    (train("--model", "hvae", "--hidden", "8/8"), "hidden_dims must have an entry for each of the 3 levels; got 2"),
+    (train("--hidden", "8/8"), "--hidden must be given once, or for each level, of which there is 1; got 2"),
+    (["gradcheck", "--model", "hvae", "--hidden", "8/8"],
+     "--hidden must be given once, or for each level, of which there are 3; got 2"),
     *[(train(f"--{name}", "x"), f"argument --{name}: invalid choice: 'x'")
       for name in ("model", "activation", "likelihood", "consistency", "dtype", "binarize", "scaling")],
     *[(train("--seed", value), "argument --seed: it must be a whole number of at least 0")
@@ -153,7 +156,10 @@ CASES = [
     (["train", "--resume", "vae", "--seed", "0"], "leave out --seed"),
     (["train", "--resume", "vae", "--overwrite"], "leave out --overwrite"),
     (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, which long has behind it; got 1"),
-    (["train", "--resume", "changed"], "data.npy has changed since the run began"),
+    *[([*words, "changed"], "data.npy has changed since the run began")
+      for words in (["train", "--resume"], ["evaluate"], ["encode", "--out", "new.csv"])],
+    *[(["evaluate", "table", *words], f"{words[0]} says how to read --data, which is not given")
+      for words in (["--labels", "0"], ["--key", "a"], ["--image-shape", "1,5"])],
     *[([command, name, *out], message) for command, *out in (["evaluate"], ["train", "--resume"],
                                                              ["sample", "--out", "new.csv"])
       for name, message in (("nowhere", "is not the folder of a run"), ("good.npy", "is not the folder of a run"),

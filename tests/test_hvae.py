@@ -5,7 +5,6 @@ import pytest
 
 from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, fit, gaussian
 from scratchvae.gradcheck import check_model
-from scratchvae.workspace import Workspace
 
 X_DIM = 6
 DIMS = {1: (4,), 2: (4, 3), 3: (4, 3, 2), 5: (4, 3, 3, 2, 2)}
@@ -139,23 +138,9 @@ def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
 
 
 @pytest.mark.parametrize("consistency", FORMS)
-def test_within_a_workspace_every_number_is_the_same(consistency, rng, x):
+def test_within_a_workspace_every_number_is_the_same(unchanged_within_a_workspace, consistency, rng, x):
     """Kept arrays are handed out one by one: no result is overwritten within a step, though z is used three times."""
-    model = make(3, consistency, rng)
-    noise = model.draw_noise(len(x), rng)
-
-    def step():
-        elbo, cache = model.forward(x, noise)
-        dx = model.backward(cache, input_gradient=True)
-        weights = model.log_weight(x, 3, np.random.default_rng(0))
-        return elbo.reconstruction, elbo.kl, dx, model.gradient.copy(), weights
-
-    expected = step()
-    workspace = Workspace(np.float64)
-    for _ in range(2):
-        with workspace:
-            for got, want in zip(step(), expected):
-                np.testing.assert_array_equal(got, want)
+    unchanged_within_a_workspace(make(3, consistency, rng), x)
 
 
 def test_defaults_are_those_of_the_docstring():

@@ -12,7 +12,6 @@ import scipy.special
 from scratchvae import ELBO, VAE, Adam, Bernoulli, Gaussian, Model, fit, gaussian
 from scratchvae.gradcheck import check_model
 from scratchvae.layers import ACTIVATIONS
-from scratchvae.workspace import Workspace
 
 X_DIM = 6
 
@@ -83,23 +82,9 @@ def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
     assert elbo.loss() == elbo.loss(1.0, 1.0)
 
 
-def test_within_a_workspace_every_number_is_the_same(rng, x):
+def test_within_a_workspace_every_number_is_the_same(unchanged_within_a_workspace, rng, x):
     """Kept arrays are handed out one by one: no result is overwritten within a step."""
-    model = make(rng)
-    noise = model.draw_noise(len(x), rng)
-
-    def step():
-        elbo, cache = model.forward(x, noise)
-        dx = model.backward(cache, input_gradient=True)
-        weights = model.log_weight(x, 3, np.random.default_rng(0))
-        return elbo.reconstruction, elbo.prior_matching, dx, model.gradient.copy(), weights
-
-    expected = step()
-    workspace = Workspace(np.float64)
-    for _ in range(2):
-        with workspace:
-            for got, want in zip(step(), expected):
-                np.testing.assert_array_equal(got, want)
+    unchanged_within_a_workspace(make(rng), x)
 
 
 def test_theta_is_ready_for_scipy(rng, x):
