@@ -51,7 +51,7 @@ def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low:
 
 
 def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Return an array of numbers of this shape; a letter in it stands for any length but 0."""
+    """Return an array of finite numbers of this shape; a letter in it stands for any length but 0."""
     try:
         checked = np.asarray(value)
     except ValueError:                                       # rows of different lengths
@@ -63,9 +63,15 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None
     if len(shape) != checked.ndim or not all(matches):
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
+    if dtype is not None and checked.dtype.kind == "c" != np.dtype(dtype).kind:
+        raise ValueError(f"{name} must be an array of real numbers; got {checked.dtype}")
     if not np.isfinite(checked).all():
         raise ValueError(f"{name} must be finite; it has NaN or infinite values")
-    return checked if dtype is None else checked.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        typed = checked if dtype is None else checked.astype(dtype, copy=False)
+    if typed is not checked and not np.isfinite(typed).all():
+        raise ValueError(f"{name} has numbers that are too large for {typed.dtype}")
+    return typed
 
 
 def generator(name: str, value: Any) -> np.random.Generator:

@@ -83,12 +83,17 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
 
     Raises
     ------
+    ValueError
+        If the optimiser is of another class: `load` would not know how to make it.
     FloatingPointError
         If theta is no longer finite.
     OSError
-        If the file cannot be written.  In both cases the files that were there
+        If the file cannot be written.  In all cases the files that were there
         are there still.
     """
+    if type(optimizer) not in OPTIMIZERS.values():
+        raise ValueError(f"optimizer must be one that a checkpoint can hold, of class {' or '.join(OPTIMIZERS)}; "
+                         f"got {type(optimizer).__name__}")
     if not np.isfinite(model.theta).all():
         raise FloatingPointError("the parameters became infinite or NaN, and were not saved; "
                                  "a smaller learning rate, or a warm-up of beta, may help")

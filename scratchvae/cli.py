@@ -7,13 +7,14 @@ why; 130 after Ctrl-C.  A gradient that gradcheck finds wrong makes it 1.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def train_to_the_end(run: Run, rows: Rows) -> int:
     try:
         run.train(rows.x, rows.held_out, progress=sys.stdout)
     except Interrupted:
-        print(f"stopped in epoch {state.epoch + 1} and saved; scratchvae train --resume {run.folder} goes on")
+        print(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
+              f"scratchvae train --resume {run.folder} goes on")
         return 130
     finish(run)
     return 0
@@ -100,18 +102,23 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     """Say how good a model is."""
     run = opened(args.run)
     x, name = (look := shown(run, args, given)).x, look.name
+    if len(x) < 2:
+        raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
     found = evaluate(run.model, x, n_samples=args.samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None)
     scale = np.broadcast_to(run.config["scale"], run.config["x_dim"])
-    log_scale = float(np.log(scale).sum()) if run.config["likelihood"] == "gaussian" else 0.0
+    is_density = run.config["likelihood"] == "gaussian" and run.config["binarize"] == "none"
+    log_scale = float(np.log(scale).sum()) if is_density else 0.0
     mean = float(found.log_likelihood.mean())
+    if not np.isfinite(mean):
+        note(f"log p(x) is not finite: rows of {name} lie too far from all that the model knows")
     if args.json:
         facts = {"run": str(run.folder), "data": name, "scaling": scaling, "binarize": run.config["binarize"],
                  "grey_values": grey, "epochs": run.state.epoch, **found.as_dict(),
                  "log_likelihood_per_dimension": mean / run.config["x_dim"],
-                 "log_likelihood_before_scaling": mean - log_scale}
-        print(json.dumps(facts, indent=1))
+                 "log_likelihood_before_scaling": mean - log_scale if is_density else None}
+        print(json.dumps(finite(facts), indent=1, allow_nan=False))
         return 0
     print(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}; {scaling}")
     if grey:
@@ -121,6 +128,15 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     if log_scale:
         print(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
     return 0
+
+
+def finite(value: Any) -> Any:
+    """Return what JSON can say: None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def sample(args: argparse.Namespace, given: Config) -> int:
@@ -136,7 +152,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
 def reconstruct(args: argparse.Namespace, given: Config) -> int:
     """Send examples up to a level and down again."""
     run = opened(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
+    output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x = look.x[:args.count]
     output.write(args.out, run.config, {"x": x, "reconstruction": run.decode(run.means(x, args.level), args.level)}, 10,
@@ -148,7 +164,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
 def interpolate(args: argparse.Namespace, given: Config) -> int:
     """Walk from one example to another, in equal steps through the latents of a level."""
     run = opened(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
+    output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
         raise ValueError(f"--between must be two of the {len(look.x)} rows of {look.name}, counted from 0; "
@@ -168,7 +184,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
 def encode(args: argparse.Namespace, given: Config) -> int:
     """Write what q says of every example: mu and logvar of each level."""
     run = opened(args.run)
-    output.check_path(args.out, (".npz", ".csv"), run.config)
+    output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     parts = [run.levels(look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
     arrays = {f"{name}_{t}": np.concatenate([part[t - 1][k] for part in parts])
@@ -199,10 +215,22 @@ COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct"
 def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
+    about_files(given, config["data"])
+    if config["model"] == "vae" and "consistency" in given:
+        raise ValueError("--consistency is between levels, and a vae has one; --model hvae has several")
     if config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
     data = examples.read(config)
     return examples.describe(config, data), data
+
+
+def about_files(given: Config, data: str | None) -> None:
+    """Raise a ValueError if there is an option that says how to read a file, but no file."""
+    for name in ("key", "labels", "header", "image_shape", "hold_out"):
+        if name in given and (data is None or data in examples.NAMED):
+            raise ValueError(f"--{name.replace('_', '-')} says how to read a file, and --data "
+                             + ("is not given: the run's own data are read as they were" if data is None else
+                                f"{data} is none"))
 
 
 def opened(folder: Path) -> Run:
@@ -224,22 +252,23 @@ class Shown(NamedTuple):
 
 def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
     """Return the rows that the options name, of the run's own data or of others."""
-    config, part = run.config, args.split
+    config, part = run.config, args.split or "test"
+    about_files(given, args.data)
     if "data" in given:
-        config = {**config, "key": None, "labels": None, "image_shape": None, **given}
+        config = {**config, **{name: options.DEFAULTS[name] for name in ("key", "labels", "header", "image_shape")},
+                  **given}
         if config["data"] not in examples.NAMED:
-            config["hold_out"], part = 1, "test"       # all of the file is new to the model
+            if args.split:
+                raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")
+            config["hold_out"] = 1                     # all of the file is new to the model
         data, name = examples.read(config), config["data"]
     else:
-        for name in given.keys() & {"key", "labels", "image_shape"}:
-            raise ValueError(f"--{name.replace('_', '-')} says how to read --data, which is not given; the run's own "
-                             "data are read as they were")
         data = examples.read_own(config)
         name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
     if part not in data.x:
         raise ValueError(f"{config['data']} has no part {part!r} for --split; it has {', '.join(data.x)}")
     stored = data.x[part]
-    doubt = examples.compare(run.config, data.columns, stored, name) if "data" in given else ""
+    doubt = examples.compare(run.config, data, stored, name) if "data" in given else ""
     x = run.model.check_x(examples.prepare(run.config, stored, part))
     if doubt:
         note(doubt)
@@ -260,6 +289,11 @@ def one_line(error: BaseException) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:                 # closed by the shell
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(getattr(sys, name), io.TextIOWrapper):
+            getattr(sys, name).reconfigure(errors="backslashreplace")          # rather than fail at a column's name
     try:
         args = options.parser().parse_args(argv)
         given = {name: getattr(args, name) for name in options.DEFAULTS if getattr(args, name, None) is not None}

@@ -157,6 +157,8 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     The exact form is neither.  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """
+    if type(model).log_weight is Model.log_weight:
+        raise ValueError(f"model must have a log p(x), as VAE and HVAE have; got {type(model).__name__}")
     x, rng = model.check_x(x), check.generator("rng", rng)
     unit_draws = max(2, check.size("n_draws", n_draws))                        # two means need two
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))

@@ -20,7 +20,7 @@ from .scaling import Scaling
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": datasets.mnist, "binarized-mnist": datasets.binarized_mnist}
-FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "rms", "crc32")         # what `describe` adds
+FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "rms", "checksum")         # what `describe` adds
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 
 
@@ -49,10 +49,9 @@ def read(config: Config) -> Data:
         y = {"train": data.y_train, "test": data.y_test}
         return Data({part: rows for part, rows in x.items() if rows is not None},
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
-    labels = config["labels"]
-    found = files.load(config["data"], key=config["key"], image_shape=config["image_shape"],
-                       labels=int(labels) if labels and labels.lstrip("-").isdecimal() else labels)
-    every = config["hold_out"] or len(found.x) + 1     # 0: none
+    found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
+                       header={"auto": None, "yes": True, "no": False}[config["header"]])
+    every = min(config["hold_out"] or np.inf, len(found.x) + 1)                # 0: none
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
     return Data({name: found.x[mask] for name, mask in parts.items()},
@@ -63,7 +62,7 @@ def read(config: Config) -> Data:
 def read_own(config: Config) -> Data:
     """Read the data that a run began with; raise a ValueError if they are others by now."""
     data = read(config)
-    if checksum(data) != config["crc32"]:
+    if checksum(data) != config["checksum"]:
         raise ValueError(f"{config['data']} has changed since the run began, so that what it was trained on, and what "
                          "was held out, is not known any more")
     return data
@@ -78,28 +77,35 @@ def describe(config: Config, data: Data) -> Config:
     scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
     return {**config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
             "x_dim": x.shape[1], "image_shape": data.image_shape, "columns": data.columns, **asdict(scaling),
-            "rms": rms(scaling.apply(x[::max(1, len(x) // 1000)])), "crc32": checksum(data)}     # of some 1000 rows
+            "rms": rms(scaling.apply(x[::max(1, len(x) // 1000)])), "checksum": checksum(data)}  # of some 1000 rows
 
 
 def checksum(data: Data) -> int:
-    """Return a number that tells the rows to train on from others."""
-    return zlib.crc32(np.ascontiguousarray(data.x["train"]).data)
+    """Return a number that tells these data from others: rows, labels, names of columns, shape of pictures."""
+    code = zlib.crc32(repr((list(data.x), data.columns, data.image_shape)).encode())
+    for array in (*data.x.values(), *data.y.values()):
+        code = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, code)
+    return code
 
 
 def rms(x: Array) -> float:
     """Return the root mean square."""
-    return float(np.linalg.norm(x) / np.sqrt(x.size))
+    largest = float(max(x.max(), -float(x.min()))) or 1.0
+    return largest * float(np.linalg.norm(x / largest) / np.sqrt(x.size))      # no square overflows
 
 
-def compare(config: Config, columns: list[str] | None, x: Array, name: str) -> str:
+def compare(config: Config, data: Data, x: Array, name: str) -> str:
     """Raise a ValueError if other data, as stored, cannot be for this run; return what is doubtful, or ''."""
-    if columns and config["columns"]:
-        for i, (here, own) in enumerate(itertools.zip_longest(columns, config["columns"])):
+    if data.columns and config["columns"]:
+        for i, (here, own) in enumerate(itertools.zip_longest(data.columns, config["columns"])):
             if here != own:
                 raise ValueError(f"{name} must have the columns of the run's own data: column {i}, counted from 0, is "
                                  f"{here!r} here and {own!r} there; --labels NAME leaves out a column")
     if x.shape[1] != config["x_dim"]:
         raise ValueError(f"{name} has rows of {x.shape[1]} numbers, the run's own data rows of {config['x_dim']}")
+    if data.image_shape and config["image_shape"] and list(data.image_shape) != list(config["image_shape"]):
+        raise ValueError(f"{name} has pictures of shape {tuple(data.image_shape)}, the run's own data of "
+                         f"{tuple(config['image_shape'])}")
     own, stored, scaled = config["rms"], rms(x), rms(scaling_of(config).apply(x))
     if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small
         return ""
@@ -123,12 +129,13 @@ def scaling_of(config: Config) -> Scaling:
 def prepare(config: Config, x: Array, part: str, grey: bool = False) -> Array:
     """Return stored rows as the model sees them; ``grey`` leaves out the last step, black and white."""
     x, how = scaling_of(config).apply(x, config["dtype"]), config["binarize"]
-    if how == "none":
+    if (how != "none" or config["likelihood"] == "bernoulli") and (x.min() < 0 or x.max() > 1):
+        why = "--binarize" if how != "none" else "a Bernoulli likelihood (train --likelihood gaussian takes any)"
+        raise ValueError(f"once scaled, --data must lie in [0, 1] for {why}; the rows "
+                         f"{'to train on' if part == 'train' else 'not trained on'} go from {x.min():g} to {x.max():g}")
+    if grey or how == "none":
         return x
-    if x.min() < 0 or x.max() > 1:
-        raise ValueError(f"--binarize needs data that lie in [0, 1] once they are scaled; "
-                         f"these go from {x.min():g} to {x.max():g}")
-    return x if grey else datasets.binarize(x, "threshold" if how == "threshold" else "sample", SEEDS[part])
+    return datasets.binarize(x, "threshold" if how == "threshold" else "sample", SEEDS[part])
 
 
 def for_training(config: Config, data: Data) -> Rows:

@@ -171,11 +171,14 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     file.seek(0)
     if not head:
         raise ValueError("is empty")
-    if head[:3] in (b"PK\3", b"PK\5"):
+    zipped = head[:3] in (b"PK\3", b"PK\5")
+    binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
+    if header is not None and (zipped or binary):
+        raise ValueError("has no header: only a CSV file may have a line of names")
+    if zipped:
         return *_npz(file, key, labels), None
     if key is not None:
         raise ValueError(f"has no array {key!r}: only an .npz file has keys")
-    binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
     if binary is not None:
         if labels is not None:
             raise ValueError(f"has no labels {labels!r}: only .npz and CSV files have labels beside the numbers")

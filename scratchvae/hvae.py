@@ -267,6 +267,7 @@ class HVAE(Model):
         """
         check.size("level", level, 1, self.T)
         z = check.array("z", z, ("n", self.d[level]), self.dtype)
+        noise = noise if noise is None else self.check_noise(noise, len(z))
         for t in range(level, 1, -1):
             mu, logvar = gaussian.halves(self.p[t].forward(z)[0])
             z = mu if noise is None else gaussian.sample(mu, logvar, noise[t - 2])[0]

@@ -12,7 +12,7 @@ from .layers import ACTIVATIONS
 from .likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
-    "data": "digits", "key": None, "labels": None, "image_shape": None, "hold_out": 10,
+    "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
     "consistency": "sampled", "dtype": "float32",
@@ -122,6 +122,13 @@ def number(open_low: bool = False) -> Callable[[str], float]:
     return said(lambda text: check.number("it", text, 0, open_low=open_low))
 
 
+def path(text: str) -> Path:
+    """Read a path, which is not empty, as it would be if a shell's variable is."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must be a path; got ''")
+    return Path(text)
+
+
 def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[Any]]:
     """Read a list, with commas between its entries."""
     def typed(text: str) -> list[Any]:
@@ -152,6 +159,8 @@ def add_data_options(parser: Any) -> None:
     add(parser, "--key", "which array of an npz file", metavar="NAME")
     add(parser, "--labels", "the labels: an array in an npz file, or a column of a CSV file, by name or by number, "
                             "-1 for the last", metavar="NAME")
+    add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if no name is a number",
+        choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
         type=several(whole(), "28,28"))
 
@@ -205,26 +214,29 @@ def parser() -> Parser:
         made = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
                                    epilog=examples, usage=f"scratchvae {name} {usage}[options]", allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        return made
+
+    def seeded(made: Parser) -> Parser:
         add(made, "--seed", "same seed, same numbers", metavar="N", type=whole(0))
         return made
 
     def reader(name: str, purpose: str, examples: str, out: str) -> Parser:
         made = command(name, purpose, examples, f"DIR {'--out FILE ' if out else ''}")
-        made.add_argument("run", type=Path, metavar="DIR", help="the folder of a run")
+        made.add_argument("run", type=path, metavar="DIR", help="the folder of a run")
         if out:
-            made.add_argument("--out", type=Path, required=True, metavar="FILE", help=out)
+            made.add_argument("--out", type=path, required=True, metavar="FILE", help=out)
         return made
 
     def looks_at_data(made: Parser) -> None:
-        made.add_argument("--split", choices=("test", "valid", "train"), default="test",
+        made.add_argument("--split", choices=("test", "valid", "train"),
                           help="which of the run's own rows: test, held out (the default); valid, held out to watch "
                                "the training by, where the data tell it from test; or train, trained on")
         add_data_options(made.add_argument_group("or other data, which is scaled as the run's own"))
 
-    train = command("train", "train a model, or go on training one", TRAIN, "(--out DIR | --resume DIR) ")
+    train = seeded(command("train", "train a model, or go on training one", TRAIN, "(--out DIR | --resume DIR) "))
     where = train.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the run")
-    where.add_argument("--resume", type=Path, metavar="DIR",
+    where.add_argument("--out", type=path, metavar="DIR", help="a new folder for the run")
+    where.add_argument("--resume", type=path, metavar="DIR",
                        help="go on with this run and its options; only --epochs and --checkpoint-every may change")
     train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
     data = train.add_argument_group(f"data (default {DEFAULTS['data']})")
@@ -233,14 +245,15 @@ def parser() -> Parser:
     add_model_options(train.add_argument_group("model"))
     add_fit_options(train.add_argument_group("training"))
 
-    evaluate = reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units", EVALUATE, "")
+    evaluate = seeded(reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units",
+                             EVALUATE, ""))
     evaluate.add_argument("--samples", type=whole(), default=1000, metavar="K",
                           help="importance samples for log p(x) (default 1000)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 
     drawn = "a picture (.png), or the numbers (.npz, .csv)"
-    sample = reader("sample", "draw from a model", SAMPLE, drawn)
+    sample = seeded(reader("sample", "draw from a model", SAMPLE, drawn))
     sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
     sample.add_argument("--draw", action="store_true",
                         help="draw x from p(x | z) for pictures too, of which the mean is nicer to look at")
@@ -260,7 +273,7 @@ def parser() -> Parser:
     encode = reader("encode", "write mu and logvar of every level", ENCODE, "the latents (.npz, .csv)")
     looks_at_data(encode)
 
-    gradcheck = command("gradcheck", "check every gradient of the model that these options describe", GRADCHECK)
+    gradcheck = seeded(command("gradcheck", "check every gradient of the model that these options describe", GRADCHECK))
     data = gradcheck.add_argument_group(f"data (default {DEFAULTS['data']})")
     add_data_options(data)
     add_view_options(data)

@@ -11,17 +11,26 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .examples import Config, scaling_of
+from .examples import NAMED, Config, scaling_of
 from .layers import Array
 from .training import History
 
 
-def check_path(path: Path, endings: Sequence[str], config: Config) -> None:
-    """Raise a ValueError if this cannot be written, before any work is done for it."""
+def check_path(path: Path, endings: Sequence[str], config: Config, data: str | None = None) -> None:
+    """Raise a ValueError if this cannot be written, or must not be, before any work is done for it.
+
+    The run's own data and the other ``data`` are not to be lost, nor what a run lives on.
+    """
     if path.suffix not in endings:
         raise ValueError(f"--out must end in {' or '.join(endings)}; got {str(path)!r}")
     if not path.parent.is_dir():
         raise ValueError(f"--out: there is no folder {str(path.parent)!r}")
+    for source in filter(None, {config["data"], data} - NAMED.keys()):
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise ValueError(f"--out would replace the data that are read: {source}")
+    of_a_run = path.name in ("checkpoint.npz", "checkpoint.previous.npz", "history.csv")
+    if of_a_run and (path.parent / "checkpoint.npz").exists():
+        raise ValueError(f"--out would replace a part of a run: {path}")
     if path.suffix == ".png" and config["image_shape"] is None:
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")
 
@@ -77,7 +86,7 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
     lines = filled.reshape(len(arrays), -1, columns, x_dim).swapaxes(0, 1).reshape(-1, columns, x_dim)
     height, width = config["image_shape"]
     names = list(arrays) * (len(lines) // len(arrays)) if len(arrays) > 1 else []
-    page = plotting.figure(0.6 * columns + 1, 0.6 * len(lines) * height / width + 0.3)
+    page = plotting.figure(0.6 * columns + 1, 0.6 * len(lines) * min(height / width, 4) + 0.3)
     plotting.images(page.subplots(), lines, (height, width), row_labels=names, column_labels=labels)
     save_page(path, page)
 

@@ -37,9 +37,6 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE:
     """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
     latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
     if x is not None:
-        if config["likelihood"] == "bernoulli" and (x.min() < 0 or x.max() > 1):
-            raise ValueError(f"{config['data']} is not for a Bernoulli likelihood: once scaled, it goes from "
-                             f"{x.min():g} to {x.max():g}, not from 0 to 1; take --likelihood gaussian")
         options["x_mean"] = x.mean(axis=0)
     if config["model"] == "vae" and len(latents) != 1:
         raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
@@ -159,9 +156,12 @@ def begin(run: Run, overwrite: bool = False) -> None:
     if there and not overwrite:
         raise ValueError(f"{run.folder} has a {there[0]} already: go on with --resume {run.folder}, or replace it "
                          "with --overwrite")
-    for name in there[1:]:
-        (run.folder / name).unlink()
-    run.save()
+    if there and not any(name in there for name in NAMES[:2]):
+        raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
+    run.save()                                         # before anything is given up
+    for name in there:
+        if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now
+            (run.folder / name).unlink(missing_ok=True)
     checkpoint.previous(run.folder / "checkpoint.npz").unlink(missing_ok=True)         # of the run that it replaced
     run.write_config()
 

@@ -94,6 +94,10 @@ class Scaling:
             return cls(scale=next(top for top in (1.0, 16.0, 255.0, 65535.0) if high <= top))
         axis = None if pictures else 0
         std = np.where(x.min(axis) == x.max(axis), 1.0, x.std(axis, dtype=float))   # a column may be constant
+        if not (np.isfinite(std) & (std > 0)).all():
+            i = int(np.argmin(np.isfinite(std) & (std > 0)))
+            raise ValueError(f"x must have values whose squares are floats; column {i}, counted from 0, goes from "
+                             f"{x.min(0)[i]:g} to {x.max(0)[i]:g}")
         return cls(x.mean(axis, dtype=float).tolist(), std.tolist())
 
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
@@ -106,10 +110,15 @@ class Scaling:
         return check.array("x, scaled,", scaled, ("n", "D"))
 
     def invert(self, x: Any) -> Array:
-        """Return x · scale + shift, for x of shape (n, D): `apply` undone, in x's precision."""
+        """Return x · scale + shift, for x of shape (n, D): `apply` undone.
+
+        In x's precision; or in float64, where x's has too few digits for a column that
+        lies far from 0 and varies little, such as times in seconds since 1970.
+        """
         x = check.array("x", x, ("n", self._columns() or "D"))
-        dtype = np.result_type(x, np.float32)
-        return x * np.asarray(self.scale, dtype) + np.asarray(self.shift, dtype)
+        inverted = x * np.asarray(self.scale, float) + np.asarray(self.shift, float)
+        short = inverted.astype(np.result_type(x, np.float32))
+        return short if (abs(short - inverted) <= 1e-4 * np.asarray(self.scale)).all() else inverted
 
     def __str__(self) -> str:
         if self == Scaling():

@@ -215,7 +215,17 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     optimizer = Adam() if optimizer is None else optimizer
     if not hasattr(optimizer, "step"):
         raise ValueError(f"optimizer must be an object such as Adam(); got {optimizer!r}")
+    if np.iscomplexobj(model.theta):
+        raise ValueError("model must be float32 or float64 to be trained: model.astype(np.float32) is; "
+                         f"got {model.dtype}")
+    v = getattr(optimizer, "v", None)                  # SGD and Adam have it after their first step
+    if isinstance(v, np.ndarray) and v.shape != model.theta.shape:
+        raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
+                         f"{model.theta.size}")
     state = State.start(model, seed) if state is None else state
+    if len(state.sums) != 1 + len(model.latent_dims):
+        raise ValueError(f"state is of a model with {len(state.sums) - 1} levels; this one has "
+                         f"{len(model.latent_dims)}")
     held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
     if progress is None or isinstance(progress, bool):
         progress = sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
@@ -226,6 +236,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         while state.epoch < epochs:
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
+            check.array("beta", model.check_beta(beta_now), ("T",))            # finite, one number or one a level
             if learning_rate is not None:
                 rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
                 optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, VAE, Autoencoder, Gaussian, check, decay, evaluate, fit, warm_up
+from scratchvae import HVAE, VAE, Adam, Autoencoder, Gaussian, State, check, decay, evaluate, fit, warm_up
 from scratchvae.datasets import binarize
 
 X = np.zeros((4, 6))
@@ -15,6 +15,13 @@ def nan(x):
     x = x.copy()
     x[0, 0] = np.nan
     return x
+
+
+def used(model):
+    """Return an optimiser that has trained this model."""
+    optimizer = Adam()
+    optimizer.step(model.theta, model.gradient)
+    return optimizer
 
 
 CASES = [
@@ -107,6 +114,15 @@ CASES = [
     (lambda: warm_up(0), "^epochs must be"),
     (lambda: decay(0, 1e-4, 10), "^first must be"),
     (lambda: binarize(X, "sometimes"), "^how must be one of 'threshold', 'sample'"),
+    (lambda: fit(vae, X, beta=np.nan), "^beta must be finite"),
+    (lambda: fit(hvae, X, beta=[1, 1, 1], free_bits=1), "^beta must be a number, or one for each of the 2 levels"),
+    (lambda: fit(vae.astype(complex), X), "^model must be float32 or float64 to be trained: .*; got complex128"),
+    (lambda: fit(vae, X, optimizer=used(VAE(6, 3))), "^optimizer has trained another model, of .*; this one has 70"),
+    (lambda: fit(vae, X, state=State.start(hvae)), "^state is of a model with 2 levels; this one has 1"),
+    (lambda: fit(vae, X + 0j), "^x must be an array of real numbers; got complex128"),
+    (lambda: VAE(6, 2, likelihood="gaussian").encode(X + 1e39), "^x has numbers that are too large for float32"),
+    (lambda: hvae.decode(EPSES[1], level=2, noise=[]), "^noise must be a list of 2 arrays, one for each level; got 0"),
+    (lambda: evaluate(auto, X), "^model must have"),
     (lambda: evaluate(vae, X[:1]), "^x must have at least 2 rows"),
     (lambda: evaluate(vae, X, n_samples=0), "^n_samples must be"),
 ]

@@ -193,6 +193,16 @@ def test_what_is_no_file_is_refused(path, make):
         checkpoint.load(path)
 
 
+def test_an_optimiser_that_could_not_be_read_again_is_not_saved(path):
+    class Own(Adam):
+        pass
+
+    model = VAE(4, 2)
+    with pytest.raises(ValueError, match="^optimizer must be .* of class SGD or Adam; got Own"):
+        checkpoint.save(path, model, Own(), State.start(model))
+    assert not path.exists()
+
+
 def test_lost_parameters_are_not_saved(two):
     model, optimizer, state = trained()
     model.theta[3] = np.nan

@@ -91,7 +91,7 @@ def test_grey_values_under_a_bernoulli_likelihood_are_told_wherever_nats_are(hom
 @pytest.mark.parametrize("parts, watched", [(("train", "test"), "test"), (("train", "valid", "test"), "valid"),
                                             (("train",), None)])
 def test_held_out_names_the_part_that_is_watched(parts, watched):
-    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none"}
+    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none", "likelihood": "gaussian"}
     data = examples.Data({part: np.full((2, 1), i) for i, part in enumerate(parts)}, {}, None, None)
     rows = examples.for_training(config, data)
     assert rows.part == watched and (rows.held_out is None if watched is None else
@@ -100,7 +100,8 @@ def test_held_out_names_the_part_that_is_watched(parts, watched):
 
 def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     """Every option, all at once, with values that are not the defaults; the config and the model have them."""
-    words = {"data": home_file(tmp_path), "key": "x", "labels": "y", "image_shape": "2,3", "hold_out": "5",
+    words = {"data": home_file(tmp_path), "key": "x", "labels": "y", "header": "auto", "image_shape": "2,3",
+             "hold_out": "5",
              "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
              "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
@@ -116,7 +117,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
         "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
         "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
-        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0}
+        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0, "header": "auto"}
     assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens
@@ -143,7 +144,7 @@ def test_a_run_is_what_the_library_does(tmp_path, capsys):
 def test_pixels_drawn_by_chance_are_the_same_in_every_run_and_others_in_each_part(how, seeds):
     """What is held out must not be binarised with the very numbers that made the training set."""
     x = digits().x_test
-    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": how}
+    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": how, "likelihood": "bernoulli"}
     parts = [examples.prepare(config, x, part) for part in ("train", "test", "valid")]
     expected = [x if how == "none" else binarize(x, "threshold" if seeds is None else "sample", seed)
                 for seed in seeds or (0, 0, 0)]
@@ -194,6 +195,33 @@ def test_evaluate_counts_a_density_in_the_units_of_the_data(home, capsys):
     table = np.loadtxt(home / "table.csv", delimiter=",", skiprows=1)[np.arange(1, 201) % 10 != 0, :5]
     assert found["log_likelihood"] - found["log_likelihood_before_scaling"] == pytest.approx(
         np.log(table.std(axis=0)).sum(), rel=1e-6)
+
+
+def test_pixels_that_were_made_black_and_white_have_no_density_in_the_units_of_the_data(home, tmp_path, capsys):
+    run(capsys, "train", "--out", tmp_path / "r", *FAST, "--data", home / "pictures.npy", "--binarize", "threshold",
+        "--likelihood", "gaussian")
+    assert "before scaling" not in run(capsys, "evaluate", tmp_path / "r", "--samples", 1)
+
+
+def test_json_is_json_though_numbers_are_not_finite(home, tmp_path, capsys):
+    np.savetxt(tmp_path / "far.csv", np.full((3, 5), 1e25), delimiter=",")
+    assert cli.main(list(map(str, ["evaluate", home / "table", "--data", tmp_path / "far.csv", "--samples", "2",
+                                   "--json"]))) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out, parse_constant=pytest.fail)["log_likelihood"] is None
+    assert "log p(x) is not finite" in err
+
+
+def test_names_that_are_numbers(tmp_path, capsys):
+    """A name comes before a number: --labels 2 is the column of that name.  --header tells a header that looks odd."""
+    (tmp_path / "t.csv").write_text("kind,0,1,2\n" + "7,0.5,0.25,1\n8,1.5,2.5,0\n" * 9)
+    out = run(capsys, "train", "--out", tmp_path / "a", *FAST, "--data", tmp_path / "t.csv", "--labels", "2",
+              "--likelihood", "gaussian")
+    assert "columns: 'kind', '0', '1'; labels: 2" in out
+    (tmp_path / "u.csv").write_text("id,1990,2000\n" + "x,1.5,2.5\ny,3,4\n" * 9)
+    words = ["--data", tmp_path / "u.csv", "--labels", "0", "--likelihood", "gaussian"]
+    assert "17 rows of 2 to train on" in run(capsys, "train", "--out", tmp_path / "b", *FAST, *words, "--header", "yes")
+    assert "18 rows of 2 to train on" in run(capsys, "train", "--out", tmp_path / "c", *FAST, *words, "--header", "no")
 
 
 def test_evaluate_on_other_parts_and_files(home, capsys):

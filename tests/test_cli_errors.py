@@ -32,6 +32,8 @@ NUMBERS = np.random.default_rng(0).random((40, 5))
 FILES = {
     "good.npy": npy(NUMBERS), "wide.npy": npy(np.ones((40, 7))), "two.npz": npz(a=NUMBERS, b=NUMBERS),
     "table.csv": b"a,b,c\n" + b"1,2.5,-3\n4,5,6\n" * 20,
+    "wide_pictures.npy": npy(NUMBERS.reshape(10, 4, 5)), "tall_pictures.npy": npy(NUMBERS.reshape(10, 5, 4)),
+    "late.npy": npy(np.append(NUMBERS[:9], np.full((1, 5), 1.5), axis=0)), "one.npy": npy(NUMBERS[:1]),
     # and what is wrong with others
     "empty.npy": b"", "short.npy": npy(NUMBERS)[:-9], "long.npy": npy(NUMBERS) + b"x", "nan.npy": npy(NUMBERS * np.nan),
     "pickle.npy": npy(np.array([{}, 1], object), allow_pickle=True), "text.npy": npy(np.array(["a", "b"])),
@@ -58,11 +60,17 @@ def home(tmp_path_factory):
     patch.setattr(cli, "finish", lambda run: None)
     for name, words in {"vae": [], "long": ["--epochs", "2"], "hvae": ["--model", "hvae", "--latents", "3,2"],
                         "table": ["--data", home / "good.npy", "--likelihood", "gaussian", "--scaling", "standardise"],
-                        "changed": ["--data", home / "data.npy", "--likelihood", "gaussian"]}.items():
+                        "pictures": ["--data", home / "wide_pictures.npy"],
+                        "by_table": ["--data", home / "table.csv", "--likelihood", "gaussian"],
+                        "changed": ["--data", home / "data.npy", "--likelihood", "gaussian"],
+                        "changed_labels": ["--data", home / "data.csv", "--likelihood", "gaussian", "--labels", "c"]
+                        }.items():
+        (home / "data.csv").write_bytes(FILES["table.csv"])
         (home / "data.npy").write_bytes(npy(NUMBERS))
         assert cli.main(list(map(str, ["train", "--out", home / name, *FAST, *words]))) == 0
     patch.undo()
-    (home / "data.npy").write_bytes(npy(NUMBERS + 1))
+    (home / "data.npy").write_bytes(npy(np.append(NUMBERS[:-1], NUMBERS[-1:] + 1, axis=0)))     # a row held out
+    (home / "data.csv").write_bytes(FILES["table.csv"].replace(b"2.5,-3", b"2.5,-4"))
     whole = (home / "vae" / "checkpoint.npz").read_bytes()
     for name, content in {"cut": whole[:-100], "flipped": whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:],
                           "nothing": b"", "foreign": npz(theta=NUMBERS), "noise": FILES["noise.npy"],
@@ -76,6 +84,7 @@ def home(tmp_path_factory):
     patch.setattr(checkpoint, "FORMAT", 99)
     checkpoint.save(home / "newer" / "checkpoint.npz", model, Adam(), State.start(model))
     patch.undo()
+    (home / "good.npy.csv").write_text("1,2,3,4,5\n" * 2)
     (home / "folder").mkdir()
     (home / "folder" / "config.json").write_text("mine")
     (home / "folder.csv").mkdir()
@@ -128,22 +137,26 @@ CASES = [
     *[(train("--checkpoint-every", value), "argument --checkpoint-every: it must be") for value in ("-1", "x", "nan")],
     *[(train("--hold-out", value), "argument --hold-out: it must be") for value in ("-1", "x")],
     *[(train("--image-shape", value), "argument --image-shape: it must be") for value in ("x", "8,0", "8x8")],
+    (file("late.npy"), r"--data must lie in \[0, 1\] for a Bernoulli .* the rows not trained on go from 1.5 to 1.5"),
+    *[(file("good.npy", "--header", value), "has no header: only a CSV file") for value in ("yes", "no")],
     (train("--latents", "99999999999999"), "."), (train("--hidden", "9999999999,9999999999"), "."),
     # data
     (file("nowhere.npy"), "nowhere.npy' cannot be read: No such file"), (file("folder"), "must be a file"),
     (file("/dev/zero"), "must be a file"), (file(""), "."), (file("a\0b"), "."), (file("x" * 300), "too long"),
     *[(file(name), re.escape(name)) for name in FILES
-      if name not in ("good.npy", "wide.npy", "two.npz", "table.csv", "outside.npy")],
+      if name not in ("good.npy", "wide.npy", "two.npz", "table.csv", "outside.npy", "wide_pictures.npy",
+                      "tall_pictures.npy", "late.npy", "one.npy")],
     (file("two.npz"), "key must say which array"), (file("two.npz", "--key", "c"), "'c' is not there"),
     (file("good.npy", "--key", "a"), "only an .npz file has keys"),
     (file("good.npy", "--labels", "y"), "only .npz and CSV files have labels"),
     (file("table.csv", "--labels", "kind"), "there is no one 'kind'"), (file("table.csv", "--labels", "9"), "9"),
     (file("good.npy", "--image-shape", "2,3"), "does not fit"), (file("good.npy", "--image-shape", "5"), "height"),
     (file("good.npy", "--hold-out", "1"), "--hold-out 1 leaves no row to train on"),
-    (file("outside.npy"), "outside.npy is not for a Bernoulli likelihood: .* take --likelihood gaussian"),
-    (file("outside.npy", "--binarize", "sample"), "--binarize needs data"),
+    (file("outside.npy"), r"--data must lie in \[0, 1\] for a Bernoulli .*gaussian.*rows to train on go from -"),
+    (file("outside.npy", "--binarize", "sample"), r"--data must lie in \[0, 1\] for --binarize"),
     (file("outside.npy", "--scaling", "unit"), "choose another scaling"),
-    (file("good.npy", "--scaling", "standardise", "--binarize", "threshold"), "--binarize needs data"),
+    (file("good.npy", "--scaling", "standardise", "--binarize", "threshold"),
+     r"--data must lie in \[0, 1\] for --binarize"),
     # folders of runs
     (["train", "--out", "vae"], "vae has a checkpoint.npz already: go on with --resume vae, or replace"),
     (["train", "--out", "folder"], "folder has a config.json already"), (["train", "--out", "good.npy"], "good.npy"),
@@ -158,8 +171,28 @@ CASES = [
     (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, which long has behind it; got 1"),
     *[([*words, "changed"], "data.npy has changed since the run began")
       for words in (["train", "--resume"], ["evaluate"], ["encode", "--out", "new.csv"])],
-    *[(["evaluate", "table", *words], f"{words[0]} says how to read --data, which is not given")
-      for words in (["--labels", "0"], ["--key", "a"], ["--image-shape", "1,5"])],
+    (["evaluate", "changed_labels"], "data.csv has changed since the run began"),
+    *[(["evaluate", "table", *words], f"{words[0]} says how to read a file, and --data is not given")
+      for words in (["--labels", "0"], ["--key", "a"], ["--image-shape", "1,5"], ["--header", "no"])],
+    *[(train("--data", "digits", *words), f"{words[0]} says how to read a file, and --data digits is none")
+      for words in (["--labels", "0"], ["--key", "a"], ["--image-shape", "8,8"], ["--header", "no"],
+                    ["--hold-out", "3"])],
+    (["evaluate", "vae", "--data", "digits", "--key", "a"], "--key says how to read a file, and --data digits is none"),
+    (["evaluate", "table", "--data", "good.npy", "--split", "train"], "--split has no parts .* all rows of good.npy"),
+    (["evaluate", "table", "--data", "one.npy"], "evaluate needs at least 2 rows.*; one.npy has 1"),
+    (["evaluate", "pictures", "--data", "tall_pictures.npy"],
+     r"tall_pictures.npy has pictures of shape \(5, 4\), the run's own data of \(4, 5\)"),
+    *[([command, "vae", "--seed", "1", *words, "--out", "new.csv"], "unrecognized arguments: --seed")
+      for command, *words in (["encode"], ["reconstruct"], ["interpolate"])],
+    *[([command, "table", *words, "--out", "good.npy.csv"], "--out would replace the data that are read: good.npy.csv")
+      for command, *words in (["encode", "--data", "good.npy.csv"], ["reconstruct", "--data", "good.npy.csv"])],
+    (["sample", "by_table", "--out", "table.csv"], "--out would replace the data that are read: .*table.csv"),
+    *[(["sample", "vae", "--out", f"vae/{name}"], f"--out would replace a part of a run: vae/{name}")
+      for name in ("checkpoint.npz", "history.csv")],
+    (train("--consistency", "sampled"), "--consistency is between levels, and a vae has one"),
+    (["train", "--out", "folder", "--overwrite"], "folder has a config.json, but is not the folder of a run: nothing"),
+    *[(words, "argument .*: it must be a path; got ''")
+      for words in (["train", "--out", ""], ["train", "--resume", ""], ["evaluate", ""])],
     *[([command, name, *out], message) for command, *out in (["evaluate"], ["train", "--resume"],
                                                              ["sample", "--out", "new.csv"])
       for name, message in (("nowhere", "is not the folder of a run"), ("good.npy", "is not the folder of a run"),
@@ -195,7 +228,7 @@ CASES = [
     (["gradcheck", "--rows", "0"], "argument --rows"), (["gradcheck", "--directions", "x"], "argument --directions"),
     (["gradcheck", "--latents", "2,1"], "--latents must be one number"),
     (["gradcheck", "--data", "nan.npy"], "nan.npy"),
-    (["gradcheck", "--data", "outside.npy"], "is not for a Bernoulli likelihood"),
+    (["gradcheck", "--data", "outside.npy"], "for a Bernoulli likelihood"),
 ]
 
 
@@ -231,8 +264,8 @@ def test_there_are_many():
 def process(*words, **options):
     """Run the command as users do; return its exit code and what it writes."""
     done = subprocess.run([sys.executable, "-m", "scratchvae", *map(str, words)], text=True, timeout=120,
-                          stderr=subprocess.PIPE, env=kill_and_resume.ENVIRONMENT,
-                          **{"stdout": subprocess.PIPE, **options})
+                          stderr=subprocess.PIPE, **{"stdout": subprocess.PIPE, "env": kill_and_resume.ENVIRONMENT,
+                                                     **options})
     return done.returncode, done.stdout, done.stderr
 
 
@@ -271,6 +304,36 @@ def test_output_to_a_closed_pipe(home):
     assert process("evaluate", home / "vae", "--samples", 1, stdout=writer) == (
         2, None, "scratchvae: [Errno 32] Broken pipe\n")
     os.close(writer)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes a stream")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_changes_nothing(home, closed):
+    """Python gives None for it, which has no methods."""
+    done = subprocess.run(f"{sys.executable} -m scratchvae evaluate {home / 'vae'} --samples 1 {closed}", shell=True,
+                          text=True, capture_output=True, env=kill_and_resume.ENVIRONMENT, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "") and ("ELBO" in done.stdout) == (not closed.startswith(">&-"))
+
+
+def test_a_name_that_the_terminal_cannot_show_costs_nothing(tmp_path):
+    (tmp_path / "t.csv").write_text("größe,b\n" + "1,2\n3,5\n4,4\n" * 9, encoding="utf-8")
+    code, out, err = process("train", "--data", tmp_path / "t.csv", "--likelihood", "gaussian", "--out", tmp_path / "r",
+                             *FAST, env={**kill_and_resume.ENVIRONMENT, "PYTHONIOENCODING": "ascii"})
+    assert (code, err) == (0, "") and r"columns: 'gr\xf6\xdfe', 'b'" in out
+
+
+def test_overwrite_gives_nothing_up_before_the_new_run_is_safe(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "finish", lambda run: (run.folder / "curves.png").write_text("drawn"))
+    words = ["train", "--out", str(tmp_path / "run"), *FAST]
+    assert cli.main(words) == 0
+    there = contents(tmp_path)
+
+    def fail(*args, **kwargs):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    assert cli.main([*words, "--overwrite"]) == 2
+    assert contents(tmp_path) == there
 
 
 def test_a_disk_that_fills_up_costs_nothing_but_time(tmp_path, monkeypatch, capsys):

@@ -67,6 +67,22 @@ def test_invert_undoes_apply_in_the_same_precision(how, dtype):
     np.testing.assert_allclose(back, PIXELS, rtol=0, atol=255 * 4 * np.finfo(dtype).eps)
 
 
+def test_a_column_far_from_0_keeps_its_spread_both_ways(rng):
+    """Seconds since 1970 have ten digits before the point, and float32 has seven: float64 steps in."""
+    x = np.column_stack([1.7e9 + 10 * rng.standard_normal(50), rng.standard_normal(50)])
+    scaling = Scaling.choose(x)
+    back = scaling.invert(scaling.apply(x))
+    assert back.dtype == np.float64
+    np.testing.assert_allclose(back, x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("far", [1e300, 1e-200])
+def test_columns_that_cannot_be_standardised_are_named(far):
+    with pytest.raises(ValueError, match="^x must have .* column 1, counted from 0, goes from .* to"), \
+            np.errstate(all="ignore"):
+        Scaling.choose(np.array([[1.0, far], [2.0, -far]]))
+
+
 def test_invert_does_not_cut_whole_numbers():
     assert Scaling(0.5, 2.5).invert([[1, 2]]).tolist() == [[3, 5.5]]
 
