@@ -75,7 +75,8 @@ ax_kl.set_yscale("log")
 for ax in (ax_elbo, ax_kl):                            # below beta = 1 a latent is cheap, and much used
     ax.axvspan(1, max(1, args.epochs // 4), color="0.93", label="warm-up of beta")
 ax_elbo.legend(fontsize=7, loc="lower right")
-ax_kl.legend(fontsize=7, loc="lower right")
+ax_kl.set_ylim(bottom=0.02)                            # room for the legend
+ax_kl.legend(fontsize=7, loc="lower right", ncols=2)
 
 args.out.mkdir(parents=True, exist_ok=True)
 page.savefig(args.out / "2_hierarchy.png")

@@ -1,9 +1,9 @@
 """The autoencoder: where the story starts.
 
 A network squeezes x into a short code z, another unfolds z again, and both are
-trained for one thing, that x comes back.  Nothing says what z shall look like,
-so a z drawn at random unfolds into nothing in particular: that is what the VAE
-mends, with noise on z and a prior that it must match.
+trained for one thing, that x comes back.  Nothing says where the codes shall
+lie, so a z drawn from N(0, I) meets a corner of them, or nothing: that is what
+the VAE mends, with noise on z and a prior that it must match.
 """
 
 from __future__ import annotations

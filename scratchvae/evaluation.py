@@ -75,8 +75,8 @@ class Evaluation:
     def __str__(self) -> str:
         bound = (f"log p(x)        {self.log_likelihood.mean():10.3f} nats"
                  f"  (standard error {self.standard_error:.3f}, {self.n_samples} importance samples)")
-        levels = ["level {level}: KL {kl:.2f} nats; of {latents} units, {active_units} active by variance, "
-                  "{active_units_kl} by KL".format(**level) for level in self.levels]
+        levels = ["level {level}: KL {kl:.2f} nats; of {latents} latents, {active_units} active by variance, "
+                  "{active_units_kl} by their own KL".format(**level) for level in self.levels]
         return "\n".join([str(self.elbo), bound, *levels])
 
 

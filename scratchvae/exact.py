@@ -181,15 +181,15 @@ def turn(model: LinearModel) -> None:
 def elbo(model: LinearModel, x: Any) -> ELBO:
     """Return the expectation of the bound that ``model.forward`` samples, part by part.
 
-    Under q, z_t has a mean m_t and a covariance C_t: from the bottom up, variances
-    add.  E_q[ log p(z_t | z_{t+1}) ] needs these of r = z_t - z_{t+1} B - b.  As
-    z_{t+1} = z_t A + a + noise, and with R = I - A B,
+    Under q, z_t has a mean m_t and a covariance V_t: from the bottom up, variances
+    add.  E_q[ log p(z_t | z_{t+1}) ] needs these of ρ = z_t - z_{t+1} B - b.  As
+    z_{t+1} = z_t A + a + noise, and with J = I - A B,
 
-        r = z_t R - (a + noise) B - b,        Cov r = Rᵀ C_t R + Bᵀ Q_{t+1} B
+        ρ = z_t J - (a + noise) B - b,        Cov ρ = Jᵀ V_t J + Bᵀ Q_{t+1} B
 
     The printed form of the consistency part draws z_t twice from one z_{t-1}: as
-    the point, and to feed z_{t+1}.  The share Q_t of C_t, z_t's own noise, then
-    enters not as Rᵀ Q_t R but as Q_t + (A B)ᵀ Q_t (A B).  MATH (1.2), (8.2), (9.3).
+    the point, and to feed z_{t+1}.  The share Q_t of V_t, z_t's own noise, then
+    enters not as Jᵀ Q_t J but as Q_t + (A B)ᵀ Q_t (A B).  MATH (1.2), (8.2), (9.3).
 
     Parameters
     ----------
@@ -204,21 +204,21 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
     p, q, T = generation(model), inference(model), len(model.latent_dims)
     printed = isinstance(model, HVAE) and model.consistency == "analytic"
     m = {0: check.array("x", x, ("n", model.x_dim), float)}
-    C, Q = ({0: np.zeros((model.x_dim, model.x_dim))} for _ in "CQ")    # x is given: no variance
+    V, Q = ({0: np.zeros((model.x_dim, model.x_dim))} for _ in "VQ")    # x is given: no variance
     for t, (A, a, Q[t]) in q.items():
-        m[t], C[t] = m[t - 1] @ A + a, A.T @ C[t - 1] @ A + Q[t]
+        m[t], V[t] = m[t - 1] @ A + a, A.T @ V[t - 1] @ A + Q[t]
 
     def log_p(t: int) -> Array:                                # E_q[ log p(z_t | z_{t+1}) ]
         B, b, S = p[t + 1]
         AB = q[t + 1].W @ B
-        R = np.eye(len(AB)) - AB
-        own = Q[t] + AB.T @ Q[t] @ AB if printed else R.T @ Q[t] @ R
-        cov = R.T @ (C[t] - Q[t]) @ R + own + B.T @ Q[t + 1] @ B
+        J = np.eye(len(AB)) - AB
+        own = Q[t] + AB.T @ Q[t] @ AB if printed else J.T @ Q[t] @ J
+        cov = J.T @ (V[t] - Q[t]) @ J + own + B.T @ Q[t + 1] @ B
         diff, variance = m[t] - m[t + 1] @ B - b, np.diag(S)
         return -0.5 * (gaussian.LOG_2PI + np.log(variance) + (diff * diff + np.diag(cov)) / variance).sum(axis=1)
 
     logvar = {t: np.log(np.diag(Q[t])) for t in q}
-    prior_matching = 0.5 * ((m[T] * m[T]).sum(axis=1) + (np.diag(C[T]) - logvar[T] - 1).sum())
+    prior_matching = 0.5 * ((m[T] * m[T]).sum(axis=1) + (np.diag(V[T]) - logvar[T] - 1).sum())
     consistency = np.empty((len(m[0]), T - 1))
     for t in range(1, T):
         consistency[:, t - 1] = -gaussian.entropy(logvar[t])[0] - log_p(t)

@@ -142,8 +142,9 @@ def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Arra
 
     E_q[log q - log p] = (1/2) Σ [ σ_q²/σ_p² - 1 - log(σ_q²/σ_p²) + (mu_q - mu_p)²/σ_p² ]
 
-    With r = logvar_q - logvar_p the first three terms are expm1(r) - r, which
-    keeps its digits where q is close to p.  MATH (4.5).
+    With r = logvar_q - logvar_p the first three terms are expm1(r) - r: where q is
+    close to p this loses half as many digits as eʳ - 1 - r, and its gradient none.
+    MATH (4.5).
 
     Parameters
     ----------

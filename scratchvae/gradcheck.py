@@ -110,7 +110,7 @@ class Ledger:
                 f"({self.worst.of} by {self.worst.by}): {f'{wrong} WRONG' if wrong else 'all ok'}")
 
     def __str__(self) -> str:
-        head = f"{'gradient of':<16} {'by':<22} {'shape':>9} {'|gradient|':>12} {'|reference|':>12} {'error':>9}"
+        head = f"{'gradient of':<16} {'by':<22} {'shape':>9} {'gradient':>12} {'reference':>12} {'error':>9}"
         return "\n".join([head, *map(str, self.entries), self.summary()])
 
 

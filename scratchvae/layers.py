@@ -17,8 +17,9 @@ MATH (2.2) is an equation of MATH.md, which derives what the docstrings state.
 Every forward here accepts complex numbers, because the gradient checker
 differentiates with a complex step (see gradcheck.py).  Two habits follow.
 There is no ``abs``, which is not differentiable in the complex sense; and
-``maximum`` and ``minimum`` choose a branch, which is fine: NumPy compares
-complex numbers by their real parts first.
+``maximum``, ``minimum`` and ``>`` choose a branch, which is fine: NumPy compares
+complex numbers by their real parts, and where these are equal by the imaginary
+ones, so that all three choose the same.
 
 ``out=kept(shape)`` is there for speed alone: read it as if it were not there.
 While a model trains, large results go into arrays that are kept from step to
@@ -249,7 +250,7 @@ def sigmoid(x: Array) -> Array:
     array of x's shape
     """
     e = np.exp(np.minimum(x, -x))
-    return np.maximum(e, x.real > 0) / (1 + e)
+    return np.maximum(e, x > 0) / (1 + e)
 
 
 class Softplus(Layer):

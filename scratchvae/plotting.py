@@ -88,10 +88,10 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "") -> 
 def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
     """Draw two-dimensional codes as points, a colour for each label; return the points, for a colour bar.
 
-    A circle shows where N(0, I) has most of its draws, some 86 % of them.
+    A circle of radius 2 shows where N(0, I) has most of its draws, some 86 % of them.
     """
     angle = np.linspace(0, 2 * np.pi, 100)
-    ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="2 σ of N(0, I)")
+    ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="86 % of N(0, I)")
     ax.legend(fontsize=7)
     points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=8, linewidth=0)
     ax.set_title(title, fontsize=10)

@@ -38,6 +38,12 @@ def test_gradients_of_activations(name, proven, method):
     proven(check_layer(ACTIVATIONS[name](), np.linspace(-6, 6, 48).reshape(8, 6), method=method))
 
 
+@pytest.mark.parametrize("name", ["tanh", "softplus", "sigmoid"])
+def test_gradients_of_smooth_activations_at_zero(name, proven):
+    """Where max and min of two formulas change over, a complex step must take both from the same side."""
+    proven(check_layer(ACTIVATIONS[name](), np.array([[0.0, 1.0], [-1.0, 0.0]])))
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.01, 0.2, 0.9])
 def test_gradient_of_leaky_relu_for_every_slope(slope, rng, proven):
     proven(check_layer(LeakyReLU(slope), rng.standard_normal((7, 5))))

@@ -24,6 +24,11 @@ def test_gradients(likelihood, rng, proven, method):
     proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
 
 
+def test_gradients_at_logits_of_zero(rng, proven):
+    likelihood = Bernoulli(4)
+    proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, rng.random((5, 4)), np.zeros((5, 4))))
+
+
 def test_bernoulli_is_that_of_scipy(rng):
     x, logits = rng.integers(0, 2, (5, 4)), 3 * rng.standard_normal((5, 4))
     expected = scipy.stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(x).sum(axis=1)
