@@ -46,7 +46,7 @@ class ELBO:
 
     @property
     def kl(self) -> Array:
-        """Each level's share of the KL, of shape (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (1.4)."""
+        """Each level's share of the KL, (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (1.4)."""
         return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
 
     @property
