@@ -216,10 +216,10 @@ def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
-    if config["model"] == "vae" and "consistency" in given:
-        raise ValueError("--consistency is between levels, and a vae has one; --model hvae has several")
     if config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    if "consistency" in given and len(config["latents"]) == 1:
+        raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
     data = examples.read(config)
     return examples.describe(config, data), data
 
@@ -255,8 +255,7 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
     config, part = run.config, args.split or "test"
     about_files(given, args.data)
     if "data" in given:
-        config = {**config, **{name: options.DEFAULTS[name] for name in ("key", "labels", "header", "image_shape")},
-                  **given}
+        config = {**config, "key": None, "labels": None, "image_shape": None, **given}
         if config["data"] not in examples.NAMED:
             if args.split:
                 raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")

@@ -8,9 +8,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from . import check, gaussian
+from .hvae import HVAE
 from .layers import Array
-from .model import ELBO, Model
+from .model import ELBO
 from .progress import Progress
+from .vae import VAE
 
 ACTIVE = 0.01                                          # of variance, or nats
 
@@ -114,7 +116,7 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
     return [mu for mu, _ in of_q.values()], kl
 
 
-def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
+def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
              batch_size: int = 1000, progress: TextIO | None = None) -> Evaluation:
     """Measure a model on data.
 
@@ -157,8 +159,8 @@ def evaluate(model: Model, x: Any, *, n_samples: int = 1000, n_draws: int = 10, 
     The exact form is neither.  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """
-    if type(model).log_weight is Model.log_weight:
-        raise ValueError(f"model must have a log p(x), as VAE and HVAE have; got {type(model).__name__}")
+    if not isinstance(model, (VAE, HVAE)):
+        raise ValueError(f"model must be a VAE or an HVAE, whose q and p are known; got {type(model).__name__}")
     x, rng = model.check_x(x), check.generator("rng", rng)
     unit_draws = max(2, check.size("n_draws", n_draws))                        # two means need two
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))

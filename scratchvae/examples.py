@@ -61,7 +61,10 @@ def read(config: Config) -> Data:
 
 def read_own(config: Config) -> Data:
     """Read the data that a run began with; raise a ValueError if they are others by now."""
-    data = read(config)
+    try:
+        data = read(config)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; the run began with it: put it back, or a link to it") from None
     if checksum(data) != config["checksum"]:
         raise ValueError(f"{config['data']} has changed since the run began, so that what it was trained on, and what "
                          "was held out, is not known any more")
@@ -91,7 +94,8 @@ def checksum(data: Data) -> int:
 def rms(x: Array) -> float:
     """Return the root mean square."""
     largest = float(max(x.max(), -float(x.min()))) or 1.0
-    return largest * float(np.linalg.norm(x / largest) / np.sqrt(x.size))      # no square overflows
+    within_1 = np.divide(x, largest, dtype=np.result_type(x, np.float32))      # so that no square overflows
+    return largest * float(np.linalg.norm(within_1) / np.sqrt(x.size))
 
 
 def compare(config: Config, data: Data, x: Array, name: str) -> str:
@@ -106,6 +110,8 @@ def compare(config: Config, data: Data, x: Array, name: str) -> str:
     if data.image_shape and config["image_shape"] and list(data.image_shape) != list(config["image_shape"]):
         raise ValueError(f"{name} has pictures of shape {tuple(data.image_shape)}, the run's own data of "
                          f"{tuple(config['image_shape'])}")
+    if data.columns and not config["columns"] and all(name.isdecimal() for name in data.columns):
+        return f"the first line of {name} was read as names of columns: --header no reads it as numbers"
     own, stored, scaled = config["rms"], rms(x), rms(scaling_of(config).apply(x))
     if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small
         return ""

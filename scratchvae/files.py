@@ -174,7 +174,7 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     zipped = head[:3] in (b"PK\3", b"PK\5")
     binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
     if header is not None and (zipped or binary):
-        raise ValueError("has no header: only a CSV file may have a line of names")
+        raise ValueError("has no header: only a CSV file may have a line of names (--header auto)")
     if zipped:
         return *_npz(file, key, labels), None
     if key is not None:

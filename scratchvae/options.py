@@ -157,9 +157,10 @@ def add_data_options(parser: Any) -> None:
     parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, "
                                                        "plain or within gzip, or npz")
     add(parser, "--key", "which array of an npz file", metavar="NAME")
-    add(parser, "--labels", "the labels: an array in an npz file, or a column of a CSV file, by name or by number, "
-                            "-1 for the last", metavar="NAME")
-    add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if no name is a number",
+    add(parser, "--labels", "the labels: an array of numbers in an npz file, or a column of a CSV file, by name or by "
+                            "number, -1 for the last", metavar="NAME")
+    add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it holds no number, or "
+        "numbers that count 0, 1, 2, ...",
         choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
         type=several(whole(), "28,28"))

@@ -28,8 +28,8 @@ def check_path(path: Path, endings: Sequence[str], config: Config, data: str | N
     for source in filter(None, {config["data"], data} - NAMED.keys()):
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise ValueError(f"--out would replace the data that are read: {source}")
-    of_a_run = path.name in ("checkpoint.npz", "checkpoint.previous.npz", "history.csv")
-    if of_a_run and (path.parent / "checkpoint.npz").exists():
+    checkpoints = ("checkpoint.npz", "checkpoint.previous.npz")
+    if path.name in (*checkpoints, "history.csv") and any((path.parent / name).exists() for name in checkpoints):
         raise ValueError(f"--out would replace a part of a run: {path}")
     if path.suffix == ".png" and config["image_shape"] is None:
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")

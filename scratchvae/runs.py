@@ -158,6 +158,9 @@ def begin(run: Run, overwrite: bool = False) -> None:
                          "with --overwrite")
     if there and not any(name in there for name in NAMES[:2]):
         raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
+    for name in there:
+        if Path(run.config["data"]).exists() and (run.folder / name).samefile(run.config["data"]):
+            raise ValueError(f"--out would replace the data that are read: {run.folder / name}")
     run.save()                                         # before anything is given up
     for name in there:
         if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now

@@ -96,8 +96,8 @@ class Scaling:
         std = np.where(x.min(axis) == x.max(axis), 1.0, x.std(axis, dtype=float))   # a column may be constant
         if not (np.isfinite(std) & (std > 0)).all():
             i = int(np.argmin(np.isfinite(std) & (std > 0)))
-            raise ValueError(f"x must have values whose squares are floats; column {i}, counted from 0, goes from "
-                             f"{x.min(0)[i]:g} to {x.max(0)[i]:g}")
+            where, of = (f"column {i}, counted from 0, goes", x[:, i]) if std.ndim else ("they go", x)
+            raise ValueError(f"x must have values whose squares are floats; {where} from {of.min():g} to {of.max():g}")
         return cls(x.mean(axis, dtype=float).tolist(), std.tolist())
 
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
@@ -116,9 +116,9 @@ class Scaling:
         lies far from 0 and varies little, such as times in seconds since 1970.
         """
         x = check.array("x", x, ("n", self._columns() or "D"))
-        inverted = x * np.asarray(self.scale, float) + np.asarray(self.shift, float)
-        short = inverted.astype(np.result_type(x, np.float32))
-        return short if (abs(short - inverted) <= 1e-4 * np.asarray(self.scale)).all() else inverted
+        shift, scale, dtype = np.asarray(self.shift), np.asarray(self.scale), np.result_type(x, np.float32)
+        enough = (np.spacing((abs(shift) + scale).astype(dtype)) <= 1e-4 * scale).all()
+        return (np.multiply(x, scale, dtype=float) + shift).astype(dtype if enough else float)
 
     def __str__(self) -> str:
         if self == Scaling():

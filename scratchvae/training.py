@@ -218,8 +218,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if np.iscomplexobj(model.theta):
         raise ValueError("model must be float32 or float64 to be trained: model.astype(np.float32) is; "
                          f"got {model.dtype}")
-    v = getattr(optimizer, "v", None)                  # SGD and Adam have it after their first step
-    if isinstance(v, np.ndarray) and v.shape != model.theta.shape:
+    v = optimizer.v if isinstance(optimizer, (SGD, Adam)) else None
+    if v is not None and v.shape != model.theta.shape:
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
     state = State.start(model, seed) if state is None else state

@@ -122,7 +122,7 @@ CASES = [
     (lambda: fit(vae, X + 0j), "^x must be an array of real numbers; got complex128"),
     (lambda: VAE(6, 2, likelihood="gaussian").encode(X + 1e39), "^x has numbers that are too large for float32"),
     (lambda: hvae.decode(EPSES[1], level=2, noise=[]), "^noise must be a list of 2 arrays, one for each level; got 0"),
-    (lambda: evaluate(auto, X), "^model must have"),
+    (lambda: evaluate(auto, X), "^model must be a VAE or an HVAE"),
     (lambda: evaluate(vae, X[:1]), "^x must have at least 2 rows"),
     (lambda: evaluate(vae, X, n_samples=0), "^n_samples must be"),
 ]
@@ -133,6 +133,17 @@ def test_one_sentence_that_names_the_argument(call, says):
     with pytest.raises(ValueError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_an_optimiser_of_ones_own_may_call_its_arrays_what_it_likes():
+    class Own:
+        def __init__(self):
+            self.v = np.zeros(3)
+
+        def step(self, theta, gradient):
+            theta -= 1e-3 * gradient
+
+    assert fit(VAE(6, 2), X, epochs=1, optimizer=Own())["epoch"] == [1]
 
 
 def test_uint8_and_bool_and_lists_are_welcome():

@@ -221,7 +221,26 @@ def test_names_that_are_numbers(tmp_path, capsys):
     (tmp_path / "u.csv").write_text("id,1990,2000\n" + "x,1.5,2.5\ny,3,4\n" * 9)
     words = ["--data", tmp_path / "u.csv", "--labels", "0", "--likelihood", "gaussian"]
     assert "17 rows of 2 to train on" in run(capsys, "train", "--out", tmp_path / "b", *FAST, *words, "--header", "yes")
+    assert "on 18 rows of" in run(capsys, "evaluate", tmp_path / "b", "--samples", 1, *words[:4])    # as the run's own
     assert "18 rows of 2 to train on" in run(capsys, "train", "--out", tmp_path / "c", *FAST, *words, "--header", "no")
+
+
+def test_a_first_line_that_counts_is_told_where_it_is_taken_for_names(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("3,1,2\n0,1,5\n" * 20)
+    (tmp_path / "b.csv").write_text("0,1,2\n" + "3,1,2\n0,1,5\n" * 20)
+    run(capsys, "train", "--out", tmp_path / "r", *FAST, "--data", tmp_path / "a.csv", "--likelihood", "gaussian")
+    for words, rows, noted in (([], 40, True), (["--header", "no"], 41, False)):
+        assert cli.main(list(map(str, ["evaluate", tmp_path / "r", "--samples", "1", "--data", tmp_path / "b.csv",
+                                       *words]))) == 0
+        out, err = capsys.readouterr()
+        assert f"on {rows} rows" in out and ("--header no reads it as numbers" in err) == noted
+
+
+def test_rows_that_were_scaled_before_are_refused_in_half_precision_too(home, tmp_path, capsys):
+    run(capsys, "train", "--out", tmp_path / "r", *FAST, "--data", home / "pictures.npy")
+    np.save(tmp_path / "scaled.npy", (np.load(home / "pictures.npy") / 255).astype(np.float16))
+    assert cli.main(["evaluate", str(tmp_path / "r"), "--data", str(tmp_path / "scaled.npy")]) == 2
+    assert "it is scaled already" in capsys.readouterr().err
 
 
 def test_evaluate_on_other_parts_and_files(home, capsys):

@@ -62,10 +62,14 @@ def home(tmp_path_factory):
                         "table": ["--data", home / "good.npy", "--likelihood", "gaussian", "--scaling", "standardise"],
                         "pictures": ["--data", home / "wide_pictures.npy"],
                         "by_table": ["--data", home / "table.csv", "--likelihood", "gaussian"],
+                        "moved": ["--data", home / "gone.npy", "--likelihood", "gaussian"], "half": [],
+                        "odd_header": ["--data", home / "numbers.csv", "--likelihood", "gaussian", "--header", "yes"],
                         "changed": ["--data", home / "data.npy", "--likelihood", "gaussian"],
                         "changed_labels": ["--data", home / "data.csv", "--likelihood", "gaussian", "--labels", "c"]
                         }.items():
         (home / "data.csv").write_bytes(FILES["table.csv"])
+        (home / "gone.npy").write_bytes(npy(NUMBERS))
+        (home / "numbers.csv").write_text("1,2,3\n" + "4,5,6\n5,3,2\n" * 10)
         (home / "data.npy").write_bytes(npy(NUMBERS))
         assert cli.main(list(map(str, ["train", "--out", home / name, *FAST, *words]))) == 0
     patch.undo()
@@ -84,6 +88,8 @@ def home(tmp_path_factory):
     patch.setattr(checkpoint, "FORMAT", 99)
     checkpoint.save(home / "newer" / "checkpoint.npz", model, Adam(), State.start(model))
     patch.undo()
+    (home / "gone.npy").unlink()
+    (home / "half" / "checkpoint.npz").rename(home / "half" / "checkpoint.previous.npz")
     (home / "good.npy.csv").write_text("1,2,3,4,5\n" * 2)
     (home / "folder").mkdir()
     (home / "folder" / "config.json").write_text("mine")
@@ -189,7 +195,13 @@ CASES = [
     (["sample", "by_table", "--out", "table.csv"], "--out would replace the data that are read: .*table.csv"),
     *[(["sample", "vae", "--out", f"vae/{name}"], f"--out would replace a part of a run: vae/{name}")
       for name in ("checkpoint.npz", "history.csv")],
-    (train("--consistency", "sampled"), "--consistency is between levels, and a vae has one"),
+    (["train", "--out", "by_table", *FAST, "--data", "by_table/history.csv", "--overwrite"],
+     "--out would replace the data that are read: by_table/history.csv"),
+    (["evaluate", "moved"], "gone.npy' cannot be read: No such file .*; the run began with it: put it back, or a link"),
+    (["evaluate", "odd_header", "--data", "good.npy"], "has no header: only a CSV file"),
+    (["train", "--out", "new", "--model", "hvae", "--latents", "8", "--consistency", "analytic"],
+     "--consistency is between levels, and there is one"),
+    (train("--consistency", "sampled"), "--consistency is between levels, and there is one"),
     (["train", "--out", "folder", "--overwrite"], "folder has a config.json, but is not the folder of a run: nothing"),
     *[(words, "argument .*: it must be a path; got ''")
       for words in (["train", "--out", ""], ["train", "--resume", ""], ["evaluate", ""])],
@@ -252,6 +264,15 @@ def test_a_mistake_is_one_line_and_touches_nothing(home, before, monkeypatch, ca
     assert re.search(message, err), err
     assert len(err) < 500, "a sentence, not a page"
     assert contents(home) == before and not (home / "new").exists()
+
+
+def test_the_last_checkpoint_of_a_run_is_not_replaced(home, monkeypatch, capsys):
+    """A kill between two renames leaves the previous one alone."""
+    monkeypatch.chdir(home)
+    there = contents(home / "half")
+    assert cli.main(["sample", "half", "--out", "half/checkpoint.previous.npz"]) == 2
+    assert "--out would replace a part of a run: half/checkpoint.previous.npz" in capsys.readouterr().err
+    assert contents(home / "half") == there
 
 
 def test_there_are_many():

@@ -72,7 +72,7 @@ def test_a_column_far_from_0_keeps_its_spread_both_ways(rng):
     x = np.column_stack([1.7e9 + 10 * rng.standard_normal(50), rng.standard_normal(50)])
     scaling = Scaling.choose(x)
     back = scaling.invert(scaling.apply(x))
-    assert back.dtype == np.float64
+    assert back.dtype == scaling.invert(scaling.apply(x[:1])).dtype == np.float64
     np.testing.assert_allclose(back, x, rtol=0, atol=1e-4)
 
 
