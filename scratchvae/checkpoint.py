@@ -109,8 +109,8 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     header = {"format": FORMAT, "scratchvae": __version__, "config": config, "seed": state.seed, "epoch": state.epoch,
               "step": state.step, "rng": state.rng.bit_generator.state,
               "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}
-    buffer = io.BytesIO()
-    np.savez(buffer, header=np.frombuffer(json.dumps(header, default=np.ndarray.tolist).encode(), np.uint8), **arrays)
+    text, buffer = json.dumps(header, default=lambda value: value.tolist()), io.BytesIO()      # NumPy's numbers, too
+    np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)
     content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")              # a zip archive ends with the length
     files.write(path, content + seal(content), keep=previous(path))            # of its comment, and the comment
 

@@ -148,7 +148,8 @@ def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int =
     z_{t-1}, and a variance of noisy means would count their noise as well.  So
     the draws make two means with noise of their own each, and the variance is
     their covariance over x, which is free of that bias (it may be negative
-    where it should be 0).
+    where it should be 0).  What is left is noise: for a latent that carries only
+    noise, of variance s², some 2 s² / (n_draws √n).
 
     *KL.*  It costs more than 0.01 nats: KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) )
     of this latent alone, in closed form, a mean over x and the draws.  For the

@@ -41,7 +41,7 @@ BLOCK = 131072                                         # work in pieces that fit
 
 
 class Adam:
-    """Adam: steps of about the learning rate, whatever the scale of the gradient.
+    """Adam: steps of about the learning rate, whatever the scale of the gradient (far above epsilon).
 
     m and v are decaying means of g and of g².  They start at 0, so after t steps
     they are too small by the factors 1 - beta1ᵗ and 1 - beta2ᵗ, which are divided

@@ -196,7 +196,8 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--epochs", "passes over the data", metavar="N", type=whole())
     add(parser, "--batch-size", "examples in a step", metavar="N", type=whole())
     add(parser, "--learning-rate", "of Adam, at first", metavar="RATE", type=number(open_low=True))
-    add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last epoch; "
+    add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last "
+                              "epoch (of those that --resume adds, too); "
                               "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
     add(parser, "--warm-up", "the KL's weight rises to 1 over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",

@@ -105,8 +105,9 @@ class Scaling:
         x = check.array("x", x, ("n", self._columns() or "D"))
         scaled = np.empty(x.shape, dtype)
         with np.errstate(all="ignore"):                      # what overflows is caught below
-            np.subtract(x, self.shift, out=scaled, dtype=float, casting="unsafe")   # in float64, with no large copy
-            scaled /= np.asarray(self.scale, dtype)
+            for first in range(0, len(x), 1000):             # in float64, with no large copy
+                rows = slice(first, first + 1000)
+                scaled[rows] = np.subtract(x[rows], self.shift, dtype=float) / self.scale
         return check.array("x, scaled,", scaled, ("n", "D"))
 
     def invert(self, x: Any) -> Array:

@@ -99,7 +99,7 @@ class State:
     @classmethod
     def start(cls, model: Model, seed: int = 0) -> State:
         """Return the state before the first step."""
-        return cls(seed, stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
+        return cls(check.size("seed", seed, 0), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
 
 
 def spare(beta: Any, kl: Array, free_bits: Any) -> Array:
@@ -184,7 +184,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         stderr if that is a terminal, else nowhere.
     state : State, optional
         Go on from here, with its seed; model and optimiser must be as they were
-        then.  It is moved on in place.
+        then, x and batch_size the same.  It is moved on in place.
     after_step : function, optional
         Called as ``after_step(state)`` after every step, such as what
         `checkpoint.every` returns.
@@ -194,15 +194,16 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     dict of str to list of float
         For each epoch ``epoch``, ``seconds`` since the start, ``beta`` (of the top
         level), and in nats ``elbo``, ``reconstruction``, ``prior_matching``,
-        ``consistency_1``, ...: means over the epoch's batches, while the
-        parameters moved.  With x_valid, the same names after ``valid_``.
+        ``consistency_1``, ...: means over the examples, each seen in its batch,
+        while the parameters moved.  With x_valid, the same names after ``valid_``.
 
     Raises
     ------
     ValueError
         If an argument is wrong; the message names it.
     FloatingPointError
-        If the bound becomes infinite or not a number.
+        If the bound of an epoch, or of the held-out data after it, is infinite or not
+        a number.
     Interrupted
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it, can be used, and with ``state`` trained further.
@@ -259,12 +260,13 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 if ctrl_c:
                     raise Interrupted
             means = by_name(state.sums / len(x))
-            if not np.isfinite(means["elbo"]):
-                raise FloatingPointError(f"the ELBO became {means['elbo']} in epoch {epoch}; "
-                                         "a smaller learning rate, or a warm-up of beta, may help")
-            record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means}
-            if held_out is not None:
-                record.update({f"valid_{name}": value for name, value in held_out.bound(model).items()})
+            valid = {} if held_out is None else {f"valid_{name}": v for name, v in held_out.bound(model).items()}
+            for elbo_now in (means["elbo"], valid.get("valid_elbo", 0.0)):
+                if not np.isfinite(elbo_now):
+                    raise FloatingPointError(f"the ELBO became {elbo_now} in epoch {epoch}; "
+                                             "a smaller learning rate, or a warm-up of beta, may help")
+            record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means,
+                      **valid}
             for name, value in record.items():
                 state.history.setdefault(name, []).append(value)
             state.epoch, state.step = epoch, 0

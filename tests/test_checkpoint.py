@@ -203,6 +203,15 @@ def test_an_optimiser_that_could_not_be_read_again_is_not_saved(path):
     assert not path.exists()
 
 
+def test_numpys_numbers_are_welcome(path):
+    """A seed, a learning rate or a config may come from an array."""
+    model, optimizer = VAE(4, 2), Adam(np.float32(1e-3))
+    optimizer.learning_rate = np.float32(0.5)
+    checkpoint.save(path, model, optimizer, State.start(model, np.int64(3)), {"n": np.int64(7), "a": np.float32(0.5)})
+    found = checkpoint.load(path)
+    assert (found.state.seed, found.optimizer.learning_rate, found.config) == (3, 0.5, {"n": 7, "a": 0.5})
+
+
 def test_lost_parameters_are_not_saved(two):
     model, optimizer, state = trained()
     model.theta[3] = np.nan

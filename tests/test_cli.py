@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import HVAE, VAE, checkpoint, cli, decay, examples, fit, options, output, runs, warm_up
+from scratchvae import HVAE, VAE, checkpoint, cli, decay, examples, fit, gaussian, options, output, runs, warm_up
 from scratchvae.datasets import binarize, digits
 
 FAST = ["--epochs", "2", "--hidden", "8", "--batch-size", "200"]
@@ -416,6 +416,28 @@ def test_gradcheck_finds_right_right_and_wrong_wrong(capsys, monkeypatch):
         backward(self, *a, **k), self.gradients["q1.dense1.b"].__imul__(1.001))[0])
     assert cli.main([*words, "--directions", "2"]) == 1
     assert "WRONG" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["vae", "hvae"])
+def test_gradcheck_sees_mistakes_that_a_logvar_of_zero_would_hide(model, capsys, monkeypatch):
+    """In a fresh model σ² - 1 is 0 everywhere, and a wrong factor on it is no mistake."""
+    backward = gaussian.kl_standard_backward
+
+    def wrong(dkl, cache):
+        dmu, dlogvar = backward(dkl, cache)
+        return dmu, -dlogvar
+
+    monkeypatch.setattr(gaussian, "kl_standard_backward", wrong)
+    assert cli.main(["gradcheck", "--model", model, "--hidden", "4", "--directions", "1"]) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
+def test_gradcheck_is_right_about_rows_of_zeros_and_relu(tmp_path, capsys):
+    """In a fresh model they lie on the kinks."""
+    x = (np.random.default_rng(0).random((9, 30)) < 0.2).astype(np.uint8)
+    x[1] = 0
+    np.save(tmp_path / "x.npy", x)
+    assert "all ok" in run(capsys, "gradcheck", "--data", tmp_path / "x.npy", "--activation", "relu", "--directions", 1)
 
 
 def test_the_previous_checkpoint_steps_in_and_the_damaged_one_is_put_aside(tmp_path, capsys):

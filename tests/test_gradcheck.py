@@ -81,6 +81,66 @@ def test_not_a_number_is_wrong():
     assert not ledger.ok and not ledger.worst.ok
 
 
+def test_not_a_number_is_wrong_beside_a_gradient_of_zero():
+    def forward(x):
+        return np.exp(1000 * x * x) / np.exp(1000 * x * x), None              # inf / inf
+
+    with np.errstate(all="ignore"):
+        ledger = check_function(forward, lambda dy, cache: 0 * dy, np.full((2, 2), 3.0))
+    assert not ledger.ok and np.isnan(ledger.worst.error)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_forgotten_transpose_fails_though_the_data_come_from_the_same_seed(seed):
+    """Were v the same draw as dy, only dyᵀ J dy = dyᵀ Jᵀ dy would be seen; 30x40 entries are checked along one v."""
+    class Forgotten(Dense):
+        def backward(self, dy, cache, input_gradient=True):
+            super().backward(dy, cache)
+            return dy @ self.W
+
+    rng = np.random.default_rng(seed)
+    assert not check_layer(Forgotten(40, 40, rng), np.random.default_rng(seed).standard_normal((30, 40))).ok
+    assert not check_function(lambda x: (np.cumsum(x, axis=1), None), lambda dy, cache: np.cumsum(dy, axis=1),
+                              np.random.default_rng(seed).standard_normal((30, 40))).ok
+
+
+def test_a_backward_that_takes_x_for_dy_fails():
+    """x drawn as in the README, from seed 0: the checker's dy is another draw."""
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    assert check_function(lambda x: (x ** 3 / 3, x), lambda dy, x: dy * x * x, x).ok
+    assert not check_function(lambda x: (x ** 3 / 3, x), lambda dy, x: x ** 3, x).ok
+    assert not check_function(lambda x: (x ** 3 / 3, x), lambda dy, x: dy ** 3, x).ok
+
+
+def in_place(work):
+    """Return a backward of tanh that works in dy itself."""
+    def backward(dy, y):
+        work(dy)
+        dy *= 1 - y * y
+        return dy
+    return backward
+
+
+def test_a_backward_may_work_in_dy_and_is_held_to_the_dy_that_was_given():
+    x = np.linspace(-2, 2, 12).reshape(3, 4)
+    assert check_function(lambda x: (np.tanh(x),) * 2, in_place(lambda dy: None), x).ok
+    for work in (lambda dy: np.clip(dy, -0.1, 0.1, out=dy), lambda dy: np.multiply(dy, 2, out=dy)):
+        assert not check_function(lambda x: (np.tanh(x),) * 2, in_place(work), x).ok
+
+
+def test_a_forward_that_drops_the_imaginary_part_is_told():
+    """Its derivative would be 0, and a gradient of 0 right."""
+    def forward(x):
+        y = np.empty(x.shape)
+        y[:] = np.sin(x)
+        return y, x
+
+    x = np.ones((2, 2))
+    with pytest.raises(ValueError, match="^forward must keep complex numbers complex"):
+        check_function(forward, lambda dy, x: 0 * dy, x)
+    assert check_function(forward, lambda dy, x: dy * np.cos(x), x, method="central").ok
+
+
 def test_a_gradient_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"gradient of f by theta has shape \(3,\); it must be that of theta, \(2,\)"):
         compare(lambda a: {"f": a["theta"].sum()}, {"f": {"theta": np.ones(3)}}, {"theta": np.zeros(2)})

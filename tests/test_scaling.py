@@ -76,6 +76,14 @@ def test_a_column_far_from_0_keeps_its_spread_both_ways(rng):
     np.testing.assert_allclose(back, x, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-44, 1e-40, 1e-20, 1e20, 1e39, 1e100])
+def test_units_do_not_matter(rng, unit):
+    """Scaled in float64 and rounded once: what comes out is of order 1, whatever goes in."""
+    x = rng.standard_normal((50, 3))
+    got, expected = (Scaling.choose(in_units).apply(in_units) for in_units in (x * unit, x))
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("far", [1e300, 1e-200])
 def test_columns_that_cannot_be_standardised_are_named(far):
     with pytest.raises(ValueError, match="^x must have .* column 1, counted from 0, goes from .* to"), \
