@@ -343,7 +343,7 @@ def test_a_run_that_goes_on_tells_progress_where_it_stands(monkeypatch):
 def test_a_bound_that_is_lost_is_said():
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="the ELBO became .* in epoch .*; a small"):
         fit(VAE(6, 2, (5,), likelihood="gaussian"), X * 100, epochs=50, optimizer=SGD(1e3))
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="the ELBO became nan in epoch 1; a small"):
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="the ELBO became .* in epoch 1; a small"):
         fit(VAE(6, 2, (5,), likelihood="gaussian"), X, epochs=1, batch_size=len(X), optimizer=SGD(1e38), x_valid=X)
 
 
