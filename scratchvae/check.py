@@ -65,12 +65,11 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None
         raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
     if dtype is not None and checked.dtype.kind == "c" != np.dtype(dtype).kind:
         raise ValueError(f"{name} must be an array of real numbers; got {checked.dtype}")
-    if not np.isfinite(checked).all():
-        raise ValueError(f"{name} must be finite; it has NaN or infinite values")
     with np.errstate(over="ignore"):
         typed = checked if dtype is None else checked.astype(dtype, copy=False)
-    if typed is not checked and not np.isfinite(typed).all():
-        raise ValueError(f"{name} has numbers that are too large for {typed.dtype}")
+    if not np.isfinite(typed).all():
+        raise ValueError(f"{name} has numbers that are too large for {typed.dtype}" if np.isfinite(checked).all() else
+                         f"{name} must be finite; it has NaN or infinite values")
     return typed
 
 

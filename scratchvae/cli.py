@@ -291,10 +291,11 @@ def one_line(error: BaseException) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:                 # closed by the shell
+        stream = getattr(sys, name)
+        if stream is None:                             # closed by the shell
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif isinstance(getattr(sys, name), io.TextIOWrapper):
-            getattr(sys, name).reconfigure(errors="backslashreplace")          # rather than fail at a column's name
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")                      # rather than fail at a column's name
     try:
         args = options.parser().parse_args(argv)
         given = {name: getattr(args, name) for name in options.DEFAULTS if getattr(args, name, None) is not None}

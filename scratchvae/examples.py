@@ -59,6 +59,12 @@ def read(config: Config) -> Data:
                 found.image_shape, found.columns)
 
 
+def is_source(path: Path, data: str | None) -> bool:
+    """Return whether this file is the one that --data names."""
+    return (data is not None and data not in NAMED and path.exists() and Path(data).exists()
+            and path.samefile(data))
+
+
 def read_own(config: Config) -> Data:
     """Read the data that a run began with; raise a ValueError if they are others by now."""
     try:
@@ -110,7 +116,7 @@ def compare(config: Config, data: Data, x: Array, name: str) -> str:
     if data.image_shape and config["image_shape"] and list(data.image_shape) != list(config["image_shape"]):
         raise ValueError(f"{name} has pictures of shape {tuple(data.image_shape)}, the run's own data of "
                          f"{tuple(config['image_shape'])}")
-    if data.columns and not config["columns"] and all(name.isdecimal() for name in data.columns):
+    if data.columns and not config["columns"] and all(column.isdecimal() for column in data.columns):
         return f"the first line of {name} was read as names of columns: --header no reads it as numbers"
     own, stored, scaled = config["rms"], rms(x), rms(scaling_of(config).apply(x))
     if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small

@@ -115,6 +115,17 @@ class Ledger:
         return "\n".join([head, *map(str, self.entries), self.summary()])
 
 
+def keeping_complex(value: Value, arrays: Mapping[str, Array]) -> Mapping[str, Any]:
+    """Return value(arrays), or raise a ValueError if an imaginary part was lost: the derivative would be 0."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            return value(arrays)
+    except np.exceptions.ComplexWarning:
+        raise ValueError("forward must keep complex numbers complex; it puts them into a real array: "
+                         "mend that, or take method='central'") from None
+
+
 def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: Mapping[str, Array], *,
             method: str = "complex", directions: int | None = None, tolerance: float | None = None,
             rng: Any = 0) -> Ledger:
@@ -156,13 +167,7 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
         derivatives = []
         for v in V.reshape(-1, *array.shape):
             if method == "complex":
-                try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                        plus = value({**point, by: array + 1j * COMPLEX_STEP * v})
-                except np.exceptions.ComplexWarning:
-                    raise ValueError("forward must keep complex numbers complex; it puts them into a real array: "
-                                     "mend that, or take method='central'") from None
+                plus = keeping_complex(value, {**point, by: array + 1j * COMPLEX_STEP * v})
                 derivatives.append({of: np.imag(plus[of]) / COMPLEX_STEP for of in gradients})
             else:
                 plus, minus = (value({**point, by: array + h * v}) for h in (CENTRAL_STEP, -CENTRAL_STEP))

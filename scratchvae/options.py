@@ -160,8 +160,7 @@ def add_data_options(parser: Any) -> None:
     add(parser, "--labels", "the labels: an array of numbers in an npz file, or a column of a CSV file, by name or by "
                             "number, -1 for the last", metavar="NAME")
     add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it holds no number, or "
-        "numbers that count 0, 1, 2, ...",
-        choices=("auto", "yes", "no"))
+                            "numbers that count 0, 1, 2, ...", choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
         type=several(whole(), "28,28"))
 
@@ -213,10 +212,9 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, purpose: str, examples: str, usage: str = "") -> Parser:
-        made = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
+        return commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
                                    epilog=examples, usage=f"scratchvae {name} {usage}[options]", allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-        return made
 
     def seeded(made: Parser) -> Parser:
         add(made, "--seed", "same seed, same numbers", metavar="N", type=whole(0))

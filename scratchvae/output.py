@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .examples import NAMED, Config, scaling_of
+from .examples import Config, is_source, scaling_of
 from .layers import Array
+from .runs import CHECKPOINTS
 from .training import History
 
 
@@ -25,11 +26,10 @@ def check_path(path: Path, endings: Sequence[str], config: Config, data: str | N
         raise ValueError(f"--out must end in {' or '.join(endings)}; got {str(path)!r}")
     if not path.parent.is_dir():
         raise ValueError(f"--out: there is no folder {str(path.parent)!r}")
-    for source in filter(None, {config["data"], data} - NAMED.keys()):
-        if path.exists() and Path(source).exists() and path.samefile(source):
+    for source in (config["data"], data):
+        if is_source(path, source):
             raise ValueError(f"--out would replace the data that are read: {source}")
-    checkpoints = ("checkpoint.npz", "checkpoint.previous.npz")
-    if path.name in (*checkpoints, "history.csv") and any((path.parent / name).exists() for name in checkpoints):
+    if path.name in (*CHECKPOINTS, "history.csv") and any((path.parent / name).exists() for name in CHECKPOINTS):
         raise ValueError(f"--out would replace a part of a run: {path}")
     if path.suffix == ".png" and config["image_shape"] is None:
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from . import __version__, check, checkpoint, files
-from .examples import FACTS, Config
+from .examples import FACTS, Config, is_source
 from .hvae import HVAE
 from .interrupt import Interrupted
 from .layers import Array
@@ -29,8 +29,8 @@ from .options import DEFAULTS
 from .training import History, Schedule, State, decay, fit, steps, warm_up
 from .vae import VAE
 
-NAMES = ("checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
-         "samples.csv")
+CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
+NAMES = (*CHECKPOINTS, "config.json", "history.csv", "curves.png", "samples.png", "samples.csv")
 
 
 def build(config: Config, x: Array | None = None) -> VAE | HVAE:
@@ -156,16 +156,15 @@ def begin(run: Run, overwrite: bool = False) -> None:
     if there and not overwrite:
         raise ValueError(f"{run.folder} has a {there[0]} already: go on with --resume {run.folder}, or replace it "
                          "with --overwrite")
-    if there and not any(name in there for name in NAMES[:2]):
+    if there and not any(name in there for name in CHECKPOINTS):
         raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
     for name in there:
-        if Path(run.config["data"]).exists() and (run.folder / name).samefile(run.config["data"]):
+        if is_source(run.folder / name, run.config["data"]):
             raise ValueError(f"--out would replace the data that are read: {run.folder / name}")
     run.save()                                         # before anything is given up
-    for name in there:
+    for name in NAMES:
         if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now
             (run.folder / name).unlink(missing_ok=True)
-    checkpoint.previous(run.folder / "checkpoint.npz").unlink(missing_ok=True)         # of the run that it replaced
     run.write_config()
 
 

@@ -94,8 +94,9 @@ class Scaling:
             return cls(scale=next(top for top in (1.0, 16.0, 255.0, 65535.0) if high <= top))
         axis = None if pictures else 0
         std = np.where(x.min(axis) == x.max(axis), 1.0, x.std(axis, dtype=float))   # a column may be constant
-        if not (np.isfinite(std) & (std > 0)).all():
-            i = int(np.argmin(np.isfinite(std) & (std > 0)))
+        usable = np.isfinite(std) & (std > 0)
+        if not usable.all():
+            i = int(np.argmin(usable))
             where, of = (f"column {i}, counted from 0, goes", x[:, i]) if std.ndim else ("they go", x)
             raise ValueError(f"x must have values whose squares are floats; {where} from {of.min():g} to {of.max():g}")
         return cls(x.mean(axis, dtype=float).tolist(), std.tolist())

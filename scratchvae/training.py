@@ -260,13 +260,13 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 if ctrl_c:
                     raise Interrupted
             means = by_name(state.sums / len(x))
-            valid = {} if held_out is None else {f"valid_{name}": v for name, v in held_out.bound(model).items()}
-            for elbo_now in (means["elbo"], valid.get("valid_elbo", 0.0)):
-                if not np.isfinite(elbo_now):
-                    raise FloatingPointError(f"the ELBO became {elbo_now} in epoch {epoch}; "
+            record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means}
+            if held_out is not None:
+                record.update({f"valid_{name}": value for name, value in held_out.bound(model).items()})
+            for bound in (record["elbo"], record.get("valid_elbo", 0.0)):
+                if not np.isfinite(bound):
+                    raise FloatingPointError(f"the ELBO became {bound} in epoch {epoch}; "
                                              "a smaller learning rate, or a warm-up of beta, may help")
-            record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means,
-                      **valid}
             for name, value in record.items():
                 state.history.setdefault(name, []).append(value)
             state.epoch, state.step = epoch, 0
