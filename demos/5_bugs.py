@@ -3,7 +3,7 @@
 "The loss goes down" is true of nearly every wrong VAE.  "The gradients are
 right" says that backward matches forward, and nothing about whether forward
 matches the math.  So here are mistakes that such code really contains, made one
-at a time in this very library (see bugs.py), and ten small checks, each of them
+at a time in this very library (see gallery/bugs.py), and ten small checks, each of them
 run against every bug.
 
 Read the table by column: no check sees everything, and a glance at the curve
@@ -22,7 +22,7 @@ from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
-from bugs import BUGS, broken
+from gallery.bugs import BUGS, broken
 from scipy import special, stats
 
 from scratchvae import HVAE, SGD, VAE, Adam, Bernoulli, Gaussian, exact, fit, gaussian, layers

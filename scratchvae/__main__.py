@@ -1,4 +1,4 @@
-"""``python -m scratchvae``: see cli.py."""
+"""``python -m scratchvae``: see cli/."""
 
 import sys
 

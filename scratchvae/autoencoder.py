@@ -9,12 +9,12 @@ the VAE mends, with noise on z and a prior that it must match.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import check
-from .layers import Array
+from .layers import Array, Cache
 from .likelihood import Likelihood
 from .mlp import MLP
 from .model import ELBO, Model
@@ -44,8 +44,8 @@ class Autoencoder(Model):
     """
 
     def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
-                 likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
-                 dtype: Any = np.float32) -> None:
+                 likelihood: str | Likelihood = "bernoulli", x_mean: ArrayLike | None = None,
+                 rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
@@ -60,32 +60,32 @@ class Autoencoder(Model):
     def check_noise(self, noise: None, n: int) -> None:
         """Return None."""
 
-    def bound(self, x: Array, noise: None) -> tuple[ELBO, Any]:
+    def bound(self, x: Array, noise: None) -> tuple[ELBO, Cache]:
         """Return the reconstruction, as an ELBO without further parts, and a cache.  MATH (6.1)."""
         n = len(x)
-        z, f_cache = self.f.forward(x)
-        h, g_cache = self.g.forward(z)
-        reconstruction, r_cache = self.likelihood.log_prob(x, h)
+        z, f_cache = self.f.forward(x)                 # (n, d)
+        h, g_cache = self.g.forward(z)                 # (n, n_outputs)
+        reconstruction, r_cache = self.likelihood.log_prob(x, h)       # (n,): log p(x | z)
         elbo = ELBO(reconstruction, np.zeros(n, self.dtype), np.zeros((n, 0), self.dtype))
         return elbo, (f_cache, g_cache, r_cache, n)
 
-    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
         f_cache, g_cache, r_cache, n = cache
-        dreconstruction = np.full(n, -alpha / n, self.dtype)
-        dx, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)
-        dz = self.g.backward(dh, g_cache)
-        dx_f = self.f.backward(dz, f_cache, input_gradient)
-        return dx + dx_f if input_gradient else dx_f   # x was used twice: by f, and by the likelihood
+        dreconstruction = np.full(n, -alpha / n, self.dtype)           # (n,): loss = mean of -alpha R
+        dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)
+        dz = self.g.backward(dh, g_cache)              # (n, d)
+        dx_f = self.f.backward(dz, f_cache, input_gradient)            # (n, D)
+        return dx_f + dx_r if input_gradient else dx_f  # used by f and by log p(x | z)
 
-    def encode(self, x: Any) -> Array:
+    def encode(self, x: ArrayLike) -> Array:
         """Return the code z, of shape (n, latent_dim)."""
         return self.f.forward(self.check_x(x))[0]
 
-    def decode(self, z: Any) -> Array:
+    def decode(self, z: ArrayLike) -> Array:
         """Return E[x | z], of shape (n, x_dim)."""
         return self.likelihood.mean(self.g.forward(check.array("z", z, ("n", *self.latent_dims), self.dtype))[0])
 
-    def reconstruct(self, x: Any) -> Array:
+    def reconstruct(self, x: ArrayLike) -> Array:
         """Return x, squeezed and unfolded, of shape (n, x_dim)."""
         return self.decode(self.encode(x))

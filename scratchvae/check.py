@@ -32,6 +32,16 @@ def sizes(name: str, values: Any) -> tuple[int, ...]:
     return tuple(size(f"every entry of {name}", value) for value in values)
 
 
+def sizes_by_level(name: str, values: Any, n_levels: int) -> list[tuple[int, ...]]:
+    """Return a tuple of whole numbers for each level: one tuple serves every level."""
+    entries = list(values) if np.iterable(values) else values                # an iterator can be read only once
+    nested = np.iterable(entries) and any(np.iterable(entry) for entry in entries)
+    by_level = entries if nested else [entries] * n_levels
+    if len(by_level) != n_levels:
+        raise ValueError(f"{name} must have an entry for each of the {n_levels} levels; got {len(by_level)}")
+    return [sizes(name, entry) for entry in by_level]
+
+
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
     """Return one of the options."""
     if not isinstance(value, str) or value not in options:

@@ -106,7 +106,8 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
     q, p = (networks if isinstance(networks, dict) else {1: networks} for networks in (model.q, model.p))
     z, of_q = {0: x}, {}
     for t in q:                                        # up
-        of_q[t] = mu, logvar = gaussian.halves(q[t].forward(z[t - 1])[0])
+        mu, logvar = gaussian.halves(q[t].forward(z[t - 1])[0])
+        of_q[t] = mu, logvar
         z[t], _ = gaussian.sample(mu, logvar, model.normal(rng, *mu.shape))
     kl = []
     for t, (mu, logvar) in of_q.items():               # and what the level above, or N(0, I), expects

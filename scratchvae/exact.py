@@ -114,18 +114,19 @@ def set_q(model: LinearModel, q: Mapping[int, Affine]) -> None:
 
 
 def marginals(model: LinearModel) -> dict[int, tuple[Array, Array]]:
-    """Return mean and covariance of p(z_t) for t = T, ..., 0: from the top down, variances add.  MATH (9.1)."""
+    """Return mean and covariance of p(z_t) for t = T, ..., 0: from the top down, variances add.  MATH (11.1)."""
     p, d = generation(model), model.latent_dims[-1]
     mean, cov = np.zeros(d), np.eye(d)
     found = {len(p): (mean, cov)}
     for t in reversed(p):
         B, b, S = p[t]
-        found[t - 1] = mean, cov = mean @ B + b, B.T @ cov @ B + S
+        mean, cov = mean @ B + b, B.T @ cov @ B + S
+        found[t - 1] = mean, cov
     return found
 
 
 def log_likelihood(model: LinearModel, x: Any) -> Array:
-    """Return log p(x), of shape (n,), in nats: the marginal of z_0, at x of shape (n, x_dim).  MATH (1.1), (9.2)."""
+    """Return log p(x), of shape (n,), in nats: the marginal of z_0, at x of shape (n, x_dim).  MATH (5.1), (11.2)."""
     mean, cov = marginals(model)[0]
     diff = check.array("x", x, ("n", model.x_dim), float) - mean
     L = np.linalg.cholesky(cov)                                # cov = L Lᵀ
@@ -138,7 +139,7 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
 
     A Markov chain read backwards is a Markov chain, so the posterior has the
     form of the library's q: p(z_1, ..., z_T | x) = Πₜ p(z_t | z_{t-1}).  Each
-    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.  MATH (1.1), (9.1).
+    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.  MATH (5.1), (11.1).
     """
     p, marginal, chain = generation(model), marginals(model), {}
     for t, (B, b, S) in p.items():
@@ -156,7 +157,7 @@ def turn(model: LinearModel) -> None:
     For an orthogonal U, z_t U is as good a latent as z_t: N(0, I) and N(mu, s² I)
     look the same from all sides, so p(x) is unchanged.  With the eigenvectors of
     the posterior covariance P_t as U, that covariance becomes Uᵀ P_t U, which is
-    diagonal.  For T = 1 these axes are the principal ones.  MATH (9.4).
+    diagonal.  For T = 1 these axes are the principal ones.  MATH (11.4).
 
     A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
     """
@@ -189,7 +190,7 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
 
     The printed form of the consistency part draws z_t twice from one z_{t-1}: as
     the point, and to feed z_{t+1}.  The share Q_t of V_t, z_t's own noise, then
-    enters not as Jᵀ Q_t J but as Q_t + (A B)ᵀ Q_t (A B).  MATH (1.2), (8.2), (9.3).
+    enters not as Jᵀ Q_t J but as Q_t + (A B)ᵀ Q_t (A B).  MATH (5.2), (8.2), (11.3).
 
     Parameters
     ----------
@@ -204,9 +205,11 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
     p, q, T = generation(model), inference(model), len(model.latent_dims)
     printed = isinstance(model, HVAE) and model.consistency == "analytic"
     m = {0: check.array("x", x, ("n", model.x_dim), float)}
-    V, Q = ({0: np.zeros((model.x_dim, model.x_dim))} for _ in "VQ")    # x is given: no variance
-    for t, (A, a, Q[t]) in q.items():
-        m[t], V[t] = m[t - 1] @ A + a, A.T @ V[t - 1] @ A + Q[t]
+    Q = {0: np.zeros((model.x_dim, model.x_dim)), **{t: q[t].cov for t in q}}  # x is given: no variance
+    V = {0: Q[0]}
+    for t in q:
+        m[t] = m[t - 1] @ q[t].W + q[t].b
+        V[t] = q[t].W.T @ V[t - 1] @ q[t].W + Q[t]
 
     def log_p(t: int) -> Array:                                # E_q[ log p(z_t | z_{t+1}) ]
         B, b, S = p[t + 1]
@@ -250,7 +253,7 @@ def best_posterior(model: VAE) -> Affine:
 
         q(z | x) = N( (x - b) Wᵀ M⁻¹, D ),    D_ii = s² / M_ii = s² / (|w_i|² + s²)
 
-    Lucas et al. 2019, section 4.  MATH (9.5).
+    Lucas et al. 2019, section 4.  MATH (11.5).
     """
     G, g, P = posterior(model)[1]
     return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(P))))
@@ -261,7 +264,7 @@ def gap(model: VAE) -> float:
 
     It is (1/2)( Σ log M_ii - log det M ), M being s² times the posterior's precision.
     By Hadamard's inequality it is never negative, and 0 only if M is diagonal:
-    if the rows of W are orthogonal.  MATH (9.5).
+    if the rows of W are orthogonal.  MATH (11.5).
     """
     precision = np.linalg.inv(posterior(model)[1].cov)
     return float(0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1]))
@@ -281,7 +284,7 @@ def ppca(x: Any, k: int, s2: float | None = None) -> tuple[Affine, float]:
         -(1/2) [ D log 2π + Σ_on (1 + log l_i) + Σ_off (l_i / s² + log s²) ]
 
     over the i <= k with l_i > s², and all others.  Tipping and Bishop 1999,
-    section 3.  MATH (9.6).
+    section 3.  MATH (11.6).
 
     Parameters
     ----------

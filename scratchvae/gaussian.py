@@ -13,8 +13,6 @@ each of its arguments, in their order.  A function takes any leading dimensions,
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .layers import Array
@@ -23,7 +21,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 def halves(h: Array) -> tuple[Array, Array]:
-    """Read a network's output as a Gaussian: mu on the left, logvar on the right.  MATH (4.1).
+    """Read a network's output as a Gaussian: mu on the left, logvar on the right.  MATH (3.1).
 
     Parameters
     ----------
@@ -39,16 +37,16 @@ def halves(h: Array) -> tuple[Array, Array]:
 
 
 def halves_backward(dmu: Array, dlogvar: Array) -> Array:
-    """Return dh: each entry of h went to one place, so dh is the two side by side.  MATH (4.1)."""
+    """Return dh: each entry of h went to one place, so dh is the two side by side.  MATH (3.1)."""
     return np.concatenate([dmu, dlogvar], axis=-1)
 
 
-def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
+def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Array]:
     """Draw z ~ N(mu, exp(logvar)) as a function of standard normal noise.
 
     z = mu + σ·eps with σ = exp(logvar / 2): the reparameterisation trick.  All
     randomness sits in eps, which depends on no parameter, so z has derivatives
-    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.  MATH (4.2).
+    with respect to mu and logvar.  Kingma and Welling 2014, section 2.4.  MATH (3.2).
 
     Parameters
     ----------
@@ -68,18 +66,18 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Any]:
     return mu + offset, offset
 
 
-def sample_backward(dz: Array, cache: Any) -> tuple[Array, Array]:
-    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (4.2)."""
+def sample_backward(dz: Array, cache: Array) -> tuple[Array, Array]:
+    """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (3.2)."""
     offset = cache
     dmu = dz
     dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2
     return dmu, dlogvar
 
 
-def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, Any]:
+def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, tuple[Array, Array]]:
     """Return log N(z; mu, exp(logvar)) in nats.
 
-    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ].  MATH (4.3).
+    -(1/2) Σ [ log 2π + logvar + (z - mu)² / exp(logvar) ].  MATH (3.3).
 
     Parameters
     ----------
@@ -94,14 +92,14 @@ def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, Any]:
     """
     diff = z - mu
     u = diff * np.exp(-logvar)                         # (z - mu) / σ²
-    return -0.5 * np.add.reduce(LOG_2PI + logvar + diff * u, axis=-1), (diff, u)
+    return -0.5 * (LOG_2PI + logvar + diff * u).sum(axis=-1), (diff, u)
 
 
-def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array]:
+def log_prob_backward(dlog_prob: Array, cache: tuple[Array, Array]) -> tuple[Array, Array, Array]:
     """Return dz, dmu, dlogvar.
 
     With u = (z - mu)/σ²: ∂/∂z = -u; ∂/∂mu = u, as only z - mu counts;
-    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).  MATH (4.3).
+    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).  MATH (3.3).
     """
     diff, u = cache
     dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns
@@ -110,10 +108,10 @@ def log_prob_backward(dlog_prob: Array, cache: Any) -> tuple[Array, Array, Array
     return dz, dmu, dlogvar
 
 
-def entropy(logvar: Array) -> tuple[Array, Any]:
+def entropy(logvar: Array) -> tuple[Array, Array]:
     """Return the entropy -E[log N(z; mu, exp(logvar))] in nats.
 
-    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².  MATH (4.4).
+    (1/2) Σ [ log 2π + 1 + logvar ]: `log_prob` with (z - mu)² at its mean, σ².  MATH (3.4).
 
     Parameters
     ----------
@@ -126,25 +124,24 @@ def entropy(logvar: Array) -> tuple[Array, Any]:
     cache
         For `entropy_backward`.
     """
-    return 0.5 * np.add.reduce(LOG_2PI + 1 + logvar, axis=-1), logvar
+    return 0.5 * (LOG_2PI + 1 + logvar).sum(axis=-1), logvar
 
 
-def entropy_backward(dentropy: Array, cache: Any) -> Array:
-    """Return dlogvar: ∂/∂logvar = 1/2 in every column.  MATH (4.4)."""
+def entropy_backward(dentropy: Array, cache: Array) -> Array:
+    """Return dlogvar: ∂/∂logvar = 1/2 in every column.  MATH (3.4)."""
     logvar = cache
-    dlogvar = np.empty_like(logvar)
-    dlogvar[:] = 0.5 * dentropy[:, None]               # [:, None]: each row's number for all its columns
-    return dlogvar
+    return 0.5 * dentropy[:, None] * np.ones_like(logvar)
 
 
-def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Array, Any]:
+def kl(mu_q: Array, logvar_q: Array, mu_p: Array,
+       logvar_p: Array) -> tuple[Array, tuple[Array, Array, Array]]:
     """Return KL( N(mu_q, exp(logvar_q)) || N(mu_p, exp(logvar_p)) ) in nats.
 
     E_q[log q - log p] = (1/2) Σ [ σ_q²/σ_p² - 1 - log(σ_q²/σ_p²) + (mu_q - mu_p)²/σ_p² ]
 
-    With r = logvar_q - logvar_p the first three terms are expm1(r) - r: where q is
-    close to p this loses half as many digits as eʳ - 1 - r, and its gradient none.
-    MATH (4.5).
+    With r = logvar_q - logvar_p the first three terms are expm1(r) - r, where
+    expm1(r) = eʳ - 1 keeps the digits that the subtraction would lose for r near 0.
+    MATH (3.5).
 
     Parameters
     ----------
@@ -159,32 +156,32 @@ def kl(mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Arra
         For `kl_backward`.
     """
     r = logvar_q - logvar_p                            # log (σ_q²/σ_p²)
-    e = np.expm1(r)                                    # σ_q²/σ_p² - 1
+    excess = np.expm1(r)                               # σ_q²/σ_p² - 1
     diff = mu_q - mu_p
     u = diff * np.exp(-logvar_p)                       # (mu_q - mu_p) / σ_p²
-    return 0.5 * np.add.reduce(e - r + diff * u, axis=-1), (e, diff, u)
+    return 0.5 * (excess - r + diff * u).sum(axis=-1), (excess, diff, u)
 
 
-def kl_backward(dkl: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
+def kl_backward(dkl: Array, cache: tuple[Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
     """Return dmu_q, dlogvar_q, dmu_p, dlogvar_p.
 
-    ∂/∂mu_q = u and ∂/∂mu_p = -u; ∂/∂logvar_q = (1/2)(σ_q²/σ_p² - 1) = e/2;
-    logvar_p enters through r, by which ∂/∂logvar_p has -e/2, and through 1/σ_p²,
-    by which it has -diff·u/2.  MATH (4.5).
+    With excess = σ_q²/σ_p² - 1: ∂/∂mu_q = u and ∂/∂mu_p = -u; ∂/∂logvar_q = excess/2;
+    logvar_p enters through r, by which ∂/∂logvar_p has -excess/2, and through 1/σ_p²,
+    by which it has -diff·u/2.  MATH (3.5).
     """
-    e, diff, u = cache
+    excess, diff, u = cache
     dmu_q = dkl[:, None] * u
-    dlogvar_q = dkl[:, None] * e / 2
+    dlogvar_q = dkl[:, None] * excess / 2
     dmu_p = -dmu_q
     dlogvar_p = -dlogvar_q - dmu_q * diff / 2
     return dmu_q, dlogvar_q, dmu_p, dlogvar_p
 
 
-def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
+def kl_standard(mu: Array, logvar: Array) -> tuple[Array, tuple[Array, Array]]:
     """Return KL( N(mu, exp(logvar)) || N(0, I) ) in nats.
 
     (1/2) Σ [ σ² - 1 - log σ² + mu² ]: `kl` with mu_p = 0 and logvar_p = 0.
-    Kingma and Welling 2014, appendix B.  MATH (4.5).
+    Kingma and Welling 2014, appendix B.  MATH (3.5).
 
     Parameters
     ----------
@@ -198,13 +195,13 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, Any]:
     cache
         For `kl_standard_backward`.
     """
-    e = np.expm1(logvar)                               # σ² - 1
-    return 0.5 * np.add.reduce(e - logvar + mu * mu, axis=-1), (e, mu)
+    excess = np.expm1(logvar)                          # σ² - 1
+    return 0.5 * (excess - logvar + mu * mu).sum(axis=-1), (excess, mu)
 
 
-def kl_standard_backward(dkl: Array, cache: Any) -> tuple[Array, Array]:
-    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1).  MATH (4.5)."""
-    e, mu = cache
+def kl_standard_backward(dkl: Array, cache: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1).  MATH (3.5)."""
+    excess, mu = cache
     dmu = dkl[:, None] * mu
-    dlogvar = dkl[:, None] * e / 2
+    dlogvar = dkl[:, None] * excess / 2
     return dmu, dlogvar

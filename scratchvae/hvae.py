@@ -15,19 +15,16 @@ of Luo 2022 (arXiv 2208.11970).
                                - log p(z_t | z_{t+1}) ]                 consistency
 
 It is the step of the VAE, log E >= E log, with the log of the products written
-as sums.  Two forms of the third part are here, ``consistency=``:
+as sums.  The third part is here in two forms, ``consistency=``:
 
-``"sampled"``, the exact one.  Given z_{t-1}, the mean of log q(z_t | z_{t-1}) over
-z_t is minus an entropy, which has a closed form.  So it computes
--H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t drawn.  A draw of it may be
-negative, and so may its mean: only the sum over all levels is a KL.
+``"sampled"``, the exact one: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
+drawn, with the entropy in closed form.  A draw of it may be negative, and so may
+its mean: only the sum over all levels is a KL.  MATH (7.3).
 
-``"analytic"``, as many texts print it: KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) in
-closed form.  That is a mean over a *fresh* z_t, but z_{t+1} was drawn from the
-old one.  It is still a lower bound on log p(x), MATH (8.2), but not the ELBO of
-q.  The more z_{t+1} remembers of the noise in the old z_t, the worse it predicts
-the fresh one: so training teaches the upper levels to forget that noise, and on
-digits everything with it (demo 4).
+``"analytic"``, as Luo 2022 and texts after it print it: KL( q(z_t | z_{t-1}) ||
+p(z_t | z_{t+1}) ) in closed form, which is the mean over a *fresh* z_t, though
+z_{t+1} was drawn from the old one.  It is a lower bound on log p(x), but not the
+ELBO of q: section 8 of MATH, and the lesson on the third part.
 """
 
 from __future__ import annotations
@@ -36,9 +33,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import check, gaussian
-from .layers import Array
+from .layers import Array, Cache
 from .likelihood import Likelihood
 from .mlp import MLP
 from .model import ELBO, Model, conditional
@@ -57,7 +55,7 @@ class HVAE(Model):
         Hidden layers of the network of q(z_t | z_{t-1}), for every level or for
         each; that of p(z_{t-1} | z_t) has the same in reverse.
     consistency : {'sampled', 'analytic'}, default 'sampled'
-        The form of the third part: exact, or as printed in most texts.
+        The form of the third part: exact, or as printed.
     activation : str, default 'tanh'
         One of `layers.ACTIVATIONS`.
     likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
@@ -82,29 +80,29 @@ class HVAE(Model):
 
     def __init__(self, x_dim: int, latent_dims: Sequence[int] = (16, 8, 4), hidden_dims: Sequence[Any] = (64,), *,
                  consistency: str = "sampled", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
-                 x_mean: Any = None, rng: Any = 0, dtype: Any = np.float32) -> None:
+                 x_mean: ArrayLike | None = None, rng: int | np.random.Generator = 0,
+                 dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
         self.T = len(self.latent_dims)
         if self.T == 0:
             raise ValueError("latent_dims must name at least one level; got none")
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
-        entries = list(hidden_dims) if np.iterable(hidden_dims) else hidden_dims  # an iterator can be read only once
-        nested = np.iterable(entries) and any(np.iterable(hidden) for hidden in entries)
-        by_level = entries if nested else [entries] * self.T                      # one entry serves every level
-        if len(by_level) != self.T:
-            raise ValueError(f"hidden_dims must have an entry for each of the {self.T} levels; got {len(by_level)}")
+        hidden = check.sizes_by_level("hidden_dims", hidden_dims, self.T)
         rng = check.generator("rng", rng)
-        self.d = (self.x_dim, *self.latent_dims)                                # columns of z_0 = x, z_1, ..., z_T
+        d = self.d = (self.x_dim, *self.latent_dims)                            # columns of z_0 = x, z_1, ..., z_T
         self.q: dict[int, MLP] = {}
         self.p: dict[int, MLP] = {}
         for t in self.levels:
-            hidden = check.sizes("hidden_dims", by_level[t - 1])
-            self.q[t] = conditional((self.d[t - 1], *hidden, self.d[t]), activation, rng)
-            self.p[t] = (conditional((self.d[t], *hidden[::-1], self.d[t - 1]), activation, rng) if t > 1 else
-                         MLP((self.d[1], *hidden[::-1], self.likelihood.n_outputs), activation, rng))
+            down = hidden[t - 1][::-1]
+            self.q[t] = conditional((d[t - 1], *hidden[t - 1], d[t]), activation, rng)
+            self.p[t] = (conditional((d[t], *down, d[t - 1]), activation, rng) if t > 1 else
+                         MLP((d[1], *down, self.likelihood.n_outputs), activation, rng))
         if x_mean is not None:
             self.set_output_bias(self.p[1], x_mean)
-        self.pack(**{f"{name}{t}": net[t] for t in self.levels for name, net in (("q", self.q), ("p", self.p))})
+        networks = {}
+        for t in self.levels:
+            networks[f"q{t}"], networks[f"p{t}"] = self.q[t], self.p[t]
+        self.pack(**networks)
 
     @property
     def levels(self) -> range:
@@ -123,7 +121,7 @@ class HVAE(Model):
         return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
                 for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
 
-    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Any]:
+    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
 
         The three parts: MATH (7.2), (7.3); the printed form of the third: MATH (8.1).
@@ -134,38 +132,37 @@ class HVAE(Model):
         noise : list of T arrays, of shape (n, d_t)
         """
         n, T = len(x), self.T
-        cache: dict[Any, Any] = {"n": n}                                        # by network, or part of the bound
         z, mu_q, logvar_q = {0: x}, {}, {}
+        cache: dict[Any, Cache] = {"n": n}                                      # by network, or part of the bound
 
-        for t in self.levels:                                                   # up: z_t ~ q(z_t | z_{t-1})
-            h, cache["q", t] = self.q[t].forward(z[t - 1])
-            mu_q[t], logvar_q[t] = gaussian.halves(h)
-            z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], noise[t - 1])
+        for t in self.levels:                                                   # up
+            h, cache["q", t] = self.q[t].forward(z[t - 1])                      # (n, 2 d_t)
+            mu_q[t], logvar_q[t] = gaussian.halves(h)                           # (n, d_t) each: q(z_t | z_{t-1})
+            z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], noise[t - 1])   # (n, d_t)
 
-        h, cache["p", 1] = self.p[1].forward(z[1])                              # log p(x | z_1)
-        reconstruction, cache["R"] = self.likelihood.log_prob(x, h)
-        prior_matching, cache["P"] = gaussian.kl_standard(mu_q[T], logvar_q[T])  # KL( q(z_T | z_{T-1}) || N(0, I) )
+        h, cache["p", 1] = self.p[1].forward(z[1])                              # (n, n_outputs)
+        reconstruction, cache["R"] = self.likelihood.log_prob(x, h)             # (n,): log p(x | z_1)
+        prior_matching, cache["P"] = gaussian.kl_standard(mu_q[T], logvar_q[T])  # (n,): KL( q(z_T | .) || p(z_T) )
 
         consistency = np.zeros((n, T - 1), self.dtype)
-        for t in self.levels[:-1]:                                              # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
-            h, cache["p", t + 1] = self.p[t + 1].forward(z[t + 1])
-            mu_p, logvar_p = gaussian.halves(h)
-            if self.consistency == "sampled":                                   # -H[q] - log p at the z_t drawn
-                entropy, cache["H", t] = gaussian.entropy(logvar_q[t])
-                log_p, cache["C", t] = gaussian.log_prob(z[t], mu_p, logvar_p)
+        for t in self.levels[:-1]:
+            h, cache["p", t + 1] = self.p[t + 1].forward(z[t + 1])              # (n, 2 d_t)
+            mu_p, logvar_p = gaussian.halves(h)                                 # (n, d_t) each: p(z_t | z_{t+1})
+            if self.consistency == "sampled":
+                entropy, cache["H", t] = gaussian.entropy(logvar_q[t])          # (n,)
+                log_p, cache["C", t] = gaussian.log_prob(z[t], mu_p, logvar_p)  # (n,)
                 consistency[:, t - 1] = -entropy - log_p
-            else:                                                               # KL( q || p ), as printed
+            else:
                 consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q[t], logvar_q[t], mu_p, logvar_p)
         return ELBO(reconstruction, prior_matching, consistency), cache
 
-    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up.  z_t was used up to three times:
         (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
-        (3) as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient
-        ``dz[t]`` is the sum of all, so it is complete, and may be handed down
-        through q(z_t | z_{t-1}), only after everything above it.  MATH (7.4).
+        (3) as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient is the
+        sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
 
         Parameters
         ----------
@@ -184,39 +181,38 @@ class HVAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         n, T = cache["n"], self.T
-        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # loss = mean of Σₜ beta_t KL_t
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # - alpha R
-        dmu_q: dict[int, Any] = {}
-        dlogvar_q: dict[int, Any] = {}
-        dz: dict[int, Any] = dict.fromkeys(range(T + 1), 0)                     # to be added up
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
+        zero = np.zeros(1, self.dtype)
+        dmu_q, dlogvar_q = {}, {}
+        dz_1, dz_2, dz_3 = {T: zero}, {}, {T: zero}
 
-        for t in reversed(self.levels[:-1]):                                    # q(z_t | z_{t-1}) and p(z_t | z_{t+1})
-            dC = dkl[t - 1]
+        for t in reversed(self.levels[:-1]):
             if self.consistency == "sampled":                                   # C = -entropy - log_p
-                dmu_q[t], dlogvar_q[t] = 0, gaussian.entropy_backward(-dC, cache["H", t])
-                dz_t, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dC, cache["C", t])
-                dz[t] += dz_t                                                   # z_t, use 3
+                dmu_q[t], dlogvar_q[t] = zero, gaussian.entropy_backward(-dkl[t - 1], cache["H", t])
+                dz_3[t], dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl[t - 1], cache["C", t])
             else:
-                dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward(dC, cache["C", t])
-            dh = gaussian.halves_backward(dmu_p, dlogvar_p)
-            dz[t + 1] += self.p[t + 1].backward(dh, cache["p", t + 1])          # z_{t+1}, use 2
+                dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward(dkl[t - 1], cache["C", t])
+                dz_3[t] = zero
+            dh = gaussian.halves_backward(dmu_p, dlogvar_p)                     # (n, 2 d_t)
+            dz_2[t + 1] = self.p[t + 1].backward(dh, cache["p", t + 1])         # (n, d_{t+1})
 
         dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
-        dz[0], dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])
-        dz[1] += self.p[1].backward(dh, cache["p", 1])
+        dx, dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])  # (n, D), (n, n_outputs)
+        dz_2[1] = self.p[1].backward(dh, cache["p", 1])                         # (n, d_1)
 
-        for t in reversed(self.levels):                                         # down again: z_t ~ q(z_t | z_{t-1})
-            dmu_z, dlogvar_z = gaussian.sample_backward(dz[t], cache["z", t])
-            dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])
-            dx_q = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)
-            dz[t - 1] = dz[t - 1] + dx_q if t > 1 or input_gradient else dx_q   # z_{t-1}, use 1
-        return dz[0]
+        for t in reversed(self.levels):                                         # down
+            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t)
+            dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
+            dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])           # (n, 2 d_t)
+            dz_1[t - 1] = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)        # (n, d_{t-1})
+        return dz_1[0] + dx if input_gradient else dz_1[0]                      # x: condition of q, point of p(x | z_1)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (6.3)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""
         h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
         z: dict[int, Array] = {}
-        log_q: Any = 0.0
+        log_q = np.zeros(len(h), self.dtype)
         for t in self.levels:                                                   # up: draw, and add log q
             mu, logvar = gaussian.halves(h)
             z[t], _ = gaussian.sample(mu, logvar, self.normal(rng, *mu.shape))
@@ -231,7 +227,7 @@ class HVAE(Model):
         h = self.p[1].forward(z[1])[0].reshape(n_samples, len(x), -1)
         return self.likelihood.log_prob(x, h)[0] + (log_p - log_q).reshape(n_samples, len(x))
 
-    def encode(self, x: Any) -> list[tuple[Array, Array]]:
+    def encode(self, x: ArrayLike) -> list[tuple[Array, Array]]:
         """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.  MATH (7.1).
 
         Parameters
@@ -248,7 +244,8 @@ class HVAE(Model):
             z, _ = levels[-1]
         return levels
 
-    def decode(self, z: Any, level: int = 1, noise: Sequence[Any] | None = None, rng: Any = None) -> Array:
+    def decode(self, z: ArrayLike, level: int = 1, noise: Sequence[ArrayLike] | None = None,
+               rng: int | np.random.Generator | None = None) -> Array:
         """Return E[x | z_1], coming down from z at the given level.  MATH (7.1).
 
         Parameters
@@ -275,7 +272,7 @@ class HVAE(Model):
         h, _ = self.p[1].forward(z)
         return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
 
-    def reconstruct(self, x: Any, level: int = 1) -> Array:
+    def reconstruct(self, x: ArrayLike, level: int = 1) -> Array:
         """Return E[x | z_1] after going up to a level and down again by the means.
 
         From level t it shows what z_t still knows of x.
@@ -283,7 +280,8 @@ class HVAE(Model):
         check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
-    def sample(self, n: int, rng: Any = 0, z: Any = None, level: int | None = None, draw: bool = False) -> Array:
+    def sample(self, n: int, rng: int | np.random.Generator = 0, z: ArrayLike | None = None, level: int | None = None,
+               draw: bool = False) -> Array:
         """Draw from the top level down, return E[x | z_1].  MATH (7.1).
 
         Parameters

@@ -8,21 +8,21 @@ lies around the data's mean.
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 
 from . import check, gaussian
-from .layers import Array, sigmoid
-from .workspace import kept
+from .layers import Array, Cache, sigmoid
 
 
 class Bernoulli:
     """Each entry of x is 1 with probability sigmoid(logit), else 0.
 
-    Grey values in [0, 1] are accepted, as is common, but then ``log_prob`` is a
-    cross-entropy, not a log-probability, and its numbers cannot be compared
-    with those of binary data.
+    Grey values in [0, 1] are accepted, as is common.  Then ``log_prob`` is the mean of
+    log p(b | z) over the binary images b that one may draw with the grey values as
+    probabilities, and a bound or a log p(x) computed with it is a lower bound on the
+    mean log p(b).  It is no log-probability of the grey image itself.
 
     Parameters
     ----------
@@ -33,15 +33,10 @@ class Bernoulli:
     def __init__(self, x_dim: int) -> None:
         self.x_dim = self.n_outputs = check.size("x_dim", x_dim)
 
-    def log_prob(self, x: Array, logits: Array) -> tuple[Array, Any]:
-        """Return log p(x | logits) in nats.
+    def log_prob(self, x: Array, logits: Array) -> tuple[Array, Cache]:
+        """Return log p(x | logits) in nats: Σ [ x l - softplus(l) ], with l the logit.
 
-        With l the logit, log p = x log s(l) + (1 - x) log(1 - s(l)), where s is
-        the sigmoid.  As log s(l) = l - softplus(l) and log(1 - s(l)) =
-        -softplus(l), this is Σ [ x l - softplus(l) ], and no probability that
-        could round to 0 is ever formed.  softplus is written out as
-        max(l, 0) + log(1 + e^(-|l|)): exact for every l, and its exponential
-        serves the backward as well.  MATH (5.1).
+        No probability that could round to 0 is formed, so it is exact for every l.  MATH (4.1).
 
         Parameters
         ----------
@@ -56,33 +51,28 @@ class Bernoulli:
         cache
             For `log_prob_backward`.
         """
-        e = np.negative(logits, out=kept(logits.shape))
-        np.exp(np.minimum(logits, e, out=e), out=e)              # e^(-|l|), never overflows
-        log_p = np.multiply(x, logits, out=kept(logits.shape))
-        log_p -= np.maximum(logits, 0, out=kept(logits.shape))
-        log_p -= np.log1p(e, out=kept(logits.shape))
-        return np.add.reduce(log_p, axis=-1), (x, logits, e)
+        e = np.exp(np.minimum(logits, -logits))        # e^(-|l|) of softplus(l) = max(l, 0) + log(1 + e^(-|l|))
+        log_p = x * logits - np.maximum(logits, 0) - np.log1p(e)
+        return log_p.sum(axis=-1), (x, logits, e)
 
-    def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
-        """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), as softplus' = s.  MATH (5.1)."""
+    def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
+        """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), where s is the sigmoid, softplus'.  MATH (4.1)."""
         x, logits, e = cache
-        s = np.maximum(e, logits > 0, out=kept(e.shape))
-        s /= np.add(e, 1, out=kept(e.shape))                     # s(l), as in layers.sigmoid
-        dx = np.multiply(logits, dlog_prob[:, None], out=kept(logits.shape))
-        dlogits = np.subtract(x, s, out=s)
-        dlogits *= dlog_prob[:, None]
+        s = np.exp(np.minimum(logits, 0)) / (1 + e)    # sigmoid(l), with the e^(-|l|) that is there already
+        dx = dlog_prob[:, None] * logits
+        dlogits = dlog_prob[:, None] * (x - s)
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
-        """Return E[x | logits], the probability of a 1, of the logits' shape.  MATH (5.3)."""
+        """Return E[x | logits], the probability of a 1, of the logits' shape.  MATH (4.3)."""
         return sigmoid(logits)
 
     def sample(self, logits: Array, rng: np.random.Generator) -> Array:
-        """Draw x, of the logits' shape.  MATH (5.3)."""
+        """Draw x, of the logits' shape.  MATH (4.3)."""
         return (rng.random(logits.shape) < self.mean(logits)).astype(logits.dtype)
 
     def bias(self, x_mean: Array) -> Array:
-        """Return the logits of the pixel means, kept off 0 and 1, whose logits are infinite.  MATH (5.3)."""
+        """Return the logits of the pixel means, kept off 0 and 1, whose logits are infinite.  MATH (4.3)."""
         p = np.clip(x_mean, 0.001, 0.999)
         return np.log(p / (1 - p))
 
@@ -112,15 +102,15 @@ class Gaussian:
     def __init__(self, x_dim: int, logvar: float | None = None) -> None:
         self.x_dim = check.size("x_dim", x_dim)
         self.logvar = None if logvar is None else check.number("logvar", logvar, -np.inf, open_low=True)
-        self.n_outputs = x_dim if logvar is not None else 2 * x_dim
+        self.n_outputs = self.x_dim if logvar is not None else 2 * self.x_dim
 
     def _mu_logvar(self, h: Array) -> tuple[Array, Array]:
         if self.logvar is None:
             return gaussian.halves(h)
         return h, np.full(1, self.logvar, h.real.dtype)          # one number for all entries
 
-    def log_prob(self, x: Array, h: Array) -> tuple[Array, Any]:
-        """Return log p(x | h) in nats, with its -(D/2) log 2π: `gaussian.log_prob`.  MATH (5.2).
+    def log_prob(self, x: Array, h: Array) -> tuple[Array, Cache]:
+        """Return log p(x | h) in nats, with its -(D/2) log 2π: `gaussian.log_prob`.  MATH (4.2).
 
         Parameters
         ----------
@@ -136,22 +126,22 @@ class Gaussian:
         mu, logvar = self._mu_logvar(h)
         return gaussian.log_prob(x, mu, logvar)
 
-    def log_prob_backward(self, dlog_prob: Array, cache: Any) -> tuple[Array, Array]:
-        """Return dx, dh.  MATH (5.2)."""
+    def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
+        """Return dx, dh.  MATH (4.2)."""
         dx, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, cache)
         return dx, dmu if self.logvar is not None else gaussian.halves_backward(dmu, dlogvar)
 
     def mean(self, h: Array) -> Array:
-        """Return E[x | h], of shape (n, D).  MATH (5.3)."""
+        """Return E[x | h], of shape (n, D).  MATH (4.3)."""
         return self._mu_logvar(h)[0]
 
     def sample(self, h: Array, rng: np.random.Generator) -> Array:
-        """Draw x, of shape (n, D).  MATH (5.3)."""
+        """Draw x, of shape (n, D).  MATH (4.3)."""
         mu, logvar = self._mu_logvar(h)
         return gaussian.sample(mu, logvar, rng.standard_normal(mu.shape))[0].astype(h.dtype)
 
     def bias(self, x_mean: Array) -> Array:
-        """Return x_mean for mu, and 0 for logvar where it is learned.  MATH (5.3)."""
+        """Return x_mean for mu, and 0 for logvar where it is learned.  MATH (4.3)."""
         return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
 
     def check_support(self, x: Array, name: str = "x") -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from .layers import ACTIVATIONS, Array, Dense, Layer, glorot, he
+from .layers import ACTIVATIONS, Array, Cache, Dense, Layer, glorot, he
 
 
 class MLP:
@@ -29,29 +30,30 @@ class MLP:
 
     def __init__(self, dims: Sequence[int], activation: str, rng: np.random.Generator) -> None:
         initialise = he if activation in ("relu", "leaky_relu") else glorot
-        self.layers: dict[str, Any] = {}
+        self.layers: dict[str, Any] = {}               # Dense layers and activations, by name
         for i in range(1, len(dims) - 1):
             self.layers[f"dense{i}"] = Dense(dims[i - 1], dims[i], rng, initialise)
             self.layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
-        self.output = self.layers[f"dense{len(dims) - 1}"] = Dense(dims[-2], dims[-1], rng)
+        self.output = Dense(dims[-2], dims[-1], rng)
+        self.layers[f"dense{len(dims) - 1}"] = self.output
 
-    def forward(self, x: Array) -> tuple[Array, list[Any]]:
-        """Return y of shape (n, dims[-1]), and each layer's cache, in order.  MATH (3.1)."""
+    def forward(self, x: Array) -> tuple[Array, list[Cache]]:
+        """Return y of shape (n, dims[-1]), and each layer's cache, in order.  MATH (2.1)."""
         caches = []
         for layer in self.layers.values():
             x, cache = layer.forward(x)                # the output of one is the input of the next
             caches.append(cache)
         return x, caches
 
-    def backward(self, dy: Array, caches: list[Any], input_gradient: bool = True) -> Array:
-        """Set every layer's gradients, return dx (empty if it is not wanted).  MATH (3.1)."""
+    def backward(self, dy: Array, caches: list[Cache], input_gradient: bool = True) -> Array:
+        """Set every layer's gradients, return dx (empty if it is not wanted).  MATH (2.1)."""
         first, *rest = self.layers.values()
         for layer, cache in zip(reversed(rest), reversed(caches[1:])):
             dy = layer.backward(dy, cache)             # dx of one is dy of the one before
         return first.backward(dy, caches[0], input_gradient)
 
 
-def pack(layers: Mapping[str, Layer], dtype: Any) -> tuple[Array, Array, dict[str, Array], dict[str, Array]]:
+def pack(layers: Mapping[str, Layer], dtype: DTypeLike) -> tuple[Array, Array, dict[str, Array], dict[str, Array]]:
     """Lay the parameters of all layers end to end in one vector.
 
     After it, ``layer.W`` is a view into ``theta`` and ``layer.dW`` one into

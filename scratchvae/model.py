@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import check
-from .layers import ACTIVATIONS, Array
+from .layers import ACTIVATIONS, Array, Cache
 from .likelihood import LIKELIHOODS, Likelihood
 from .mlp import MLP, pack
 
@@ -46,21 +47,21 @@ class ELBO:
 
     @property
     def kl(self) -> Array:
-        """Each level's share of the KL, (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (1.4)."""
+        """Each level's share of the KL, (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (5.4)."""
         return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
 
     @property
     def total(self) -> Array:
-        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (1.3)."""
+        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3)."""
         return self.reconstruction - self.kl.sum(axis=1)
 
-    def loss(self, beta: Any = 1.0, alpha: float = 1.0) -> Any:
+    def loss(self, beta: ArrayLike = 1.0, alpha: float = 1.0) -> np.number[Any]:
         """Return -(alpha · reconstruction - Σₜ beta_t · kl_t), a mean over the batch.
 
         With alpha = beta = 1 it is the mean of -total.  beta is a number, or one
-        for each of the T levels.  MATH (1.4).
+        for each of the T levels.  MATH (5.4).
         """
-        return -(alpha * self.reconstruction - (beta * self.kl).sum(axis=1)).mean()
+        return -(alpha * self.reconstruction - (np.asarray(beta) * self.kl).sum(axis=1)).mean()
 
     def __str__(self) -> str:
         rows = [("reconstruction", self.reconstruction), ("prior matching", self.prior_matching)]
@@ -74,7 +75,7 @@ def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) 
 
     Its logvar is 0 at first, for every input: with random weights there, σ would
     vary by factors from example to example, and in a hierarchy, where the z of
-    one level feeds the next, these factors compound until they overflow.  MATH (4.1).
+    one level feeds the next, these factors compound until they overflow.  MATH (3.1).
     """
     network = MLP((*dims[:-1], 2 * dims[-1]), activation, rng)
     network.output.W[:, dims[-1]:] = 0
@@ -92,8 +93,8 @@ class Model:
         Views into these by name, such as ``"q1.dense1.W"``.
     """
 
-    def __init__(self, x_dim: int, latent_dims: Any, activation: str, likelihood: str | Likelihood,
-                 dtype: Any) -> None:
+    def __init__(self, x_dim: int, latent_dims: Sequence[int], activation: str, likelihood: str | Likelihood,
+                 dtype: DTypeLike) -> None:
         self.x_dim = check.size("x_dim", x_dim)
         self.latent_dims = check.sizes("latent_dims", latent_dims)
         check.choice("activation", activation, ACTIVATIONS)
@@ -117,20 +118,20 @@ class Model:
         self.__dict__.update(state)
         self.pack(**self.networks)
 
-    def astype(self: ModelType, dtype: Any) -> ModelType:
+    def astype(self: ModelType, dtype: DTypeLike) -> ModelType:
         """Return a copy of the model in another precision: float32, float64 or complex128."""
         twin = copy.deepcopy(self)
         twin.dtype = np.dtype(dtype)
         twin.pack(**twin.networks)
         return twin
 
-    def set_output_bias(self, decoder: MLP, x_mean: Any) -> None:
+    def set_output_bias(self, decoder: MLP, x_mean: ArrayLike) -> None:
         """Let a fresh decoder's output lie around the data's mean: set the bias of its last layer."""
         mean = check.array("x_mean", x_mean, (self.x_dim,))
         self.likelihood.check_support(mean, "x_mean")
         decoder.output.b[:] = self.likelihood.bias(mean)
 
-    def check_x(self, x: Any) -> Array:
+    def check_x(self, x: ArrayLike) -> Array:
         """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
         x = check.array("x", x, ("n", self.x_dim), self.dtype)
         self.likelihood.check_support(x)
@@ -140,7 +141,7 @@ class Model:
         """Return the noise in the model's precision, or raise a ValueError (here for one level: one array)."""
         return check.array("noise", noise, (n, *self.latent_dims), self.dtype)
 
-    def check_beta(self, beta: Any) -> Array:
+    def check_beta(self, beta: ArrayLike) -> Array:
         """Return beta as one number for each level, or raise a ValueError."""
         weights = np.empty(len(self.latent_dims), self.dtype)
         try:
@@ -160,11 +161,11 @@ class Model:
         """Draw the noise of one forward pass over n examples."""
         raise NotImplementedError
 
-    def bound(self, x: Array, noise: Any) -> tuple[ELBO, Any]:
+    def bound(self, x: Array, noise: Any) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and what `backward` will need: `forward` without its checks."""
         raise NotImplementedError
 
-    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of ``elbo.loss(beta, alpha)``; return dx if it is wanted, else (n, 0)."""
         raise NotImplementedError
 
@@ -172,17 +173,17 @@ class Model:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log p(x)")
 
-    def encode(self, x: Any) -> Any:
+    def encode(self, x: ArrayLike) -> Any:
         """Return what q says of x: a code, or mu and logvar, or a list of these."""
         raise NotImplementedError
 
-    def decode(self, z: Any) -> Array:
+    def decode(self, z: ArrayLike) -> Array:
         """Return E[x | z], of shape (n, x_dim)."""
         raise NotImplementedError
 
     # and inherits these -------------------------------------------------------------------------
 
-    def forward(self, x: Any, noise: Any) -> tuple[ELBO, Any]:
+    def forward(self, x: ArrayLike, noise: Any) -> tuple[ELBO, Cache]:
         """Return the bound on log p(x) for each example.
 
         Parameters
@@ -205,13 +206,14 @@ class Model:
         x = self.check_x(x)
         return self.bound(x, self.check_noise(noise, len(x)))
 
-    def log_likelihood(self, x: Any, n_samples: int = 1000, rng: Any = 0, max_rows: int = 256) -> Array:
+    def log_likelihood(self, x: ArrayLike, n_samples: int = 1000, rng: int | np.random.Generator = 0,
+                       max_rows: int = 256) -> Array:
         """Estimate log p(x) by importance sampling, in nats.
 
         p(x) = E_q[ p(x, z) / q(z | x) ], here a mean over K draws:
         log (1/K) Σₖ exp(log_weight_k).  Its expectation is a lower bound for every
         K (for K = 1 the ELBO), and rises to log p(x) as K grows.  Burda et al.
-        2016 (arXiv 1509.00519), equation 8.  MATH (6.3).
+        2016 (arXiv 1509.00519), equation 8.  MATH (5.5).
 
         Parameters
         ----------

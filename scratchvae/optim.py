@@ -14,7 +14,7 @@ class SGD:
     """Stochastic gradient descent with momentum: v ← momentum v + g, then θ ← θ - learning_rate v.
 
     The gradient comes from a random batch, hence "stochastic".  v is a decaying
-    sum of past gradients (Polyak 1964); with momentum 0 it is the gradient.  MATH (10.1).
+    sum of past gradients (Polyak 1964); with momentum 0 it is the gradient.  MATH (9.1).
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Adam:
 
     m and v are decaying means of g and of g².  They start at 0, so after t steps
     they are too small by the factors 1 - beta1ᵗ and 1 - beta2ᵗ, which are divided
-    out.  Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1; MATH (10.2):
+    out.  Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1; MATH (9.2):
 
         m ← beta1 m + (1 - beta1) g
         v ← beta2 v + (1 - beta2) g²
@@ -53,7 +53,7 @@ class Adam:
 
     Here m and v are kept without their factors, as sums m ← beta1 m + g and
     v ← beta2 v + g², and all the factors are gathered in two numbers a step:
-    with root = √[(1 - beta2ᵗ) / (1 - beta2)], MATH (10.3),
+    with root = √[(1 - beta2ᵗ) / (1 - beta2)], MATH (9.3),
 
         θ ← θ - [learning_rate · root · (1 - beta1) / (1 - beta1ᵗ)] · m / ( √v + epsilon · root )
 

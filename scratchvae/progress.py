@@ -1,9 +1,13 @@
-"""One line that says how far a long run has come."""
+"""What a long run owes to the person who waits: a line that says how far it is, and a Ctrl-C that loses nothing."""
 
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 
@@ -49,3 +53,33 @@ class Progress:
         if self.stream is not None and self.width:                     # leave the terminal's last line whole
             self.stream.write("\n")
             self.stream.flush()
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C that came through between two steps: model, optimiser and state fit together."""
+
+
+@contextmanager
+def held_back() -> Iterator[list[int]]:
+    """Note Ctrl-C in the list that is returned, for a loop to raise `Interrupted` where it can stop.
+
+    A second Ctrl-C is not held back.  Nothing changes outside the main thread, or
+    where the program has a handler of its own.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    ours = threading.current_thread() is threading.main_thread() \
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, note)
+        yield pressed
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:                                        # it came after the last step
+        raise Interrupted

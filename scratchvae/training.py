@@ -18,12 +18,10 @@ import numpy as np
 
 from . import check
 from .datasets import binarize
-from .interrupt import Interrupted, held_back
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
-from .progress import Progress
-from .workspace import Workspace, kept
+from .progress import Interrupted, Progress, held_back
 
 History = dict[str, list[float]]
 Schedule = Callable[[int], Any]                        # of the epoch, counted from 1
@@ -231,7 +229,6 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if progress is None or isinstance(progress, bool):
         progress = sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
     line = Progress("epoch", epochs, progress, state.epoch)
-    workspace = Workspace(model.dtype)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line:
         while state.epoch < epochs:
@@ -243,13 +240,11 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)
             order = stream(state.seed, "order", epoch).permutation(len(x))
             for first in range(state.step * batch_size, len(x), batch_size):
-                rows = order[first:first + batch_size]
-                with workspace:
-                    batch = np.take(x, rows, axis=0, mode="clip", out=kept((len(rows), model.x_dim)))
-                    if resample:
-                        batch = binarize(batch, "sample", state.rng)
-                    elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
-                    model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
+                batch = x[order[first:first + batch_size]]
+                if resample:
+                    batch = binarize(batch, "sample", state.rng)
+                elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
+                model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
                 optimizer.step(model.theta, model.gradient)
                 state.step += 1
                 state.sums[0] += elbo.reconstruction.sum()

@@ -6,21 +6,19 @@
 
     log p(x) >= E_q[ log p(x | z) ] - KL( q(z | x) || p(z) )
 
-Kingma and Welling 2014 (arXiv 1312.6114), equation 3.  The expectation is
-estimated with one draw of z; the KL has a closed form.  The bound itself is one
-step: log p(x) = log E_q[ p(x, z) / q(z | x) ] >= E_q[ log p(x, z) - log q(z | x) ], as
-the logarithm is concave; then log p(x, z) = log p(x | z) + log p(z).
+Kingma and Welling 2014 (arXiv 1312.6114), equation 3; MATH (5.2), (5.3).  The
+expectation is estimated with one draw of z; the KL has a closed form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import check, gaussian
-from .layers import Array
+from .layers import Array, Cache
 from .likelihood import Likelihood
 from .mlp import MLP
 from .model import ELBO, Model, conditional
@@ -53,8 +51,8 @@ class VAE(Model):
     """
 
     def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
-                 likelihood: str | Likelihood = "bernoulli", x_mean: Any = None, rng: Any = 0,
-                 dtype: Any = np.float32) -> None:
+                 likelihood: str | Likelihood = "bernoulli", x_mean: ArrayLike | None = None,
+                 rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.latent_dim = latent_dim
@@ -68,8 +66,8 @@ class VAE(Model):
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
         return self.normal(rng, n, self.latent_dim)
 
-    def bound(self, x: Array, noise: Array) -> tuple[ELBO, Any]:
-        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (1.3), (6.2).
+    def bound(self, x: Array, noise: Array) -> tuple[ELBO, Cache]:
+        """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (5.3), (6.2).
 
         Parameters
         ----------
@@ -77,16 +75,16 @@ class VAE(Model):
         noise : array of shape (n, latent_dim)
         """
         n = len(x)
-        h_q, q_cache = self.q.forward(x)
-        mu, logvar = gaussian.halves(h_q)                                       # q(z | x)
-        z, z_cache = gaussian.sample(mu, logvar, noise)                         # z ~ q(z | x)
-        h_p, p_cache = self.p.forward(z)                                        # p(x | z)
-        reconstruction, r_cache = self.likelihood.log_prob(x, h_p)              # log p(x | z)
-        prior_matching, k_cache = gaussian.kl_standard(mu, logvar)              # KL( q(z | x) || N(0, I) )
+        h_q, q_cache = self.q.forward(x)                                        # (n, 2 d)
+        mu, logvar = gaussian.halves(h_q)                                       # (n, d) each: q(z | x)
+        z, z_cache = gaussian.sample(mu, logvar, noise)                         # (n, d): z ~ q(z | x)
+        h_p, p_cache = self.p.forward(z)                                        # (n, n_outputs): p(x | z)
+        reconstruction, r_cache = self.likelihood.log_prob(x, h_p)              # (n,): log p(x | z)
+        prior_matching, k_cache = gaussian.kl_standard(mu, logvar)              # (n,): KL( q(z | x) || N(0, I) )
         elbo = ELBO(reconstruction, prior_matching, np.zeros((n, 0), self.dtype))
         return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache, n)
 
-    def backward(self, cache: Any, beta: Any = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up: each line there has its line here.
@@ -106,18 +104,18 @@ class VAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # loss = mean of -alpha · reconstruction
-        dprior_matching = np.full(n, self.check_beta(beta) / n)                 # + beta · prior matching
-        dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
-        dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)
-        dz = self.p.backward(dh_p, p_cache)
-        dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)
-        dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # used twice: by z, by the KL
-        dx_q = self.q.backward(dh_q, q_cache, input_gradient)
-        return dx_q + dx_r if input_gradient else dx_q                          # used twice: by q, by log p(x | z)
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
+        dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)      # (n, d) each
+        dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)        # (n, D), (n, n_outputs)
+        dz = self.p.backward(dh_p, p_cache)                                     # (n, d)
+        dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)                # (n, d) each
+        dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # (n, 2 d); used by z and by the KL
+        dx_q = self.q.backward(dh_q, q_cache, input_gradient)                   # (n, D)
+        return dx_q + dx_r if input_gradient else dx_q                          # used by q and by log p(x | z)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (6.3)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""
         mu, logvar = gaussian.halves(self.q.forward(x)[0])
         z = gaussian.sample(mu, logvar, self.normal(rng, n_samples, *mu.shape))[0]
         h_p = self.p.forward(z.reshape(-1, self.latent_dim))[0].reshape(n_samples, len(x), -1)
@@ -125,20 +123,20 @@ class VAE(Model):
         log_p, log_q = gaussian.log_prob(z, zero, zero)[0], gaussian.log_prob(z, mu, logvar)[0]
         return self.likelihood.log_prob(x, h_p)[0] + (log_p - log_q)
 
-    def encode(self, x: Any) -> tuple[Array, Array]:
+    def encode(self, x: ArrayLike) -> tuple[Array, Array]:
         """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (7.1)."""
         return gaussian.halves(self.q.forward(self.check_x(x))[0])
 
-    def decode(self, z: Any, rng: Any = None) -> Array:
+    def decode(self, z: ArrayLike, rng: int | np.random.Generator | None = None) -> Array:
         """Return E[x | z], of shape (n, x_dim); with a generator or a seed, a draw x ~ p(x | z).  MATH (7.1)."""
         h, _ = self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))
         return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
 
-    def reconstruct(self, x: Any) -> Array:
+    def reconstruct(self, x: ArrayLike) -> Array:
         """Return E[x | z] at z = mu of q(z | x), of shape (n, x_dim)."""
         return self.decode(self.encode(x)[0])
 
-    def sample(self, n: int, rng: Any = 0, draw: bool = False) -> Array:
+    def sample(self, n: int, rng: int | np.random.Generator = 0, draw: bool = False) -> Array:
         """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1)."""
         rng = check.generator("rng", rng)
         z = self.normal(rng, check.size("n", n), self.latent_dim)

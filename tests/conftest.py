@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae.workspace import Workspace
-
 LEDGERS = pytest.StashKey[list]()
 
 
@@ -50,27 +48,6 @@ def shared_data():
     if not (folder / "mnist").is_dir():
         pytest.skip("needs real data: set SCRATCHVAE_DATA to a folder with mnist/, binarized_mnist/, frey/, digits/")
     return folder
-
-
-@pytest.fixture
-def unchanged_within_a_workspace(rng):
-    """Fail if a number of a model's step is another one within a workspace: then a result was overwritten too soon."""
-    def check(model, x):
-        noise = model.draw_noise(len(x), rng)
-
-        def step():
-            elbo, cache = model.forward(x, noise)
-            dx = model.backward(cache, input_gradient=True)
-            weights = model.log_weight(x, 3, np.random.default_rng(0))
-            return elbo.reconstruction, elbo.kl, dx, model.gradient.copy(), weights
-
-        expected = step()
-        workspace = Workspace(np.float64)
-        for _ in range(2):
-            with workspace:
-                for got, want in zip(step(), expected):
-                    np.testing.assert_array_equal(got, want)
-    return check
 
 
 @pytest.fixture

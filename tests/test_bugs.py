@@ -1,4 +1,4 @@
-"""The gallery of bugs (demos/bugs.py) and the checks against it (demos/5_bugs.py): what their table says is so."""
+"""The gallery of bugs (demos/gallery) and the checks against it (demos/5_bugs.py): what their table says is so."""
 
 import importlib
 import re
@@ -47,7 +47,7 @@ def load(name):
 
 
 pytest.importorskip("matplotlib")
-lesson, gallery = load("5_bugs"), load("bugs")
+lesson, gallery = load("5_bugs"), load("gallery.bugs")
 each_bug = pytest.mark.parametrize("bug", gallery.BUGS, ids=lambda bug: bug.name)
 each_check = pytest.mark.parametrize("check", lesson.CHECKS.values(), ids=NAMES)
 
@@ -100,7 +100,7 @@ def test_every_bug_is_made_and_mended(bug):
 
 
 def test_who_imported_a_function_by_its_name_has_the_bug_too():
-    bug = gallery.Bug("a", "b", [("layers:sigmoid", "/ (1 + e)", "/ (2 + e)")])
+    bug = gallery.Bug("a", "b", [("layers:sigmoid", "/ (1 + np.exp(", "/ (2 + np.exp(")])
     with gallery.broken(bug):
         assert scratchvae.Bernoulli(1).mean(np.zeros((1, 1))) == 1 / 3
     assert scratchvae.Bernoulli(1).mean(np.zeros((1, 1))) == 1 / 2

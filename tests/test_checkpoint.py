@@ -4,13 +4,14 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import zipfile
 
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, SGD, VAE, Adam, State, checkpoint, files, fit
+from scratchvae import HVAE, SGD, VAE, Adam, State, checkpoint, fit
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 CONFIG = {"latents": [3, 2], "name": "µ", "rate": 0.1}
@@ -252,7 +253,7 @@ def no_space(*_, **__):
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_failed_write_loses_nothing(two, monkeypatch, name):
     before = sorted((p.name, p.read_bytes()) for p in two.parent.iterdir())
-    monkeypatch.setattr(files.os, name, no_space)
+    monkeypatch.setattr(checkpoint.os, name, no_space)
     with pytest.raises(OSError, match="run.npz' cannot be written: No space left on device"):
         checkpoint.save(two, *trained(3))
     assert sorted((p.name, p.read_bytes()) for p in two.parent.iterdir()) == before
@@ -311,7 +312,7 @@ def test_killed_at_any_moment_of_a_save(path, before, moment):
 
     child = os.fork()
     if child == 0:
-        files.open, files.os.replace, files.os.fsync = Writer, replace, fsync
+        checkpoint.open, checkpoint.os.replace, checkpoint.os.fsync = Writer, replace, fsync
         checkpoint.save(path, *saving)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
@@ -327,3 +328,26 @@ def test_it_is_a_zip_archive_like_any_other(two):
     with zipfile.ZipFile(two) as archive:
         assert archive.testzip() is None and archive.comment == checkpoint.seal(two.read_bytes()[:-64])
         assert all(name.endswith(".npy") and "/" not in name for name in archive.namelist())
+
+
+def test_write_replaces_a_file_as_a_whole(tmp_path):
+    checkpoint.write(tmp_path / "a", b"one")
+    checkpoint.write(str(tmp_path / "a"), b"two")
+    assert (tmp_path / "a").read_bytes() == b"two" and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
+    (tmp_path / "a").write_bytes(b"old")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match=re.escape(repr(str(tmp_path / "a"))) + " cannot be written: No space left"):
+        checkpoint.write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_a_write_into_a_folder_that_is_none_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="cannot be written: No such file"):
+        checkpoint.write(tmp_path / "no" / "a", b"new")

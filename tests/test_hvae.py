@@ -137,12 +137,6 @@ def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
     np.testing.assert_array_equal(model.gradient, of_loss)
 
 
-@pytest.mark.parametrize("consistency", FORMS)
-def test_within_a_workspace_every_number_is_the_same(unchanged_within_a_workspace, consistency, rng, x):
-    """Kept arrays are handed out one by one: no result is overwritten within a step, though z is used three times."""
-    unchanged_within_a_workspace(make(3, consistency, rng), x)
-
-
 def test_defaults_are_those_of_the_docstring():
     model = HVAE(X_DIM)
     spelled = HVAE(X_DIM, (16, 8, 4), (64,), consistency="sampled", activation="tanh", likelihood="bernoulli", rng=0,

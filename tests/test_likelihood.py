@@ -8,7 +8,6 @@ import scipy.stats
 from scratchvae import Bernoulli, Gaussian
 from scratchvae.gradcheck import check_function
 from scratchvae.likelihood import LIKELIHOODS
-from scratchvae.workspace import Workspace
 
 MAKE = {**LIKELIHOODS, "fixed": lambda x_dim: Gaussian(x_dim, logvar=-0.7)}
 
@@ -120,25 +119,6 @@ def test_what_has_probability_zero_is_never_drawn():
     logits = np.array([[-1e4, 0.0]])
     np.testing.assert_array_equal(Bernoulli(2).mean(logits), [[0, 0.5]])
     np.testing.assert_array_equal(Bernoulli(2).sample(logits, Zeros()), [[0, 1]])
-
-
-def test_a_second_step_in_a_workspace_gives_the_same_bits_and_allocates_no_array(rng, allocated):
-    """All large results go into the kept arrays of the first step; a mask of l > 0, a byte for each entry, is new."""
-    bernoulli, x, logits = Bernoulli(400), rng.random((500, 400)), 3 * rng.standard_normal((500, 400))
-
-    def step():
-        log_p, cache = bernoulli.log_prob(x, logits)
-        return bernoulli.log_prob_backward(log_p, cache)
-
-    def step_in_workspace():
-        with workspace:
-            return step()
-
-    expected, workspace = step(), Workspace(np.float64)
-    first = [array.copy() for array in step_in_workspace()]
-    assert allocated(step_in_workspace) < x.nbytes / 4
-    for results in (first, step_in_workspace()):
-        np.testing.assert_array_equal(results, expected)
 
 
 @pytest.mark.parametrize("x, says", [

@@ -12,37 +12,66 @@ import scratchvae
 
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
-ORDER = ["check", "workspace", "layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae",
-         "optim", "scaling", "tables", "files", "download", "datasets", "progress", "interrupt", "training",
-         "checkpoint", "evaluation", "gradcheck", "exact", "plotting", "options", "examples", "runs", "output", "cli"]
-ALLOWED = {"numpy", "scipy", "matplotlib", *sys.stdlib_module_names}
+MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae"]
+ORDER = ["check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
+         "gradcheck", "exact"]
+PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]
+ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 
 
 def imports(path):
-    """Return the names of the modules that a file imports, those of the package with a dot before them."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Return the names of the modules that a file imports, those of the package from its root: .layers, .cli.files."""
+    names, package = set(), path.relative_to(PACKAGE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            root = package[:len(package) + 1 - node.level]
+            inner = [(*root, node.module)] if node.module else [(*root, alias.name) for alias in node.names]
+            names.update("." + ".".join(parts) for parts in inner)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                names.update([f".{node.module}"] if node.module else [f".{alias.name}" for alias in node.names])
-            else:
-                names.add(node.module.split(".")[0])
+            names.add(node.module.split(".")[0])
     return names
 
 
+def inner(path):
+    return {name[1:] for name in imports(path) if name.startswith(".")} - {"__version__"}
+
+
 @pytest.mark.parametrize("name", ORDER)
-def test_a_file_imports_only_files_above_it(name):
-    inner = {other[1:] for other in imports(PACKAGE / f"{name}.py") if other.startswith(".")} - {"__version__"}
-    assert inner <= set(ORDER[:ORDER.index(name)]), f"{name}.py imports files that the reader has not seen yet"
+def test_a_file_imports_only_files_that_stand_before_it(name):
+    """So nothing outside cli/ imports anything of it, and the math least of all."""
+    assert inner(PACKAGE / f"{name}.py") <= set(ORDER[:ORDER.index(name)]), \
+        f"{name}.py imports files that the reader has not seen yet"
+
+
+@pytest.mark.parametrize("name", PROGRAM)
+def test_a_file_of_the_program_imports_the_library_and_files_that_stand_before_it(name):
+    seen = {*ORDER, *(f"cli.{other}" for other in PROGRAM[:PROGRAM.index(name)])}
+    assert inner(PACKAGE / "cli" / f"{name}.py") <= seen, f"cli/{name}.py imports files that stand after it"
+
+
+def test_the_math_imports_numpy_and_nothing_else():
+    for name in MATH:
+        outer = {other for other in imports(PACKAGE / f"{name}.py") if not other.startswith(".")}
+        assert outer <= {"__future__", "numpy", "typing", "collections", "copy", "dataclasses"}, name
+
+
+def test_the_order_is_held(tmp_path, monkeypatch):
+    """The test above is tested: a file of the math that imports one of the program is found."""
+    (tmp_path / "vae.py").write_text("from . import gaussian\nfrom .cli.files import load\nfrom .cli import tables\n")
+    monkeypatch.setattr("test_package.PACKAGE", tmp_path)
+    assert inner(tmp_path / "vae.py") == {"gaussian", "cli.files", "cli"}
+    with pytest.raises(AssertionError, match="vae.py imports files that the reader has not seen yet"):
+        test_a_file_imports_only_files_that_stand_before_it("vae")
 
 
 def test_every_file_has_its_place_in_the_order():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == set(ORDER)
+    assert {path.stem for path in PACKAGE.glob("cli/*.py")} - {"__init__"} == set(PROGRAM)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_packages_are_the_four_and_the_core_needs_no_pictures(path):
     outer = {name for name in imports(path) if not name.startswith(".")}
     assert outer <= ALLOWED
@@ -57,7 +86,7 @@ def test_import_is_light():
 
 
 def test_no_global_random_state_and_no_pickle():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         source = path.read_text()
         assert not re.search(r"np\.random\.(seed|rand|randn|normal|uniform|shuffle|permutation|choice)\(", source), path
         assert not re.search(r"\bimport pickle\b|allow_pickle=True", source), path

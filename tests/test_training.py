@@ -10,8 +10,7 @@ import pytest
 
 from scratchvae import HVAE, SGD, VAE, Adam, State, decay, fit, gradcheck, steps, warm_up
 from scratchvae.datasets import binarize
-from scratchvae.interrupt import Interrupted
-from scratchvae.progress import Progress
+from scratchvae.progress import Interrupted, Progress
 from scratchvae.training import HeldOut, check_free_bits, spare, stream
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)

@@ -82,11 +82,6 @@ def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
     assert elbo.loss() == elbo.loss(1.0, 1.0)
 
 
-def test_within_a_workspace_every_number_is_the_same(unchanged_within_a_workspace, rng, x):
-    """Kept arrays are handed out one by one: no result is overwritten within a step."""
-    unchanged_within_a_workspace(make(rng), x)
-
-
 def test_theta_is_ready_for_scipy(rng, x):
     """scipy.optimize.minimize trains a VAE: loss and gradient are functions of one vector."""
     model = make(rng)

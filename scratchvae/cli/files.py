@@ -18,13 +18,12 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import check
-from .layers import Array
+from .. import check
+from ..layers import Array
 from .tables import listed, read_table
 
 MAX_BYTES = 4 * 2**30                                        # the largest array that is read: 4 GiB
@@ -93,43 +92,6 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
     """Read one array, in the shape in which it is stored; otherwise as `load`."""
     with opened(path) as file:
         return _contents(file, key)[0]
-
-
-def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -> None:
-    """Write a file whole or not at all: under another name, which then replaces the old file.
-
-    Parameters
-    ----------
-    path : path
-    data : bytes
-    keep : Path, optional
-        Another name for the old file, if there is one; by default it is given up.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what stood there before still does.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())                          # on the disk, and no longer in its cache
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(part, path)
-        if os.name == "posix":                               # the folder too, where the names are
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        raise type(error)(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _height_width(image_shape: Any) -> tuple[int, int]:

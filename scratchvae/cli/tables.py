@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .layers import Array
+from ..layers import Array
 
 MAX_LINE = 2**23                                             # bytes
 MAX_LABEL = 100

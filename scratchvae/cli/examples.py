@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import datasets, files
-from .layers import Array
+from .. import datasets
+from ..layers import Array
+from . import files, mnist
 from .scaling import Scaling
 
 Config = dict[str, Any]
-NAMED = {"digits": datasets.digits, "mnist": datasets.mnist, "binarized-mnist": datasets.binarized_mnist}
+NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
 FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "rms", "checksum")         # what `describe` adds
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from scratchvae import files, tables
+from scratchvae.cli import files, tables
 from test_files import refused
 
 

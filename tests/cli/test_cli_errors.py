@@ -12,6 +12,7 @@ import pytest
 
 import kill_and_resume
 from scratchvae import VAE, Adam, State, checkpoint, cli
+from scratchvae.cli import commands
 
 FAST = ["--epochs", "1", "--hidden", "4", "--batch-size", "500"]
 
@@ -57,7 +58,7 @@ def home(tmp_path_factory):
     for name, content in FILES.items():
         (home / name).write_bytes(content)
     patch = pytest.MonkeyPatch()
-    patch.setattr(cli, "finish", lambda run: None)
+    patch.setattr(commands, "finish", lambda run: None)
     for name, words in {"vae": [], "long": ["--epochs", "2"], "hvae": ["--model", "hvae", "--latents", "3,2"],
                         "table": ["--data", home / "good.npy", "--likelihood", "gaussian", "--scaling", "standardise"],
                         "pictures": ["--data", home / "wide_pictures.npy"],
@@ -299,7 +300,7 @@ def test_help_needs_neither_matplotlib_nor_scipy():
     assert (done.returncode, done.stderr) == (0, "") and "A first walk" in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)])
+@pytest.mark.parametrize("command", [[], *([name] for name in commands.COMMANDS)])
 def test_every_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([*command, "--help"])
@@ -344,7 +345,7 @@ def test_a_name_that_the_terminal_cannot_show_costs_nothing(tmp_path):
 
 
 def test_overwrite_gives_nothing_up_before_the_new_run_is_safe(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "finish", lambda run: (run.folder / "curves.png").write_text("drawn"))
+    monkeypatch.setattr(commands, "finish", lambda run: (run.folder / "curves.png").write_text("drawn"))
     words = ["train", "--out", str(tmp_path / "run"), *FAST]
     assert cli.main(words) == 0
     there = contents(tmp_path)
@@ -360,7 +361,7 @@ def test_overwrite_gives_nothing_up_before_the_new_run_is_safe(tmp_path, monkeyp
 def test_a_disk_that_fills_up_costs_nothing_but_time(tmp_path, monkeypatch, capsys):
     """The first checkpoint fits, the next is too large: one line; with room again, the run goes on to the same bits."""
     resource = pytest.importorskip("resource")
-    monkeypatch.setattr(cli, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda run: None)
     words = [*FAST, "--epochs", "2", "--checkpoint-every", "0"]
     assert cli.main(["train", "--out", str(tmp_path / "whole"), *words]) == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

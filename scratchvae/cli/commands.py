@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..evaluation import evaluate
+from ..gradcheck import check_model
+from ..progress import Interrupted
+from ..layers import Array
 from . import examples, options, output, runs
-from .evaluation import evaluate
 from .examples import Config, Data, Rows
-from .gradcheck import check_model
-from .interrupt import Interrupted
-from .layers import Array
-from .runs import Run
 from .tables import listed
+from .runs import Run
 
 GREY = "grey values under a Bernoulli likelihood: nats that compare with no others; see train --binarize"
 

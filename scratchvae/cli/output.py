@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import files
+from .. import checkpoint
+from ..layers import Array
+from ..training import History
 from .examples import Config, is_source, scaling_of
-from .layers import Array
 from .runs import CHECKPOINTS
-from .training import History
 
 
 def check_path(path: Path, endings: Sequence[str], config: Config, data: str | None = None) -> None:
@@ -59,7 +59,7 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
     if path.suffix == ".npz":
         archive, content = io.BytesIO(), dict[str, Any](arrays)
         np.savez(archive, **content)
-        return files.write(path, archive.getvalue())
+        return checkpoint.write(path, archive.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head: list[str] = []
@@ -69,13 +69,13 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
     writer.writerow(head)
     writer.writerows(zip(*(map(str, column) for array in arrays.values()       # a number's fewest digits that tell it
                            for column in array.reshape(len(array), -1).T)))
-    files.write(path, text.getvalue().encode())
+    checkpoint.write(path, text.getvalue().encode())
 
 
 def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int,
                   labels: Sequence[str] = ()) -> None:
     """Draw arrays of images below each other, broken into lines of so many; labels stand below the columns."""
-    from . import plotting                             # matplotlib takes its time, and not everyone has it
+    from .. import plotting                            # matplotlib takes its time, and not everyone has it
 
     n, x_dim = len(next(iter(arrays.values()))), config["x_dim"]
     filled = np.full((len(arrays), -(-n // columns) * columns, x_dim), np.nan)
@@ -93,7 +93,7 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
 
 def write_curves(path: Path, history: History) -> None:
     """Draw how the bound and its parts went."""
-    from . import plotting
+    from .. import plotting
 
     page = plotting.figure(9, 3.5)
     bound, levels = page.subplots(1, 2)
@@ -107,4 +107,4 @@ def save_page(path: Path, page: Any) -> None:
     """Write a figure as PNG."""
     picture = io.BytesIO()
     page.savefig(picture, format="png")
-    files.write(path, picture.getvalue())
+    checkpoint.write(path, picture.getvalue())

@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from scratchvae import files
+from scratchvae.cli import files
 
 IDX_TYPES = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}
 
@@ -370,28 +370,3 @@ def test_a_damaged_file_gives_finite_numbers_or_one_sentence(tmp_path, name):
             assert repr(str(path)) in str(error) and str(error).isprintable() and len(str(error)) < 400, error
         else:
             assert x.ndim == 2 and x.size and np.isfinite(x).all()
-
-
-# writing ------------------------------------------------------------------------------------------------------------
-
-def test_write_replaces_a_file_as_a_whole(tmp_path):
-    files.write(tmp_path / "a", b"one")
-    files.write(str(tmp_path / "a"), b"two")
-    assert (tmp_path / "a").read_bytes() == b"two" and os.listdir(tmp_path) == ["a"]
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
-    (tmp_path / "a").write_bytes(b"old")
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-    monkeypatch.setattr(os, step, full)
-    with pytest.raises(OSError, match=re.escape(repr(str(tmp_path / "a"))) + " cannot be written: No space left"):
-        files.write(tmp_path / "a", b"new")
-    assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
-
-
-def test_a_write_into_a_folder_that_is_none_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match="cannot be written: No such file"):
-        files.write(tmp_path / "no" / "a", b"new")

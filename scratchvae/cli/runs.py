@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from . import __version__, check, checkpoint, files
+from .. import __version__, check, checkpoint
+from ..hvae import HVAE
+from ..layers import Array
+from ..optim import SGD, Adam
+from ..progress import Interrupted
+from ..training import History, Schedule, State, decay, fit, steps, warm_up
+from ..vae import VAE
 from .examples import FACTS, Config, is_source
-from .hvae import HVAE
-from .interrupt import Interrupted
-from .layers import Array
-from .optim import SGD, Adam
 from .options import DEFAULTS
-from .training import History, Schedule, State, decay, fit, steps, warm_up
-from .vae import VAE
 
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "config.json", "history.csv", "curves.png", "samples.png", "samples.csv")
@@ -91,12 +91,12 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint, and the history beside it."""
         checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
-        files.write(self.folder / "history.csv", table(self.state.history))
+        checkpoint.write(self.folder / "history.csv", table(self.state.history))
 
     def write_config(self) -> None:
         """Write the config where people can read it, a line for each option."""
         lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.config.items())
-        files.write(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
+        checkpoint.write(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
 
     def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
         """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""

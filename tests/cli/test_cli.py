@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import HVAE, VAE, checkpoint, cli, decay, examples, fit, gaussian, options, output, runs, warm_up
+from scratchvae import HVAE, VAE, checkpoint, cli, decay, fit, gaussian, warm_up
+from scratchvae.cli import commands, examples, options, output, runs
 from scratchvae.datasets import binarize, digits
 
 FAST = ["--epochs", "2", "--hidden", "8", "--batch-size", "200"]
@@ -46,7 +47,7 @@ def home(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Draw no pictures at the end of a training run, which takes longer than these runs do; those in home have them."""
-    monkeypatch.setattr(cli, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda run: None)
 
 
 # what the commands do ----------------------------------------------------------------------------
@@ -79,13 +80,14 @@ def test_train_says_which_columns_it_models(home, tmp_path, capsys):
 
 
 def test_grey_values_under_a_bernoulli_likelihood_are_told_wherever_nats_are(home, tmp_path, capsys):
-    assert cli.GREY in run(capsys, "train", "--out", tmp_path / "grey", *FAST)
-    assert cli.GREY in run(capsys, "evaluate", tmp_path / "grey", "--samples", 1)
+    assert commands.GREY in run(capsys, "train", "--out", tmp_path / "grey", *FAST)
+    assert commands.GREY in run(capsys, "evaluate", tmp_path / "grey", "--samples", 1)
     assert json.loads(run(capsys, "evaluate", tmp_path / "grey", "--samples", 1, "--json"))["grey_values"] is True
     for name in ("vae", "hvae", "table"):                                       # black and white, or Gaussian
-        assert cli.GREY not in run(capsys, "evaluate", home / name, "--samples", 1)
+        assert commands.GREY not in run(capsys, "evaluate", home / name, "--samples", 1)
         assert json.loads(run(capsys, "evaluate", home / name, "--samples", 1, "--json"))["grey_values"] is False
-    assert cli.GREY not in run(capsys, "train", "--out", tmp_path / "anew", "--binarize", "resample-each-epoch", *FAST)
+    anew = ("--out", tmp_path / "anew", "--binarize", "resample-each-epoch")
+    assert commands.GREY not in run(capsys, "train", *anew, *FAST)
 
 
 @pytest.mark.parametrize("parts, watched", [(("train", "test"), "test"), (("train", "valid", "test"), "valid"),
@@ -183,7 +185,7 @@ def test_evaluate_prints_what_the_library_finds(home, capsys):
     found = json.loads(run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3, "--json"))
     model, config = runs.open_run(home / "hvae")[0].model, runs.open_run(home / "hvae")[0].config
     x = examples.prepare(config, digits().x_test, "test")
-    expected = cli.evaluate(model, x, n_samples=50, rng=3).as_dict()
+    expected = commands.evaluate(model, x, n_samples=50, rng=3).as_dict()
     assert {name: found[name] for name in expected} == expected
     assert found["data"] == "digits, held out (test)" and found["epochs"] == 2 and len(found["levels"]) == 3
     assert f"{expected['log_likelihood']:10.3f}" in run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3)

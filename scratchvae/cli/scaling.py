@@ -7,8 +7,8 @@ from typing import Any, Union
 
 import numpy as np
 
-from . import check
-from .layers import Array
+from .. import check
+from ..layers import Array
 
 Numbers = Union[float, tuple[float, ...]]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import __version__, check
-from .layers import ACTIVATIONS
-from .likelihood import LIKELIHOODS
+from .. import __version__, check
+from ..layers import ACTIVATIONS
+from ..likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Union
 
-from . import files
+from .. import checkpoint
 
 Folder = Union[str, "os.PathLike[str]", None]
 MAX_SECONDS = 600.0                                          # for one file to arrive
@@ -137,7 +137,7 @@ def download(contents: Mapping[str, tuple[int, str]], target: Path, mirrors: Seq
         else:
             raise OSError(f"cannot download {name} ({'; '.join(reasons)}): put {', '.join(contents)} into "
                           f"{str(target)!r}, or set SCRATCHVAE_DATA to the folder that has them")
-        files.write(path, data)
+        checkpoint.write(path, data)
     return [target / name for name in contents]
 
 

@@ -5,14 +5,15 @@ stand the matrix products of the step alone, in NumPy, which no code around them
 they are installed, with the same shapes and the same work.  First all must give the same loss, three steps long, from
 the same parameters and the same noise: so forward, backward and Adam agree.
 
-Each contender lives in a process of its own (benchmark_contenders.py), because two BLAS libraries in one process take
+Each contender lives in a process of its own (contenders.py), because two BLAS libraries in one process take
 the cores from each other.  All live on and take turns, an epoch each, with a pause between, in which the threads of
 the last one fall asleep.  Times are medians over the rounds.  Ratios are taken within a round, where both saw the same
 machine; printed are their median and quartiles.  The number of threads is yours to set: OMP_NUM_THREADS=1 for NumPy
 and PyTorch, `taskset -c 0` for JAX too.
 
-    python demos/benchmark.py                # all of it, some minutes; draws out/benchmark.png; --quick: fewer rounds
-    python demos/benchmark.py --steps --workloads A C --rounds 30                                # one part of it
+    python demos/benchmark/benchmark.py            # all of it, some minutes; draws out/benchmark.png
+    python demos/benchmark/benchmark.py --quick    # fewer rounds
+    python demos/benchmark/benchmark.py --steps --workloads A C --rounds 30        # one part of it
 """
 
 import argparse
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_contenders import CONTENDERS, WORKLOADS, Workload
+from contenders import CONTENDERS, WORKLOADS, Workload
 
 PAUSE = 0.1                                     # seconds; OpenBLAS's threads stay awake for 0.03, on busy cores longer
 PARTS = {"products": "#30507a", "bias": "#6f93bf", "activations": "#79b8a8", "likelihood": "#a6c96a",
@@ -43,7 +44,7 @@ class Process:
     """A contender's process, seen from outside."""
 
     def __init__(self, name: str, dtype: str = "float32") -> None:
-        self.name, file = name, Path(__file__).with_name("benchmark_contenders.py")
+        self.name, file = name, Path(__file__).with_name("contenders.py")
         self.child = subprocess.Popen([sys.executable, file, name, dtype], text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 

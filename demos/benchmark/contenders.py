@@ -1,6 +1,6 @@
 """The contenders of the benchmark: the same training by scratchvae, NumPy's products alone, PyTorch and JAX.
 
-benchmark.py starts this file as a process for each of them (`python benchmark_contenders.py torch float32`), and
+benchmark.py starts this file as a process for each of them (`python contenders.py torch float32`), and
 drives it over stdin and stdout: a line in, a line out.
 """
 
