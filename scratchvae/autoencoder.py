@@ -48,6 +48,7 @@ class Autoencoder(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
+        x_dim, latent_dim = self.x_dim, *self.latent_dims
         self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         if x_mean is not None:
@@ -71,6 +72,7 @@ class Autoencoder(Model):
 
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
+        alpha, _ = check.number("alpha", alpha, -np.inf), self.check_beta(beta)
         f_cache, g_cache, r_cache, n = cache
         dreconstruction = np.full(n, -alpha / n, self.dtype)           # (n,): loss = mean of -alpha R
         dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)

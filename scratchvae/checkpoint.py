@@ -39,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, check
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
@@ -92,6 +92,10 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
         If the file cannot be written.  In all cases the files that were there
         are there still.
     """
+    path = Path(check.path("path", path))
+    if not isinstance(model, Model) or not isinstance(state, State):
+        name, value, kind = ("state", state, State) if isinstance(model, Model) else ("model", model, Model)
+        raise ValueError(f"{name} must be a {kind.__name__}; got {check.shown(value)}")
     if type(optimizer) not in OPTIMIZERS.values():
         raise ValueError(f"optimizer must be one that a checkpoint can hold, of class {' or '.join(OPTIMIZERS)}; "
                          f"got {type(optimizer).__name__}")
@@ -110,7 +114,12 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     header = {"format": FORMAT, "scratchvae": __version__, "config": config, "seed": state.seed, "epoch": state.epoch,
               "step": state.step, "rng": state.rng.bit_generator.state,
               "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}
-    text, buffer = json.dumps(header, default=lambda value: value.tolist()), io.BytesIO()      # NumPy's numbers, too
+    try:
+        text = json.dumps(header, default=lambda value: value.tolist())        # NumPy's numbers, too
+    except Exception:
+        raise ValueError(f"config must be what JSON can say: a dict of numbers, texts and lists; "
+                         f"got {check.shown(config)}") from None
+    buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)
     content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")              # a zip archive ends with the length
     write(path, content + seal(content), keep=previous(path))                  # of its comment, and the comment
@@ -163,9 +172,10 @@ def load(path: str | Path) -> Checkpoint:
     OSError
         If it cannot be read.
     """
-    if not Path(path).is_file():                       # a device or a pipe might never end
+    path = Path(check.path("path", path))
+    if not path.is_file():                             # a device or a pipe might never end
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
-    content = Path(path).read_bytes()
+    content = path.read_bytes()
     if content[-64:] != seal(content[:-64]):
         raise ValueError(f"{path} is damaged, or not a checkpoint: it does not end with the checksum of its content")
     try:
@@ -215,12 +225,14 @@ def load_newest(path: str | Path) -> tuple[Checkpoint, Exception | None]:
 
 def previous(path: str | Path) -> Path:
     """Return where the checkpoint before the one at this path is kept."""
-    return Path(path).with_suffix(f".previous{Path(path).suffix}")
+    path = Path(check.path("path", path))
+    return path.with_suffix(f".previous{path.suffix}")
 
 
 def every(seconds: float, save: Callable[[State], Any]) -> Callable[[State], None]:
     """Return an ``after_step`` for `training.fit`: it saves whenever so many seconds of training have gone by."""
-    saved_at = 0.0
+    seconds, saved_at = check.number("seconds", seconds, 0), 0.0
+    check.function("save", save, "the state")
 
     def after_step(state: State) -> None:
         nonlocal saved_at

@@ -115,9 +115,10 @@ class HVAE(Model):
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
-        if not hasattr(noise, "__len__") or len(noise) != self.T:
-            got = len(noise) if hasattr(noise, "__len__") else noise
-            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {got}")
+        count = len(noise) if isinstance(noise, (list, tuple)) or np.asarray(noise, object).ndim else None
+        if count != self.T:
+            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; "
+                             f"got {check.shown(noise) if count is None else count}")
         return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
                 for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
 
@@ -180,6 +181,7 @@ class HVAE(Model):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
+        alpha = check.number("alpha", alpha, -np.inf)
         n, T = cache["n"], self.T
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
@@ -263,7 +265,7 @@ class HVAE(Model):
         -------
         array of shape (n, x_dim)
         """
-        check.size("level", level, 1, self.T)
+        level = check.size("level", level, 1, self.T)
         z = check.array("z", z, ("n", self.d[level]), self.dtype)
         noise = noise if noise is None else self.check_noise(noise, len(z))
         for t in range(level, 1, -1):
@@ -277,7 +279,7 @@ class HVAE(Model):
 
         From level t it shows what z_t still knows of x.
         """
-        check.size("level", level, 1, self.T)
+        level = check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
     def sample(self, n: int, rng: int | np.random.Generator = 0, z: ArrayLike | None = None, level: int | None = None,
@@ -303,12 +305,13 @@ class HVAE(Model):
         """
         level = self.T if level is None else check.size("level", level, 1, self.T)
         rng = check.generator("rng", rng)
-        noise = self.draw_noise(check.size("n", n), rng)
-        draws = rng if draw else None
+        n, draws = check.size("n", n), rng if check.flag("draw", draw) else None
+        noise = self.draw_noise(n, rng)
         if z is None:
             if level != self.T:
                 raise ValueError("level says where z belongs, but z is not given")
             return self.decode(noise[-1], level, noise, draws)
-        if np.shape(z) not in ((self.d[level],), (n, self.d[level])):
-            raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {np.shape(z)}")
+        z = check.array("z", z, None, self.dtype)
+        if z.shape not in ((self.d[level],), (n, self.d[level])):
+            raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {z.shape}")
         return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, draws)

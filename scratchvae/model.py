@@ -18,6 +18,8 @@ from .layers import ACTIVATIONS, Array, Cache
 from .likelihood import LIKELIHOODS, Likelihood
 from .mlp import MLP, pack
 
+DTYPES = (np.float32, np.float64, np.complex128)
+
 ModelType = TypeVar("ModelType", bound="Model")
 
 
@@ -100,12 +102,8 @@ class Model:
         check.choice("activation", activation, ACTIVATIONS)
         if isinstance(likelihood, str):
             likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
-        if isinstance(likelihood, type) or not hasattr(likelihood, "log_prob"):
-            raise ValueError(f"likelihood must be a name or an object, such as Gaussian({x_dim}); got {likelihood!r}")
-        if likelihood.x_dim != self.x_dim:
-            raise ValueError(f"likelihood is over {likelihood.x_dim} columns, but x_dim is {self.x_dim}")
-        self.likelihood = likelihood
-        self.dtype = check.dtype("dtype", dtype, (np.float32, np.float64, np.complex128))
+        self.likelihood = check.likelihood(likelihood, self.x_dim)
+        self.dtype = check.dtype("dtype", dtype, DTYPES)
 
     def pack(self, **networks: MLP) -> None:
         """Lay the networks' parameters into one ``theta``, under these names."""
@@ -120,8 +118,9 @@ class Model:
 
     def astype(self: ModelType, dtype: DTypeLike) -> ModelType:
         """Return a copy of the model in another precision: float32, float64 or complex128."""
+        dtype = check.dtype("dtype", dtype, DTYPES)
         twin = copy.deepcopy(self)
-        twin.dtype = np.dtype(dtype)
+        twin.dtype = dtype
         twin.pack(**twin.networks)
         return twin
 
@@ -143,16 +142,11 @@ class Model:
 
     def check_beta(self, beta: ArrayLike) -> Array:
         """Return beta as one number for each level, or raise a ValueError."""
-        weights = np.empty(len(self.latent_dims), self.dtype)
-        try:
-            weights[:] = beta
-        except (TypeError, ValueError):
-            raise ValueError(f"beta must be a number, or one for each of the {len(weights)} levels; "
-                             f"got {beta!r}") from None
-        return weights
+        return check.by_level("beta", beta, len(self.latent_dims), self.dtype)
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers, float32 for a float32 model, else float64."""
+        rng, shape = check.generator("rng", rng), tuple(check.size("n", n) for n in shape)
         return rng.standard_normal(shape, dtype=np.float32 if self.dtype == np.float32 else np.float64)
 
     # each model defines these -------------------------------------------------------------------
@@ -236,7 +230,8 @@ class Model:
             If x has the wrong shape or values, or n_samples or max_rows is below 1.
         """
         x, rng = self.check_x(x), check.generator("rng", rng)
-        at_once = min(check.size("n_samples", n_samples), check.size("max_rows", max_rows))
+        n_samples, max_rows = check.size("n_samples", n_samples), check.size("max_rows", max_rows)
+        at_once = min(n_samples, max_rows)
         step = max_rows // at_once
         log_sum = np.full(len(x), -np.inf)             # the log of a sum that is still empty
         for i in range(0, len(x), step):

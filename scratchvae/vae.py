@@ -55,6 +55,7 @@ class VAE(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
+        x_dim, latent_dim = self.x_dim, *self.latent_dims
         self.latent_dim = latent_dim
         self.q = conditional((x_dim, *hidden, latent_dim), activation, rng)
         self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
@@ -103,6 +104,7 @@ class VAE(Model):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
+        alpha = check.number("alpha", alpha, -np.inf)
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
@@ -140,4 +142,4 @@ class VAE(Model):
         """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1)."""
         rng = check.generator("rng", rng)
         z = self.normal(rng, check.size("n", n), self.latent_dim)
-        return self.decode(z, rng if draw else None)
+        return self.decode(z, rng if check.flag("draw", draw) else None)

@@ -103,9 +103,9 @@ CASES = [
     (lambda: vae.log_likelihood(X, rng=-1), "^rng must be a Generator or a seed"),
     # weights of the parts
     (lambda: vae.backward(vae.forward(X, EPS)[1], beta=np.ones(2)),
-     "^beta must be a number, or one for each of the 1 levels; got"),
+     r"^beta must be .* one for each of the 1 levels; got an array of shape \(2,\)$"),
     (lambda: hvae.backward(hvae.forward(X, EPSES)[1], beta=np.ones(3)),
-     "^beta must be a number, or one for each of the 2 levels; got"),
+     r"^beta must be .* one for each of the 2 levels; got an array of shape \(3,\)$"),
     # training and data
     (lambda: fit(vae, X[:, :5]), "^x must have shape"),
     (lambda: fit(vae, X, epochs=0), "^epochs must be"),
@@ -114,8 +114,8 @@ CASES = [
     (lambda: warm_up(0), "^epochs must be"),
     (lambda: decay(0, 1e-4, 10), "^first must be"),
     (lambda: binarize(X, "sometimes"), "^how must be one of 'threshold', 'sample'"),
-    (lambda: fit(vae, X, beta=np.nan), "^beta must be finite"),
-    (lambda: fit(hvae, X, beta=[1, 1, 1], free_bits=1), "^beta must be a number, or one for each of the 2 levels"),
+    (lambda: fit(vae, X, beta=np.nan), "^beta must be a number of at least 0, .*; got nan$"),
+    (lambda: fit(hvae, X, beta=[1, 1, 1], free_bits=1), "^beta must be .*one for each of the 2 levels; got .1, 1, 1.$"),
     (lambda: fit(vae.astype(complex), X), "^model must be float32 or float64 to be trained: .*; got complex128"),
     (lambda: fit(vae, X, optimizer=used(VAE(6, 3))), "^optimizer has trained another model, of .*; this one has 70"),
     (lambda: fit(vae, X, state=State.start(hvae)), "^state is of a model with 2 levels; this one has 1"),

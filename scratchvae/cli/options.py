@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from .. import __version__, check
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
@@ -114,12 +116,18 @@ def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def whole(low: int = 1) -> Callable[[str], int]:
     """Read a whole number of at least ``low``."""
-    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low))
+    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low, np.inf))
 
 
 def number(open_low: bool = False) -> Callable[[str], float]:
     """Read a number of at least 0, or above it."""
-    return said(lambda text: check.number("it", text, 0, open_low=open_low))
+    def parse(text: str) -> float:
+        try:
+            value: Any = float(text)
+        except ValueError:
+            value = text                               # to be quoted in the sentence
+        return check.number("it", value, 0, open_low=open_low)
+    return said(parse)
 
 
 def path(text: str) -> Path:
