@@ -228,7 +228,7 @@ def new_config(given: Config) -> tuple[Config, Data]:
 
 def about_files(given: Config, data: str | None) -> None:
     """Raise a ValueError if there is an option that says how to read a file, but no file."""
-    for name in ("key", "labels", "header", "image_shape", "hold_out"):
+    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes"):
         if name in given and (data is None or data in examples.NAMED):
             raise ValueError(f"--{name.replace('_', '-')} says how to read a file, and --data "
                              + ("is not given: the run's own data are read as they were" if data is None else

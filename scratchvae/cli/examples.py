@@ -51,7 +51,7 @@ def read(config: Config) -> Data:
         return Data({part: rows for part, rows in x.items() if rows is not None},
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
-                       header={"auto": None, "yes": True, "no": False}[config["header"]])
+                       max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]])
     every = min(config["hold_out"] or np.inf, len(found.x) + 1)                # 0: none
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}

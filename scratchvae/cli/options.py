@@ -15,6 +15,7 @@ from ..likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
+    "max_bytes": None,
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
     "consistency": "sampled", "dtype": "float32",
@@ -171,6 +172,8 @@ def add_data_options(parser: Any) -> None:
                             "numbers that count 0, 1, 2, ...", choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
         type=several(whole(), "28,28"))
+    add(parser, "--max-bytes", "the most that is read of a file; by default 4 GiB, and of compressed data 30 times "
+                               "their own length, but at least 32 MiB", metavar="N", type=whole())
 
 
 def add_view_options(parser: Any) -> None:
