@@ -7,6 +7,7 @@ gradcheck.  The command line is cli, with options, examples, runs and output.
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
 
+from . import startup                                  # noqa: F401  (before anything that loads NumPy)
 from . import checkpoint, datasets, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
 from .evaluation import Evaluation, evaluate

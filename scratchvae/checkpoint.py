@@ -46,6 +46,7 @@ from .optim import SGD, Adam
 from .training import State
 
 FORMAT = 1                                             # to be raised when older code would misread a file
+GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}
 
 
@@ -142,6 +143,8 @@ def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} cannot be written: {os.strerror(errno.EISDIR)}")
     try:
         with open(part, "xb") as file:
             file.write(data)
@@ -197,13 +200,23 @@ def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
     def group(name: str) -> dict[str, Array]:
         return {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
 
-    optimizer = OPTIMIZERS[header["optimizer"]]()
-    vars(optimizer).update(header["optimizer_numbers"], **group("optimizer"))
-    bits = getattr(np.random, header["rng"]["bit_generator"])()
+    theta = check.array("theta", arrays["theta"], ("size",))
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"theta must be float32 or float64; got {theta.dtype}")
+    optimizer = OPTIMIZERS[check.choice("optimizer", header["optimizer"], OPTIMIZERS)](**{
+        name: number for name, number in header["optimizer_numbers"].items() if name not in ("t", "m", "v")})
+    vars(optimizer).update({name: None if value is None else check.size("t", value, 0)
+                            for name, value in header["optimizer_numbers"].items() if name in ("t", "m", "v")})
+    vars(optimizer).update({name: check.array(name, array, theta.shape, theta.dtype)
+                            for name, array in group("optimizer").items() if hasattr(optimizer, name)})
+    bits = {kind.__name__: kind for kind in GENERATORS}[header["rng"]["bit_generator"]]()
     bits.state = header["rng"]
-    state = State(header["seed"], np.random.Generator(bits), arrays["sums"], header["epoch"], header["step"],
-                  float(arrays["seconds"]), {name: column.tolist() for name, column in group("history").items()})
-    return Checkpoint(arrays["theta"], optimizer, state, header["config"])
+    state = State(check.size("seed", header["seed"], 0, np.inf), np.random.Generator(bits),
+                  check.array("sums", arrays["sums"], ("T",), float), check.size("epoch", header["epoch"], 0),
+                  check.size("step", header["step"], 0), check.number("seconds", arrays["seconds"], 0),
+                  {name: check.array(name, column, (header["epoch"],), float).tolist()
+                   for name, column in group("history").items()})
+    return Checkpoint(theta, optimizer, state, header["config"])
 
 
 def load_newest(path: str | Path) -> tuple[Checkpoint, Exception | None]:

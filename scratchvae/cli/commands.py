@@ -1,7 +1,7 @@
 """The command line: train, evaluate, sample, reconstruct, interpolate, encode, gradcheck.
 
 The exit code is 0 if all went well; 2 if not, after one line on stderr that says
-why; 130 after Ctrl-C.  A gradient that gradcheck finds wrong makes it 1.
+why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that gradcheck finds wrong makes it 1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import startup
 from ..evaluation import evaluate
 from ..gradcheck import check_model
 from ..progress import Interrupted
@@ -33,13 +34,15 @@ GREY = "grey values under a Bernoulli likelihood: nats that compare with no othe
 def train(args: argparse.Namespace, given: Config) -> int:
     """Begin a run, or go on with one, and train it to its last epoch."""
     if args.resume is not None:
-        with runs.alone(args.resume):
-            return train_to_the_end(*go_on(args, given))
+        with runs.alone(args.resume) as place:
+            run, rows = go_on(args, given)
+            run.place = place
+            return train_to_the_end(run, rows)
     config, data = new_config(given)
     rows = examples.for_training(config, data)
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
     run.folder.mkdir(parents=True, exist_ok=True)
-    with runs.alone(run.folder):
+    with runs.alone(run.folder) as run.place:
         runs.begin(run, args.overwrite)
         return train_to_the_end(run, rows)
 
@@ -48,20 +51,20 @@ def train_to_the_end(run: Run, rows: Rows) -> int:
     """Say what will be done, and do it."""
     config, state = run.config, run.state
     held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({rows.part})"
-    print(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; "
-          f"{examples.scaling_of(config)}")
+    output.say(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; "
+               f"{examples.scaling_of(config)}")
     if config["columns"] and config["image_shape"] is None:
-        print(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+        output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
-        print(GREY)
-    print(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
-          + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
-             if state.epoch + state.step else ""), flush=True)
+        output.say(GREY)
+    output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
+               + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
+                  if state.epoch + state.step else ""))
     try:
         run.train(rows.x, rows.held_out, progress=sys.stdout)
     except Interrupted:
-        print(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
-              f"scratchvae train --resume {run.folder} goes on")
+        output.say(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
+                   f"scratchvae train --resume {run.folder} goes on")
         return 130
     finish(run)
     return 0
@@ -79,6 +82,11 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
+    if run.config["threads"] != startup.threads():
+        began, now = run.config["threads"], startup.threads()
+        note(f"the run began with {began} {'threads' if began > 1 else 'thread'} for matrix products and goes on with "
+             f"{now}, so that its last bits may differ from those of a run without a pause: "
+             f"OPENBLAS_NUM_THREADS={began} keeps them")
     runs.go_on(run)
     return run, rows
 
@@ -95,7 +103,7 @@ def finish(run: Run) -> None:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
         note(str(error))
-    print(f"done: scratchvae evaluate {run.folder} tells how good it is")
+    output.say(f"done: scratchvae evaluate {run.folder} tells how good it is")
 
 
 def measure(args: argparse.Namespace, given: Config) -> int:
@@ -118,15 +126,15 @@ def measure(args: argparse.Namespace, given: Config) -> int:
                  "grey_values": grey, "epochs": run.state.epoch, **found.as_dict(),
                  "log_likelihood_per_dimension": mean / run.config["x_dim"],
                  "log_likelihood_before_scaling": mean - log_scale if is_density else None}
-        print(json.dumps(finite(facts), indent=1, allow_nan=False))
+        output.say(json.dumps(finite(facts), indent=1, allow_nan=False))
         return 0
-    print(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}; {scaling}")
+    output.say(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}; {scaling}")
     if grey:
-        print(GREY)
-    print(found)
-    print(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
+        output.say(GREY)
+    output.say(found)
+    output.say(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
     if log_scale:
-        print(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
+        output.say(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
     return 0
 
 
@@ -192,7 +200,7 @@ def encode(args: argparse.Namespace, given: Config) -> int:
     if look.y is not None:
         arrays["label"] = look.y
     output.write_numbers(args.out, arrays)
-    print(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
+    output.say(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
     return 0
 
 
@@ -203,7 +211,7 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     model, rng = runs.build(config, x), np.random.default_rng(config["seed"])
     model.theta += 0.01 * model.normal(rng, model.theta.size)                  # fresh, it would hide mistakes in logvar
     ledger = check_model(model, x, directions=args.directions, rng=rng)
-    print(ledger)
+    output.say(ledger)
     return 0 if ledger.ok else 1
 
 
@@ -278,7 +286,10 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
 
 def note(message: str) -> None:
     """Say something on stderr."""
-    print(f"scratchvae: {message}", file=sys.stderr)
+    try:
+        output.say(f"scratchvae: {message}", sys.stderr)
+    except OSError:                                    # nobody listens
+        pass
 
 
 def one_line(error: BaseException) -> str:
@@ -290,6 +301,19 @@ def one_line(error: BaseException) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    startup.listen()
+    try:
+        return perform(argv)
+    except KeyboardInterrupt:
+        startup.end()
+        note("interrupted")
+        return 130
+    finally:
+        startup.end()
+
+
+def perform(argv: Sequence[str] | None) -> int:
+    """Do what the words say; turn what goes wrong into one line."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:                             # closed by the shell
@@ -304,9 +328,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = COMMANDS[args.command](args, given)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        note("interrupted")
-        return 130
+    except BrokenPipeError:                            # as in `scratchvae evaluate DIR | head -1`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))
     try:

@@ -32,7 +32,10 @@ from it.  A first walk, some ten seconds in all:
   scratchvae sample runs/digits --out digits.png
 
 A run is a folder.  Kill it when you like: `scratchvae train --resume runs/digits`
-goes on, to the same bits.  `scratchvae COMMAND --help` has more examples."""
+goes on, to the same bits.  `scratchvae COMMAND --help` has more examples.
+
+Matrices are multiplied by one thread, as a second one can be ruinous on a machine
+that has other work to do; where OPENBLAS_NUM_THREADS is set, it says how many."""
 
 TRAIN = """\
 examples:
@@ -293,3 +296,22 @@ def parser() -> Parser:
     gradcheck.add_argument("--directions", type=whole(), metavar="N",
                            help="so many random directions for each array, instead of each of its entries")
     return top
+
+
+def confirm(config: dict[str, Any]) -> None:
+    """Raise a ValueError unless the options of a config are such as `train` makes of words."""
+    def text(value: Any) -> str:
+        if isinstance(value, list):
+            return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
+        return str(value)
+
+    words = ["train", "--out", "."]
+    for name, value in config.items():
+        if name in DEFAULTS and value is not None and value is not False:
+            option = "--" + name.replace("_", "-")
+            words.append(option if value is True else f"{option}={text(value)}")
+    found = parser().parse_args(words)
+    for name, default in DEFAULTS.items():
+        value = config[name]
+        if (getattr(found, name) != value and value is not False) or (value is None and default is not None):
+            raise ValueError(f"{name} cannot be {check.shown(value)}")

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from .. import __version__, check, checkpoint
+import numpy as np
+
+from .. import __version__, check, checkpoint, startup
 from ..hvae import HVAE
 from ..layers import Array
 from ..optim import SGD, Adam
@@ -27,7 +29,9 @@ from ..progress import Interrupted
 from ..training import History, Schedule, State, decay, fit, steps, warm_up
 from ..vae import VAE
 from .examples import FACTS, Config, is_source
+from . import options
 from .options import DEFAULTS
+from .scaling import Scaling
 
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "config.json", "history.csv", "curves.png", "samples.png", "samples.csv")
@@ -87,9 +91,13 @@ class Run:
     model: VAE | HVAE
     optimizer: SGD | Adam
     state: State
+    place: tuple[int, int] | None = None               # the device and the number of the folder that is ours: `alone`
 
     def save(self) -> None:
-        """Write the checkpoint, and the history beside it."""
+        """Write the checkpoint, and the history beside it, unless another folder has taken the place of ours."""
+        if self.place is not None and self.place != place(self.folder):
+            raise ValueError(f"{self.folder} was removed or replaced while this run trained in it; nothing more is "
+                             "written there, and what it had saved went with its folder")
         checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
         checkpoint.write(self.folder / "history.csv", table(self.state.history))
 
@@ -126,25 +134,42 @@ class Run:
         return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
 
 
+def place(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name, or None if there is none."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in this folder; whatever ends the process, the lock ends with it."""
+def alone(folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Keep other processes from training in this folder, and return its `place`; the lock ends with the process.
+
+    The lock is on the folder, not on its name: if the folder is removed and another
+    made, a second process may train there, and the first must write no more.  As long
+    as it holds the folder open, no new one gets the same number.
+    """
     with ExitStack() as stack:
+        held = None
         try:
             import fcntl                               # not on Windows, where nothing is locked
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = (os.fstat(handle).st_dev, os.fstat(handle).st_ino)
         except BlockingIOError:
             raise ValueError(f"{folder} is in use: another process trains in it") from None
         except (ImportError, OSError):                 # a file system without locks; or no folder, as others will say
             pass
-        yield
+        yield held
 
 
 def new(folder: Path, config: Config, x: Array) -> Run:
     """Return a new run, to be trained on x, of which nothing is on disk; all of the config is known to be good."""
-    config = json.loads(json.dumps({**config, "scratchvae": __version__}))     # as a checkpoint will give it back
+    # in JSON and back: as a checkpoint will give it
+    config = json.loads(json.dumps({**config, "scratchvae": __version__, "threads": startup.threads()}))
     model = build(config, x)
     rate_schedule(config)
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
@@ -159,8 +184,13 @@ def begin(run: Run, overwrite: bool = False) -> None:
     if there and not any(name in there for name in CHECKPOINTS):
         raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
     for name in there:
+        if (run.folder / name).is_dir():
+            raise ValueError(f"{run.folder / name} is a folder, where a run has a file: nothing is replaced there")
         if is_source(run.folder / name, run.config["data"]):
             raise ValueError(f"--out would replace the data that are read: {run.folder / name}")
+    for name in NAMES:                                 # a kill while the first checkpoint was written may leave them
+        for half_written in run.folder.glob(f".{name}.{'[0-9a-f]' * 8}.part"):
+            half_written.unlink()
     run.save()                                         # before anything is given up
     for name in NAMES:
         if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now
@@ -174,13 +204,39 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
         raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
-    missing = {*DEFAULTS, *FACTS} - set(found.config or ())
+    missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
                          f"{min(missing)}")
-    model = build(found.config)
+    config = confirmed(found.config, path)
+    model = build(config)
+    if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
+        raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
+                         f"not {model.theta.size}")
     model.theta[:] = found.theta
-    return Run(folder, found.config, model, found.optimizer, found.state), problem
+    return Run(folder, config, model, found.optimizer, found.state), problem
+
+
+def confirmed(config: Config, path: Path) -> Config:
+    """Return the config of a checkpoint, if it is such as `train` writes; its checksum says only that it is whole."""
+    try:
+        options.confirm(config)
+        check.sizes("latents", config["latents"])
+        x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
+        if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
+            raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")
+        if columns is not None and not (isinstance(columns, list) and len(columns) == x_dim
+                                        and all(isinstance(name, str) for name in columns)):
+            raise ValueError(f"columns must be the names of {x_dim} columns; got {check.shown(columns)}")
+        scaling = Scaling(config["shift"], config["scale"])
+        scaling.apply(np.zeros((1, x_dim)))
+        check.number("rms", config["rms"], 0)
+        check.size("checksum", config["checksum"], 0, np.inf)
+        check.size("threads", config["threads"])
+        rate_schedule(config)
+    except ValueError as error:
+        raise ValueError(f"{path} has a config that `scratchvae train` does not write: {error}") from None
+    return config
 
 
 def go_on(run: Run) -> None:
@@ -192,6 +248,7 @@ def go_on(run: Run) -> None:
             checkpoint.load(path)
         except ValueError:                             # it must not be kept as the previous one of the next
             os.replace(path, path.with_name("checkpoint.damaged.npz"))
-    for half_written in run.folder.glob(".*.part"):     # a kill may leave it
-        half_written.unlink()
+    for name in NAMES:
+        for half_written in run.folder.glob(f".{name}.{'[0-9a-f]' * 8}.part"):                  # a kill may leave it
+            half_written.unlink()
     run.write_config()

@@ -103,8 +103,8 @@ def test_held_out_names_the_part_that_is_watched(parts, watched):
 def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     """Every option, all at once, with values that are not the defaults; the config and the model have them."""
     words = {"data": home_file(tmp_path), "key": "x", "labels": "y", "header": "auto", "image_shape": "2,3",
-             "hold_out": "5",
-             "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
+             "hold_out": "5", "max_bytes": "99999", "scaling": "unit", "binarize": "threshold",
+             "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
              "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
              "warm_up": "4", "free_bits": "0.5,0.25", "seed": "9", "checkpoint_every": "0"}
@@ -119,7 +119,8 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
         "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
         "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
-        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0, "header": "auto"}
+        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0, "header": "auto",
+        "max_bytes": 99999}
     assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens

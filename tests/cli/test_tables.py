@@ -39,7 +39,8 @@ def test_numbers_come_back_to_the_last_bit(path, rng, delimiter, end, header, pa
     ("0,1,3\n3,4,5\n", [0, 1, 3]), ("\ufeff1,2\n3,4\n", [1, 2]), ("\ufeffa,b\n3,4\n", [3, 4]),
     ("1,2\n3,4", [1, 2]), ("1,2\n3,4\n\n \n", [1, 2]), ("5\n6\n", [5]), (" 1 , 2 \n 3 , 4 \n", [1, 2]),
     ("-1e3,+.5\n3,4\n", [-1000, 0.5]), ("größe,höhe\n3,4\n", [3, 4]), ("# a b\n3 4 5\n", [3, 4, 5]),
-    ("1,2\r3,4\r", [1, 2]), ("a,b\r3,4\r", [3, 4]), ('"a"\n5\n6\n', [5]), ('"a" "b c"\n3 4\n', [3, 4]), ('"1"\n"6"\n', [1]),
+    ("1,2\r3,4\r", [1, 2]), ("a,b\r3,4\r", [3, 4]),
+    ('"a"\n5\n6\n', [5]), ('"a" "b c"\n3 4\n', [3, 4]), ('"1"\n"6"\n', [1]),
 ])
 def test_the_first_row_of_numbers_is_found(path, text, first):
     assert load(path, text).x[0].tolist() == first
