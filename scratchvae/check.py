@@ -24,7 +24,7 @@ import itertools
 import numbers
 import operator
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,10 @@ def sizes(name: str, values: Any, high: float = MOST) -> tuple[int, ...]:
     """Return a tuple of whole numbers of at least 1."""
     if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or not np.iterable(values):
         raise ValueError(f"{name} must be a sequence of whole numbers, such as (16, 8); got {shown(values)}")
-    entries = list(itertools.islice(values, 1001))
+    try:
+        entries = list(itertools.islice(values, 1001))
+    except Exception:                                  # such as a stream that cannot be read
+        raise ValueError(f"{name} must be a sequence of whole numbers; got {shown(values)}") from None
     if len(entries) > 1000:
         raise ValueError(f"{name} must have at most 1000 entries; got more")
     return tuple(size(f"every entry of {name}", value, 1, high) for value in entries)
@@ -69,8 +72,10 @@ def sizes(name: str, values: Any, high: float = MOST) -> tuple[int, ...]:
 def sizes_by_level(name: str, values: Any, n_levels: int) -> list[tuple[int, ...]]:
     """Return a tuple of whole numbers for each level: one tuple serves every level."""
     entries = values
-    if np.iterable(values) and not isinstance(values, (str, bytes, bytearray, Mapping, Set)):
-        entries = list(itertools.islice(values, 1001))                       # an iterator can be read only once
+    if isinstance(values, Iterator):
+        entries = sizes(name, values)                  # it can be read only once
+    elif isinstance(values, (list, tuple, np.ndarray)) and np.iterable(values):
+        entries = list(values)
     nested = isinstance(entries, list) and any(np.iterable(entry) for entry in entries)
     by_level = entries if nested else [entries] * n_levels
     if len(by_level) != n_levels:

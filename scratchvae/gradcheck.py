@@ -215,7 +215,10 @@ def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *i
         raise ValueError("inputs must be at least one array; got none")
     names = [f"input {i}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"]
     arrays = {name: check.array(name, a, None, float) for name, a in zip(names, inputs)}
-    y, cache = forward(*(array.copy() for array in arrays.values()))           # copies: they may be worked in
+    found = forward(*(array.copy() for array in arrays.values()))              # copies: they may be worked in
+    if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[0], "shape"):
+        raise ValueError(f"forward must return an array and a cache; it returned {check.shown(found)}")
+    y, cache = found
     dy = stream(1).standard_normal(y.shape)
     dinputs = backward(dy.copy(), cache)
     dinputs = dinputs if isinstance(dinputs, tuple) else (dinputs,)
@@ -303,6 +306,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
     """
     check.has("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"), "VAE(64, 16)")
     check.flag("by_part", by_part)
+    method = check.choice("method", options.get("method", "complex"), TOLERANCE)
     point = model.astype(np.float64)
     x = point.check_x(x)
     noise = point.draw_noise(len(x), stream(2)) if noise is None else noise
@@ -320,7 +324,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         dx = point.backward(cache, beta, alpha, input_gradient=True)
         gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
 
-    twin = point.astype(np.complex128 if options.get("method", "complex") == "complex" else np.float64)
+    twin = point.astype(np.complex128 if method == "complex" else np.float64)
     noise = twin.check_noise(noise, len(x))
 
     def value(arrays: Mapping[str, Array]) -> dict[str, Any]:

@@ -99,6 +99,8 @@ class State:
     @classmethod
     def start(cls, model: Model, seed: int = 0) -> State:
         """Return the state before the first step."""
+        if not isinstance(getattr(model, "latent_dims", None), tuple):
+            raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
         return cls(check.size("seed", seed, 0, np.inf), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
 
 
@@ -244,7 +246,10 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                          f"{model.theta.size}")
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
-    held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
+    try:
+        held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
+    except ValueError as error:
+        raise ValueError(f"x_valid is no such data as x: {error}") from None
     line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line:

@@ -352,7 +352,7 @@ def test_a_bound_that_is_lost_is_said():
     (lambda: fit(vae(), X, seed=-1), "^seed must be a whole number of at least 0; got -1"),
     (lambda: fit(vae(), X, seed="x"), "^seed must be"),
     (lambda: fit(vae(), X[:, :5]), r"^x must have shape \(n, 6\); got \(13, 5\)"),
-    (lambda: fit(vae(), X, x_valid=X[:0]), "^x must have shape"),
+    (lambda: fit(vae(), X, x_valid=X[:0]), "^x_valid is no such data as x: x must have shape"),
     (lambda: fit(vae(), X + 1), r"^x must lie in \[0, 1\]"),
     (lambda: fit(vae(), X, free_bits=-1), "^free_bits must be a number of at least 0"),
     (lambda: fit(vae(), X, free_bits=[1, 2]), "^free_bits must be .* one for each of the 1 levels; got .1, 2.$"),

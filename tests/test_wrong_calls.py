@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+import wrong_calls
 from scratchvae import HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Gaussian, State, check, checkpoint, decay
 from scratchvae import evaluate, fit, steps, warm_up
 from scratchvae.datasets import binarize
@@ -276,3 +277,18 @@ def test_a_likelihood_says_how_many_columns(name):
     setattr(own, name, None)
     with pytest.raises(ValueError, match=re.escape(f"likelihood.{name} must be a whole number")):
         VAE(4, 2, likelihood=own)
+
+
+def test_wrong_calls_at_random():
+    """Some of those that ``python tests/wrong_calls.py`` makes, of which there are 20,000."""
+    _, _, wrong = wrong_calls.run(1, 200)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_wrong_calls_find_what_is_wrong(monkeypatch):
+    """The checker is checked: with a door that checks nothing, there are faults."""
+    def door(x):
+        return x.attribute
+
+    monkeypatch.setattr(wrong_calls, "doors", lambda: {"door": (door, {"x": 3})})
+    assert len(wrong_calls.run(0, 30)[2]) > 20

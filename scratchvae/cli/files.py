@@ -78,6 +78,12 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         If the file cannot be read, does not hold what it should, or holds more than
         max_bytes.
     """
+    if not (key is None or isinstance(key, str)):
+        raise ValueError(f"key must be the name of an array, a string; got {check.shown(key)}")
+    if not (labels is None or isinstance(labels, str)):
+        labels = check.size("labels", labels, -check.MOST)
+    if header is not None:
+        header = check.flag("header", header)
     if max_bytes is not None:
         max_bytes = check.size("max_bytes", max_bytes, 1, np.inf)
     with opened(path, max_bytes) as file:
@@ -105,7 +111,7 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
 def _height_width(image_shape: Any) -> tuple[int, int]:
     shape = check.sizes("image_shape", image_shape)
     if len(shape) != 2:
-        raise ValueError(f"image_shape must be (height, width); got {image_shape!r}")
+        raise ValueError(f"image_shape must be (height, width); got {check.shown(image_shape)}")
     return shape[0], shape[1]
 
 
@@ -186,10 +192,10 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     if zipped:
         return *_npz(file, key, labels, max_bytes), None
     if key is not None:
-        raise ValueError(f"has no array {key!r}: only an .npz file has keys")
+        raise ValueError(f"has no array {key[:40]!r}: only an .npz file has keys")
     if binary is not None:
         if labels is not None:
-            raise ValueError(f"has no labels {labels!r}: only .npz and CSV files have labels beside the numbers")
+            raise ValueError(f"has no labels {str(labels)[:40]!r}: only .npz and CSV files have labels beside the numbers")
         return binary(file, _limit(file, max_bytes)), None, None
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")

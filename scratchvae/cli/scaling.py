@@ -80,6 +80,7 @@ class Scaling:
             If x is no such array, or has values for which 'unit' has no divisor.
         """
         x = check.array("x", x, ("n", "D"))
+        pictures = check.flag("pictures", pictures)
         check.choice("how", how, ("auto", "none", "unit", "standardise"))
         low, high = float(x.min()), float(x.max())
         if how == "auto":
@@ -104,7 +105,7 @@ class Scaling:
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
         """Return (x - shift) / scale, for x of shape (n, D), in this dtype."""
         x = check.array("x", x, ("n", self._columns() or "D"))
-        scaled = np.empty(x.shape, dtype)
+        scaled = np.empty(x.shape, check.dtype("dtype", dtype, (np.float32, np.float64)))
         with np.errstate(all="ignore"):                      # what overflows is caught below
             for first in range(0, len(x), 1000):             # in float64, with no large copy
                 rows = slice(first, first + 1000)
