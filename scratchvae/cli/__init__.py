@@ -14,9 +14,11 @@ How a row of data walks through it::
                            and white
 
 `options` says what may be asked for, `commands` does it, one function for each
-sub-command; `main` is where the program begins.
+sub-command; `main` is where the program begins.  A Python program that uses a run
+begins with ``cli.load(folder)``.
 """
 
 from .commands import main
+from .runs import load
 
-__all__ = ["main"]
+__all__ = ["load", "main"]

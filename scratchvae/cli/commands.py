@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import startup
-from ..evaluation import evaluate
+from ..evaluation import Evaluation, evaluate
 from ..gradcheck import check_model
 from ..progress import Interrupted
 from ..layers import Array
@@ -109,18 +109,21 @@ def finish(run: Run) -> None:
 def measure(args: argparse.Namespace, given: Config) -> int:
     """Say how good a model is."""
     run = opened(args.run)
+    if args.rows is not None:
+        output.check_path(args.rows, (".npz", ".csv"), run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
     found = evaluate(run.model, x, n_samples=args.samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None)
-    scale = np.broadcast_to(run.config["scale"], run.config["x_dim"])
-    is_density = run.config["likelihood"] == "gaussian" and run.config["binarize"] == "none"
-    log_scale = float(np.log(scale).sum()) if is_density else 0.0
+    is_density = run.config["likelihood"] != "bernoulli" and run.config["binarize"] == "none"
+    log_scale = run.log_scale
     mean = float(found.log_likelihood.mean())
     if not np.isfinite(mean):
         note(f"log p(x) is not finite: rows of {name} lie too far from all that the model knows")
+    if args.rows is not None:
+        write_rows(args.rows, run, look, found)
     if args.json:
         facts = {"run": str(run.folder), "data": name, "scaling": scaling, "binarize": run.config["binarize"],
                  "grey_values": grey, "epochs": run.state.epoch, **found.as_dict(),
@@ -136,6 +139,15 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     if log_scale:
         output.say(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
     return 0
+
+
+def write_rows(path: Path, run: Run, look: Shown, found: Evaluation) -> None:
+    """Write a line for each row: its number, its label, log p(x) in the data's units, and the parts of the bound."""
+    arrays = {"row": look.numbers, **({} if look.y is None else {"label": look.y}),
+              "log_likelihood": found.log_likelihood - run.log_scale, "elbo": found.elbo.total - run.log_scale,
+              "reconstruction": found.elbo.reconstruction - run.log_scale, "prior_matching": found.elbo.prior_matching,
+              **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
+    output.write_numbers(path, arrays)
 
 
 def finite(value: Any) -> Any:
@@ -252,12 +264,13 @@ def opened(folder: Path) -> Run:
 
 
 class Shown(NamedTuple):
-    """The rows to look at, as the model sees them and as stored; their labels; and what to call them."""
+    """The rows to look at, as the model sees them and as stored; their labels, names and numbers."""
 
     x: Array
     stored: Array
     y: Array | None
     name: str
+    numbers: Array                                     # of the rows, counted from 0, in their file or their part
 
 
 def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
@@ -281,7 +294,7 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
     x = run.model.check_x(examples.prepare(run.config, stored, part))
     if doubt:
         note(doubt)
-    return Shown(x, stored, data.y.get(part), name)
+    return Shown(x, stored, data.y.get(part), name, examples.numbers(config, data, part))
 
 
 def note(message: str) -> None:

@@ -60,6 +60,15 @@ def read(config: Config) -> Data:
                 found.image_shape, found.columns)
 
 
+def numbers(config: Config, data: Data, part: str) -> Array:
+    """Return the numbers of a part's rows, counted from 0: in the file, or in the part where there is none."""
+    if config["data"] in NAMED:
+        return np.arange(len(data.x[part]))
+    every, n = config["hold_out"], sum(map(len, data.x.values()))
+    held_out = np.arange(1, n + 1) % min(every or np.inf, n + 1) == 0
+    return np.flatnonzero(held_out if part == "test" else ~held_out)
+
+
 def is_source(path: Path, data: str | None) -> bool:
     """Return whether this file is the one that --data names."""
     return (data is not None and data not in NAMED and path.exists() and Path(data).exists()

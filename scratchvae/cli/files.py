@@ -195,7 +195,8 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
         raise ValueError(f"has no array {key[:40]!r}: only an .npz file has keys")
     if binary is not None:
         if labels is not None:
-            raise ValueError(f"has no labels {str(labels)[:40]!r}: only .npz and CSV files have labels beside the numbers")
+            raise ValueError(f"has no labels {str(labels)[:40]!r}: only .npz and CSV files have labels beside "
+                             "the numbers")
         return binary(file, _limit(file, max_bytes)), None, None
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")

@@ -66,6 +66,7 @@ examples:
   scratchvae evaluate runs/digits
   scratchvae evaluate runs/mnist --samples 5000 --json > mnist.json
   scratchvae evaluate runs/table --data new.csv
+  scratchvae evaluate runs/table --data new.csv --rows scores.csv     # the unlikely rows: sort by log_likelihood
 
 An active unit is a latent that does something: its mean moves with x, with a
 variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats."""
@@ -263,6 +264,9 @@ def parser() -> Parser:
                              EVALUATE, ""))
     evaluate.add_argument("--samples", type=whole(), default=1000, metavar="K",
                           help="importance samples for log p(x) (default 1000)")
+    evaluate.add_argument("--rows", type=path, metavar="FILE",
+                          help="write log p(x) of every row, in the units of the data, the parts of its bound, "
+                               "its number, counted from 0, and its label (.npz, .csv)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 

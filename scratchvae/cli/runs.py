@@ -120,6 +120,27 @@ class Run:
             raise
         self.save()
 
+    @property
+    def scaling(self) -> Scaling:
+        """The way from the data's units to the model's, ``apply``, and back, ``invert``."""
+        return Scaling(self.config["shift"], self.config["scale"])
+
+    @property
+    def log_scale(self) -> float:
+        """Return what log p(x) in the model's units has more than in the data's: Σ log scale; 0 for no density.
+
+        A density of x is that of the scaled x divided by Π scale.  A Bernoulli
+        likelihood, or pixels made black and white, have probabilities, not densities.
+        """
+        if self.config["likelihood"] == "bernoulli" or self.config["binarize"] != "none":
+            return 0.0
+        return float(np.log(np.broadcast_to(self.config["scale"], self.config["x_dim"])).sum())
+
+    def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0) -> Array:
+        """Return log p(x) of rows in the data's units, in nats, as a density in these units; shape (n,)."""
+        scaled = self.scaling.apply(x, self.config["dtype"])
+        return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scale
+
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""
         encoded = self.model.encode(x)
@@ -215,6 +236,26 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
                          f"not {model.theta.size}")
     model.theta[:] = found.theta
     return Run(folder, config, model, found.optimizer, found.state), problem
+
+
+def load(folder: str | os.PathLike[str]) -> Run:
+    """Return a run that `scratchvae train` made, to be used in Python.
+
+    ``run.model`` is the VAE or HVAE; ``run.scaling.apply(x)`` takes rows from the units
+    of the data to those of the model, ``run.scaling.invert`` back;
+    ``run.log_likelihood(x)`` is log p(x) in the units of the data::
+
+        run = cli.load("runs/table")
+        surprising = run.log_likelihood(x) < -20
+        new = run.scaling.invert(run.model.sample(100, draw=True))
+
+    Raises
+    ------
+    ValueError
+        If it is not the folder of a run.
+    """
+    run, _ = open_run(Path(check.path("folder", folder)))
+    return run
 
 
 def confirmed(config: Config, path: Path) -> Config:
