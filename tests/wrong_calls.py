@@ -67,7 +67,8 @@ def junk(rng):
               np.array([{}]), np.zeros(3, "M8[s]"), np.zeros(3, [("a", int)])]
     objects = [None, Ellipsis, object(), Odd(), type, VAE, Adam, Tanh, Adam(), Tanh(), VAE(4, 2, (3,)), Bernoulli(4),
                Gaussian(3), len, abs, lambda: 3, lambda *_: None, np.float32, np.random, np.random.default_rng(0),
-               np.random.RandomState(0), io.StringIO(), Path("nowhere"), FOLDER, State.start(VAE(4, 2)), ValueError("x"),
+               np.random.RandomState(0), io.StringIO(), Path("nowhere"), FOLDER, State.start(VAE(4, 2)),
+               ValueError("x"),
                NotImplemented, np.dtype("int8"), warm_up(3)]
     group = [numbers, texts, lists, arrays, objects][rng.integers(5)]
     return group[rng.integers(len(group))]

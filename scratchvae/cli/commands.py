@@ -40,14 +40,15 @@ def train(args: argparse.Namespace, given: Config) -> int:
             return train_to_the_end(run, rows)
     config, data = new_config(given)
     rows = examples.for_training(config, data)
+    doubts = examples.doubts(config, data.x["train"])
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
     run.folder.mkdir(parents=True, exist_ok=True)
     with runs.alone(run.folder) as run.place:
         runs.begin(run, args.overwrite)
-        return train_to_the_end(run, rows)
+        return train_to_the_end(run, rows, doubts)
 
 
-def train_to_the_end(run: Run, rows: Rows) -> int:
+def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
     """Say what will be done, and do it."""
     config, state = run.config, run.state
     held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({rows.part})"
@@ -55,6 +56,8 @@ def train_to_the_end(run: Run, rows: Rows) -> int:
                f"{examples.scaling_of(config)}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+    for doubt in doubts:
+        output.say(doubt)
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
         output.say(GREY)
     output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
@@ -73,7 +76,7 @@ def train_to_the_end(run: Run, rows: Rows) -> int:
 def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     """Return a run where it stands, and its rows."""
     for name in given.keys() - {"epochs", "checkpoint_every"}:
-        raise ValueError(f"--resume goes on with the run's own options: leave out --{name.replace('_', '-')}")
+        raise ValueError(f"--resume goes on with the run's own options: leave out {options.word(name)}")
     if args.overwrite:
         raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
     run = opened(args.resume)
@@ -248,9 +251,9 @@ def new_config(given: Config) -> tuple[Config, Data]:
 
 def about_files(given: Config, data: str | None) -> None:
     """Raise a ValueError if there is an option that says how to read a file, but no file."""
-    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes"):
+    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without"):
         if name in given and (data is None or data in examples.NAMED):
-            raise ValueError(f"--{name.replace('_', '-')} says how to read a file, and --data "
+            raise ValueError(f"{options.word(name)} says how to read a file, and --data "
                              + ("is not given: the run's own data are read as they were" if data is None else
                                 f"{data} is none"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,11 +17,12 @@ from ..likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
-    "max_bytes": None,
+    "max_bytes": None, "keep": None, "without": None,
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
     "consistency": "sampled", "dtype": "float32",
-    "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant", "warm_up": 0, "free_bits": None,
+    "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
+    "beta": 1.0, "warm_up": 0, "free_bits": None,
     "seed": 0, "checkpoint_every": 60.0,
 }
 
@@ -142,6 +145,19 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def word(name: str) -> str:
+    """Return how an option is spelled: `columns` is what a config has found, `keep` what was asked for."""
+    return "--columns" if name == "keep" else f"--{name.replace('_', '-')}"
+
+
+def names(text: str) -> list[str]:
+    """Read names of columns, with commas between them; one in which there is a comma stands in quotes."""
+    found = next(csv.reader([text], skipinitialspace=True), [])
+    if not found or "" in found:
+        raise argparse.ArgumentTypeError(f"it must be names of columns with commas between them; got {text!r}")
+    return found
+
+
 def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[Any]]:
     """Read a list, with commas between its entries."""
     def typed(text: str) -> list[Any]:
@@ -178,6 +194,10 @@ def add_data_options(parser: Any) -> None:
         type=several(whole(), "28,28"))
     add(parser, "--max-bytes", "the most that is read of a file; by default 4 GiB, and of compressed data 30 times "
                                "their own length, but at least 32 MiB", metavar="N", type=whole())
+    parser.add_argument("--columns", dest="keep", metavar="NAME,...", type=names,
+                        help="look at these columns of a table alone, by name or by number, from 0")
+    add(parser, "--without", "leave out these columns of a table, by name or by number, from 0", metavar="NAME,...",
+        type=names)
 
 
 def add_view_options(parser: Any) -> None:
@@ -213,7 +233,8 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last "
                               "epoch (of those that --resume adds, too); "
                               "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
-    add(parser, "--warm-up", "the KL's weight rises to 1 over so many epochs", metavar="N", type=whole(0))
+    add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
+    add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
         metavar="NATS,...", type=several(number(), "0.5,0.1"))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
@@ -305,6 +326,10 @@ def parser() -> Parser:
 def confirm(config: dict[str, Any]) -> None:
     """Raise a ValueError unless the options of a config are such as `train` makes of words."""
     def text(value: Any) -> str:
+        if isinstance(value, list) and any(isinstance(entry, str) for entry in value):
+            line = io.StringIO()
+            csv.writer(line, lineterminator="").writerow(value)
+            return line.getvalue()
         if isinstance(value, list):
             return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
         return str(value)
@@ -312,7 +337,7 @@ def confirm(config: dict[str, Any]) -> None:
     words = ["train", "--out", "."]
     for name, value in config.items():
         if name in DEFAULTS and value is not None and value is not False:
-            option = "--" + name.replace("_", "-")
+            option = word(name)
             words.append(option if value is True else f"{option}={text(value)}")
     found = parser().parse_args(words)
     for name, default in DEFAULTS.items():

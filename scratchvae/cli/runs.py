@@ -73,6 +73,12 @@ def rate_schedule(config: Config) -> Schedule:
                      f"above 0; got {config['schedule']!r}")
 
 
+def weight(config: Config) -> float | Schedule:
+    """Return the KL's weight: --beta, or a rise to it."""
+    beta, rise = config["beta"], warm_up(config["warm_up"] or 1)
+    return (lambda epoch: beta * rise(epoch)) if config["warm_up"] else beta
+
+
 def table(history: History) -> bytes:
     """Return a history as CSV."""
     text = io.StringIO()
@@ -112,7 +118,7 @@ class Run:
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
-                beta=warm_up(config["warm_up"]) if config["warm_up"] else 1.0,
+                beta=weight(config),
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
         except Interrupted:

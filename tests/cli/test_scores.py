@@ -21,8 +21,9 @@ def home(tmp_path_factory):
     (home / "t.csv").write_text("\n".join(["income,kind,share", *lines]))
     patch = pytest.MonkeyPatch()
     patch.setattr(commands, "finish", lambda run: None)
-    assert cli.main(["train", "--data", str(home / "t.csv"), "--labels", "kind", "--likelihood", "gaussian", "--latents",
-                     "1", "--hidden", "", "--epochs", "150", "--learning-rate", "1e-2", "--out", str(home / "run")]) == 0
+    assert cli.main(["train", "--data", str(home / "t.csv"), "--labels", "kind", "--likelihood", "gaussian", "--out",
+                     str(home / "run"), "--latents", "1", "--hidden", "", "--epochs", "150",
+                     "--learning-rate", "1e-2"]) == 0
     patch.undo()
     return home, x, kinds
 
@@ -44,8 +45,8 @@ def test_a_run_is_loaded_in_one_line_and_speaks_the_units_of_the_data(home):
 
 def test_log_p_row_by_row_with_numbers_labels_and_parts(home, capsys):
     home, x, kinds = home
-    assert cli.main(["evaluate", str(home / "run"), "--data", str(home / "t.csv"), "--labels", "kind", "--samples", "200",
-                     "--rows", str(home / "rows.csv")]) == 0
+    assert cli.main(["evaluate", str(home / "run"), "--data", str(home / "t.csv"), "--labels", "kind",
+                     "--samples", "200", "--rows", str(home / "rows.csv")]) == 0
     rows = list(csv.DictReader((home / "rows.csv").open()))
     assert [int(row["row"]) for row in rows] == list(range(300)) and [row["label"] for row in rows] == kinds.tolist()
     assert min(rows, key=lambda row: float(row["log_likelihood"]))["row"] == "7"
