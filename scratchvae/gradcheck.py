@@ -249,6 +249,8 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
         Of y·dy with a random dy, by x and by each parameter.
     """
     check.has("layer", layer, ("forward", "backward"), "Tanh()")
+    if not isinstance(layer, MLP) and not isinstance(getattr(layer, "parameter_names", None), tuple):
+        raise ValueError(f"layer must have parameter_names, a tuple of texts, as a Layer has; got {check.shown(layer)}")
     x = check.array("x", x, None, float)
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"x must have rows, and numbers in them; got an array of shape {x.shape}")

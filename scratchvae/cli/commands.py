@@ -40,6 +40,8 @@ def train(args: argparse.Namespace, given: Config) -> int:
             return train_to_the_end(run, rows)
     config, data = new_config(given)
     rows = examples.for_training(config, data)
+    if config["patience"] and rows.held_out is None:
+        raise ValueError("--patience watches the rows that are held out, and there are none: --hold-out 10 holds some")
     doubts = examples.doubts(config, data.x["train"])
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,10 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
         output.say(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
                    f"scratchvae train --resume {run.folder} goes on")
         return 130
+    if config["patience"]:
+        best = run.take_best()
+        output.say(f"kept: the parameters of epoch {best}, whose bound on the rows held out was the highest, "
+                   f"{state.history['valid_elbo'][best - 1]:.2f} nats")
     finish(run)
     return 0
 
@@ -111,7 +117,7 @@ def finish(run: Run) -> None:
 
 def measure(args: argparse.Namespace, given: Config) -> int:
     """Say how good a model is."""
-    run = opened(args.run)
+    run, epoch = used(args.run)
     if args.rows is not None:
         output.check_path(args.rows, (".npz", ".csv"), run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
@@ -129,12 +135,12 @@ def measure(args: argparse.Namespace, given: Config) -> int:
         write_rows(args.rows, run, look, found)
     if args.json:
         facts = {"run": str(run.folder), "data": name, "scaling": scaling, "binarize": run.config["binarize"],
-                 "grey_values": grey, "epochs": run.state.epoch, **found.as_dict(),
+                 "grey_values": grey, "epochs": epoch, **found.as_dict(),
                  "log_likelihood_per_dimension": mean / run.config["x_dim"],
                  "log_likelihood_before_scaling": mean - log_scale if is_density else None}
         output.say(json.dumps(finite(facts), indent=1, allow_nan=False))
         return 0
-    output.say(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}; {scaling}")
+    output.say(f"{run.folder} after {epoch} epochs, on {len(x)} rows of {name}; {scaling}")
     if grey:
         output.say(GREY)
     output.say(found)
@@ -164,7 +170,7 @@ def finite(value: Any) -> Any:
 
 def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
     output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0), draw=draw)}, 10,
@@ -174,7 +180,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
 
 def reconstruct(args: argparse.Namespace, given: Config) -> int:
     """Send examples up to a level and down again."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x = look.x[:args.count]
@@ -186,7 +192,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
 
 def interpolate(args: argparse.Namespace, given: Config) -> int:
     """Walk from one example to another, in equal steps through the latents of a level."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
@@ -206,7 +212,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
 
 def encode(args: argparse.Namespace, given: Config) -> int:
     """Write what q says of every example: mu and logvar of each level."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     parts = [run.levels(look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
@@ -256,6 +262,12 @@ def about_files(given: Config, data: str | None) -> None:
             raise ValueError(f"{options.word(name)} says how to read a file, and --data "
                              + ("is not given: the run's own data are read as they were" if data is None else
                                 f"{data} is none"))
+
+
+def used(folder: Path) -> tuple[Run, int]:
+    """Read a run to use its model, at the best epoch where that was kept; return which epoch it is."""
+    run = opened(folder)
+    return run, run.take_best()
 
 
 def opened(folder: Path) -> Run:

@@ -155,10 +155,10 @@ def _limit(file: Any, max_bytes: int | None) -> int:
 @contextmanager
 def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterator[Any]:
     """Open a file, or what gzip packed in it; turn what goes wrong inside the with into a sentence that names it."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path must be a string or a Path; got {check.shown(path)}")
     name = repr(str(path))
     try:
-        if not isinstance(path, (str, os.PathLike)):
-            raise ValueError("path must be a string or a Path")
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("must be a file, not a folder or a device")
         with open(path, "rb") as file:
@@ -195,7 +195,7 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
         raise ValueError(f"has no array {key[:40]!r}: only an .npz file has keys")
     if binary is not None:
         if labels is not None:
-            raise ValueError(f"has no labels {str(labels)[:40]!r}: only .npz and CSV files have labels beside "
+            raise ValueError(f"has no labels {check.shown(labels)}: only .npz and CSV files have labels beside "
                              "the numbers")
         return binary(file, _limit(file, max_bytes)), None, None
     if b"\0" in head:

@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "consistency": "sampled", "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
     "beta": 1.0, "warm_up": 0, "free_bits": None,
-    "seed": 0, "checkpoint_every": 60.0,
+    "patience": 0, "seed": 0, "checkpoint_every": 60.0,
 }
 
 TOP = """\
@@ -237,6 +237,9 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
         metavar="NATS,...", type=several(number(), "0.5,0.1"))
+    add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
+                              "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
+        type=whole(0))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
 
 

@@ -2,6 +2,7 @@
 
     checkpoint.npz            parameters, optimiser, generator, config, where training stood: see checkpoint.py
     checkpoint.previous.npz   the one before it
+    best.npz                  with --patience: the same at the best epoch, which every command uses but train --resume
     config.json               the config once more, for people to read
     history.csv               a line for each epoch
     curves.png, samples.png   drawn at the end; samples.csv where the data are no pictures
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -34,7 +35,8 @@ from .options import DEFAULTS
 from .scaling import Scaling
 
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
-NAMES = (*CHECKPOINTS, "config.json", "history.csv", "curves.png", "samples.png", "samples.csv")
+NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
+         "samples.csv")
 
 
 def build(config: Config, x: Array | None = None) -> VAE | HVAE:
@@ -100,12 +102,40 @@ class Run:
     place: tuple[int, int] | None = None               # the device and the number of the folder that is ours: `alone`
 
     def save(self) -> None:
-        """Write the checkpoint, and the history beside it, unless another folder has taken the place of ours."""
+        """Write the checkpoint, and the history beside it."""
+        self.check_place()
+        checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
+        checkpoint.write(self.folder / "history.csv", table(self.state.history))
+
+    def check_place(self) -> None:
+        """Raise a ValueError if another folder has taken the place of ours."""
         if self.place is not None and self.place != place(self.folder):
             raise ValueError(f"{self.folder} was removed or replaced while this run trained in it; nothing more is "
                              "written there, and what it had saved went with its folder")
-        checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
-        checkpoint.write(self.folder / "history.csv", table(self.state.history))
+
+    @property
+    def stale(self) -> int:
+        """Epochs since the bound on the rows held out was highest."""
+        bounds = self.state.history.get("valid_elbo", [])
+        return len(bounds) - 1 - int(np.argmax(bounds)) if bounds else 0
+
+    def watch(self, *_: Any) -> bool:
+        """Keep the parameters if this epoch was the best; return whether to wait no longer for a better one."""
+        if self.stale == 0:
+            self.check_place()
+            checkpoint.save(self.folder / "best.npz", self.model, self.optimizer, self.state, self.config)
+        return self.stale >= self.config["patience"]
+
+    def take_best(self) -> int:
+        """Take the parameters of the best epoch, if they were kept; return which epoch that is."""
+        path = self.folder / "best.npz"
+        if not self.config["patience"] or not (path.exists() or checkpoint.previous(path).exists()):
+            return self.state.epoch
+        found, _ = checkpoint.load_newest(path)
+        if found.theta.shape != self.model.theta.shape or found.config != self.config:
+            raise ValueError(f"{path} is of another run than the checkpoint beside it: move it away")
+        self.model.theta[:] = found.theta
+        return found.state.epoch
 
     def write_config(self) -> None:
         """Write the config where people can read it, a line for each option."""
@@ -115,11 +145,14 @@ class Run:
     def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
         """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""
         config = self.config
+        if config["patience"] and self.stale >= config["patience"]:            # it has ended already
+            return
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
                 beta=weight(config),
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
+                callback=self.watch if config["patience"] else None,
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
         except Interrupted:
             self.save()
@@ -261,6 +294,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
         If it is not the folder of a run.
     """
     run, _ = open_run(Path(check.path("folder", folder)))
+    run.take_best()
     return run
 
 
