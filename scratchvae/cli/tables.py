@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from array import array
 from collections.abc import Iterator
 from typing import Any
@@ -127,7 +128,14 @@ def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -
     where = f"column {column!r}" + ("" if isinstance(column, str) else ", counted from 0")
     if not cell:
         return f"nothing in {where}, where a number must be"
-    if first and len(wrong) > 1:
+    word = cell.lower()
+    if word in ("na", "n/a", "nan", "null", "none", "?", "-", "."):
+        hint = "if it is a missing value: fill it, leave out its row, or leave out the column before it is read"
+    elif word in ("true", "false", "yes", "no", "t", "f"):
+        hint = "write 1 for true and 0 for false"
+    elif re.fullmatch(r"[-+]?\d+(\.\d{3})*,\d+", cell):
+        hint = "write a decimal point for the comma"
+    elif first and len(wrong) > 1:
         hint = "if the line names the columns, no name may be a number"
     elif no_labels:
         hint = f"if it holds labels, name it: --labels {column!r}, or labels={column!r} in Python"
