@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,23 @@ from scratchvae.cli import commands, runs
 FAST = ["--epochs", "1", "--hidden", "4", "--batch-size", "500"]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, on few rows, to be copied."""
+    home, patch = tmp_path_factory.mktemp("home"), pytest.MonkeyPatch()
+    np.save(home / "x.npy", np.random.default_rng(0).random((20, 8, 8)))
+    patch.setattr(commands, "finish", lambda run: None)
+    assert cli.main(["train", "--data", str(home / "x.npy"), "--out", str(home / "run"), *FAST]) == 0
+    patch.undo()
+    return home / "run"
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A finished run."""
+def run(finished, tmp_path, monkeypatch):
+    """A copy of it."""
     monkeypatch.setattr(commands, "finish", lambda run: None)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "--out", "run", *FAST]) == 0
+    shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
 
 
