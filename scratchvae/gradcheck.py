@@ -215,6 +215,9 @@ def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *i
         raise ValueError("inputs must be at least one array; got none")
     names = [f"input {i}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"]
     arrays = {name: check.array(name, a, None, float) for name, a in zip(names, inputs)}
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ValueError(f"{name} must have numbers in it; got an array of shape {array.shape}")
     found = forward(*(array.copy() for array in arrays.values()))              # copies: they may be worked in
     if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[0], "shape"):
         raise ValueError(f"forward must return an array and a cache; it returned {check.shown(found)}")
