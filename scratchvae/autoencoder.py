@@ -50,8 +50,7 @@ class Autoencoder(Model):
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
-        if x_mean is not None:
-            self.set_output_bias(self.g, x_mean)
+        self.set_output_bias(self.g, x_mean)
         self.pack(f=self.f, g=self.g)
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> None:

@@ -7,7 +7,7 @@ made ready for use, or raises a ValueError.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,35 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None
         raise ValueError(f"{name} has numbers that are too large for {typed.dtype}" if np.isfinite(checked).all() else
                          f"{name} must be finite; it has NaN or infinite values")
     return typed
+
+
+def likelihood(name: str, value: Any, known: Mapping[str, Any], x_dim: int) -> Any:
+    """Return a likelihood over x_dim columns: an object, or the name of a known one."""
+    if isinstance(value, str):
+        value = known[choice(name, value, known)](x_dim)
+    if isinstance(value, type) or not hasattr(value, "log_prob"):
+        raise ValueError(f"{name} must be a name or an object, such as Gaussian({x_dim}); got {value!r}")
+    if value.x_dim != x_dim:
+        raise ValueError(f"{name} is over {value.x_dim} columns, but x_dim is {x_dim}")
+    return value
+
+
+def by_level(name: str, value: Any, n_levels: int, dtype: Any) -> np.ndarray[Any, Any]:
+    """Return one number for each level, from a number or one for each."""
+    numbers = np.empty(n_levels, dtype)
+    try:
+        numbers[:] = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, or one for each of the {n_levels} levels; got {value!r}") from None
+    return numbers
+
+
+def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any) -> list[np.ndarray[Any, Any]]:
+    """Return a list of arrays of these shapes, one for each level."""
+    if not hasattr(values, "__len__") or len(values) != len(shapes):
+        got = len(values) if hasattr(values, "__len__") else values
+        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, one for each level; got {got}")
+    return [array(f"{name}[{i}]", value, shape, dtype) for i, (value, shape) in enumerate(zip(values, shapes))]
 
 
 def generator(name: str, value: Any) -> np.random.Generator:

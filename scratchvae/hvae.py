@@ -83,9 +83,7 @@ class HVAE(Model):
                  x_mean: ArrayLike | None = None, rng: int | np.random.Generator = 0,
                  dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
-        self.T = len(self.latent_dims)
-        if self.T == 0:
-            raise ValueError("latent_dims must name at least one level; got none")
+        self.T = check.size("the number of latent_dims", len(self.latent_dims))
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
         hidden = check.sizes_by_level("hidden_dims", hidden_dims, self.T)
         rng = check.generator("rng", rng)
@@ -97,12 +95,8 @@ class HVAE(Model):
             self.q[t] = conditional((d[t - 1], *hidden[t - 1], d[t]), activation, rng)
             self.p[t] = (conditional((d[t], *down, d[t - 1]), activation, rng) if t > 1 else
                          MLP((d[1], *down, self.likelihood.n_outputs), activation, rng))
-        if x_mean is not None:
-            self.set_output_bias(self.p[1], x_mean)
-        networks = {}
-        for t in self.levels:
-            networks[f"q{t}"], networks[f"p{t}"] = self.q[t], self.p[t]
-        self.pack(**networks)
+        self.set_output_bias(self.p[1], x_mean)
+        self.pack(**{f"{name}{t}": network[t] for t in self.levels for name, network in (("q", self.q), ("p", self.p))})
 
     @property
     def levels(self) -> range:
@@ -115,11 +109,7 @@ class HVAE(Model):
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
-        if not hasattr(noise, "__len__") or len(noise) != self.T:
-            got = len(noise) if hasattr(noise, "__len__") else noise
-            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; got {got}")
-        return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
-                for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
+        return check.arrays("noise", noise, [(n, d) for d in self.latent_dims], self.dtype)
 
     def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
@@ -184,8 +174,7 @@ class HVAE(Model):
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
         zero = np.zeros(1, self.dtype)
-        dmu_q, dlogvar_q = {}, {}
-        dz_1, dz_2, dz_3 = {T: zero}, {}, {T: zero}
+        dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}
 
         for t in reversed(self.levels[:-1]):
             if self.consistency == "sampled":                                   # C = -entropy - log_p
@@ -304,11 +293,9 @@ class HVAE(Model):
         level = self.T if level is None else check.size("level", level, 1, self.T)
         rng = check.generator("rng", rng)
         noise = self.draw_noise(check.size("n", n), rng)
-        draws = rng if draw else None
-        if z is None:
-            if level != self.T:
-                raise ValueError("level says where z belongs, but z is not given")
-            return self.decode(noise[-1], level, noise, draws)
+        if z is None and level != self.T:
+            raise ValueError("level says where z belongs, but z is not given")
+        z = noise[-1] if z is None else z
         if np.shape(z) not in ((self.d[level],), (n, self.d[level])):
             raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {np.shape(z)}")
-        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, draws)
+        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, rng if draw else None)

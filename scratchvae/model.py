@@ -64,10 +64,10 @@ class ELBO:
         return -(alpha * self.reconstruction - (np.asarray(beta) * self.kl).sum(axis=1)).mean()
 
     def __str__(self) -> str:
-        rows = [("reconstruction", self.reconstruction), ("prior matching", self.prior_matching)]
-        rows += [(f"consistency {t}", column) for t, column in enumerate(self.consistency.T, start=1)]
-        rows += [("ELBO", self.total)]
-        return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows)
+        rows = {"reconstruction": self.reconstruction, "prior matching": self.prior_matching}
+        rows.update({f"consistency {t}": column for t, column in enumerate(self.consistency.T, start=1)})
+        rows["ELBO"] = self.total
+        return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows.items())
 
 
 def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) -> MLP:
@@ -98,13 +98,7 @@ class Model:
         self.x_dim = check.size("x_dim", x_dim)
         self.latent_dims = check.sizes("latent_dims", latent_dims)
         check.choice("activation", activation, ACTIVATIONS)
-        if isinstance(likelihood, str):
-            likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
-        if isinstance(likelihood, type) or not hasattr(likelihood, "log_prob"):
-            raise ValueError(f"likelihood must be a name or an object, such as Gaussian({x_dim}); got {likelihood!r}")
-        if likelihood.x_dim != self.x_dim:
-            raise ValueError(f"likelihood is over {likelihood.x_dim} columns, but x_dim is {self.x_dim}")
-        self.likelihood = likelihood
+        self.likelihood = check.likelihood("likelihood", likelihood, LIKELIHOODS, self.x_dim)
         self.dtype = check.dtype("dtype", dtype, (np.float32, np.float64, np.complex128))
 
     def pack(self, **networks: MLP) -> None:
@@ -125,11 +119,12 @@ class Model:
         twin.pack(**twin.networks)
         return twin
 
-    def set_output_bias(self, decoder: MLP, x_mean: ArrayLike) -> None:
-        """Let a fresh decoder's output lie around the data's mean: set the bias of its last layer."""
-        mean = check.array("x_mean", x_mean, (self.x_dim,))
-        self.likelihood.check_support(mean, "x_mean")
-        decoder.output.b[:] = self.likelihood.bias(mean)
+    def set_output_bias(self, decoder: MLP, x_mean: ArrayLike | None) -> None:
+        """Let a fresh decoder's output lie around the data's mean, if it is given: set the bias of its last layer."""
+        if x_mean is not None:
+            mean = check.array("x_mean", x_mean, (self.x_dim,))
+            self.likelihood.check_support(mean, "x_mean")
+            decoder.output.b[:] = self.likelihood.bias(mean)
 
     def check_x(self, x: ArrayLike) -> Array:
         """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
@@ -143,13 +138,7 @@ class Model:
 
     def check_beta(self, beta: ArrayLike) -> Array:
         """Return beta as one number for each level, or raise a ValueError."""
-        weights = np.empty(len(self.latent_dims), self.dtype)
-        try:
-            weights[:] = beta
-        except (TypeError, ValueError):
-            raise ValueError(f"beta must be a number, or one for each of the {len(weights)} levels; "
-                             f"got {beta!r}") from None
-        return weights
+        return check.by_level("beta", beta, len(self.latent_dims), self.dtype)
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers, float32 for a float32 model, else float64."""
@@ -172,14 +161,6 @@ class Model:
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log p(x)")
-
-    def encode(self, x: ArrayLike) -> Any:
-        """Return what q says of x: a code, or mu and logvar, or a list of these."""
-        raise NotImplementedError
-
-    def decode(self, z: ArrayLike) -> Array:
-        """Return E[x | z], of shape (n, x_dim)."""
-        raise NotImplementedError
 
     # and inherits these -------------------------------------------------------------------------
 

@@ -41,7 +41,9 @@ BLOCK = 131072                                         # work in pieces that fit
 
 
 class Adam:
-    """Adam: steps of about the learning rate, whatever the scale of the gradient (far above epsilon).
+    """Adam: steps of at most about the learning rate, whatever the scale of the gradient (far above epsilon).
+
+    For a steady gradient a step is the learning rate; for one that is all noise it is smaller.
 
     m and v are decaying means of g and of g².  They start at 0, so after t steps
     they are too small by the factors 1 - beta1ᵗ and 1 - beta2ᵗ, which are divided

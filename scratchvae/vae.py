@@ -58,8 +58,7 @@ class VAE(Model):
         self.latent_dim = latent_dim
         self.q = conditional((x_dim, *hidden, latent_dim), activation, rng)
         self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
-        if x_mean is not None:
-            self.set_output_bias(self.p, x_mean)
+        self.set_output_bias(self.p, x_mean)
         self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
