@@ -161,7 +161,7 @@ def data():
 
 
 def it_trains():
-    """What everyone looks at: after some epochs on digits, the bound is higher than it was."""
+    """What is usually looked at: after some epochs on digits, the bound is higher than it was."""
     x = digits().x_train[:200]
     runs = [(VAE(64, 2, (16,)), Adam(0.005)), (HVAE(64, (4, 2), (16,)), Adam(0.005)),
             (VAE(64, 2, (16,)), SGD(0.01, 0.5))]

@@ -1,8 +1,9 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
-Read the files in this order: layers, mlp, gaussian, likelihood, model,
-autoencoder, vae, hvae; then optim, datasets, training, checkpoint, evaluation,
-gradcheck.  The command line is cli, with options, examples, runs and output.
+The math, in reading order: layers, mlp, gaussian, likelihood, model, autoencoder,
+vae, hvae; MATH.md derives it.  Using it: optim, datasets, progress, training,
+checkpoint, evaluation, plotting.  Why it can be believed: gradcheck, exact.
+check has the errors that name an argument; cli/ is the program.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it

@@ -16,10 +16,10 @@ W of a Dense layer: the transpose of what most papers write.  T = 1 with
 S_1 = s² I is probabilistic PCA (Tipping and Bishop 1999); with its q it is the
 linear VAE (Lucas et al. 2019, arXiv 1911.02469).
 
-All of it follows from two facts about z ~ N(m, C) and y | z ~ N(z W + b, S):
+All of it follows from two facts about z ~ N(m, V) and y | z ~ N(z W + b, S):
 
-    y     ~ N( m W + b, Wᵀ C W + S )              variances add
-    z | y ~ N( m + (y - m W - b) G, P )           precisions add: P⁻¹ = C⁻¹ + W S⁻¹ Wᵀ,  G = S⁻¹ Wᵀ P
+    y     ~ N( m W + b, Wᵀ V W + S )              variances add
+    z | y ~ N( m + (y - m W - b) G, Γ )           precisions add: Γ⁻¹ = V⁻¹ + W S⁻¹ Wᵀ,  G = S⁻¹ Wᵀ Γ
 
 Bishop 2006, equations 2.115 and 2.116.  In use:
 
@@ -145,9 +145,9 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
     for t, (B, b, S) in p.items():
         mean, cov = marginal[t]
         B_S = B / np.diag(S)                                   # B S⁻¹
-        P = np.linalg.inv(np.linalg.inv(cov) + B_S @ B.T)
-        G = B_S.T @ P
-        chain[t] = Affine(G, mean - (mean @ B + b) @ G, P)
+        Gamma = np.linalg.inv(np.linalg.inv(cov) + B_S @ B.T)
+        G = B_S.T @ Gamma
+        chain[t] = Affine(G, mean - (mean @ B + b) @ G, Gamma)
     return chain
 
 
@@ -156,7 +156,7 @@ def turn(model: LinearModel) -> None:
 
     For an orthogonal U, z_t U is as good a latent as z_t: N(0, I) and N(mu, s² I)
     look the same from all sides, so p(x) is unchanged.  With the eigenvectors of
-    the posterior covariance P_t as U, that covariance becomes Uᵀ P_t U, which is
+    the posterior covariance Γ_t as U, that covariance becomes Uᵀ Γ_t U, which is
     diagonal.  For T = 1 these axes are the principal ones.  MATH (11.4).
 
     A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
@@ -232,9 +232,8 @@ def consistency_gap(model: LinearModel) -> Array:
     """Return how much the printed consistency part C' exceeds the exact C, at t = 1, ..., T - 1, in nats.
 
     C'_t - C_t = tr( Q_t A_{t+1} B_{t+1} S_{t+1}⁻¹ ), for every x: half the difference
-    of the covariances in `elbo`, Q_t (A B) + (A B)ᵀ Q_t, weighed by S⁻¹.  What z_{t+1}
-    hears of z_t's own noise (A) and tells back (B) is charged to it.  At the exact
-    posterior A = S⁻¹ Bᵀ P, the trace is positive, and the printed form not tight.
+    of the covariances in `elbo`, Q_t (A B) + (A B)ᵀ Q_t, weighed by S⁻¹.  At the exact
+    posterior A = S⁻¹ Bᵀ Γ, the trace is positive, and the printed form not tight.
     MATH (8.3), (8.4).
     """
     p, q = generation(model), inference(model)
@@ -251,12 +250,12 @@ def best_posterior(model: VAE) -> Affine:
     It has the mean of the exact posterior, and the diagonal of its *precision*.
     For p(x | z) = N(z W + b, s² I) that is, with M = W Wᵀ + s² I and w_i row i of W,
 
-        q(z | x) = N( (x - b) Wᵀ M⁻¹, D ),    D_ii = s² / M_ii = s² / (|w_i|² + s²)
+        q(z | x) = N( (x - b) Wᵀ M⁻¹, Δ ),    Δ_ii = s² / M_ii = s² / (|w_i|² + s²)
 
     Lucas et al. 2019, section 4.  MATH (11.5).
     """
-    G, g, P = posterior(model)[1]
-    return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(P))))
+    G, g, Gamma = posterior(model)[1]
+    return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(Gamma))))
 
 
 def gap(model: VAE) -> float:

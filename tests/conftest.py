@@ -21,7 +21,7 @@ def pytest_terminal_summary(terminalreporter, config):
     for method in ("complex", "central"):
         entries = [entry for ledger in config.stash[LEDGERS] if ledger.method == method for entry in ledger.entries]
         if entries:
-            terminalreporter.write_line(f"{len(entries)} gradients proven by {method} step: largest relative error "
+            terminalreporter.write_line(f"{len(entries)} gradients agree with the {method} step: largest relative error "
                                         f"{max(entry.error for entry in entries):.1e}")
 
 

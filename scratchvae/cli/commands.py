@@ -27,7 +27,8 @@ from .examples import Config, Data, Rows
 from .tables import listed
 from .runs import Run
 
-GREY = "grey values under a Bernoulli likelihood: nats that compare with no others; see train --binarize"
+GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lower bounds on the mean log p of the "
+        "black-and-white pictures that may be drawn from them; see train --binarize")
 
 
 def train(args: argparse.Namespace, given: Config) -> int:

@@ -183,7 +183,7 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any",
         choices=tuple(LIKELIHOODS))
-    add(parser, "--consistency", "the KL of levels below the top: exact, or as most texts print it",
+    add(parser, "--consistency", "the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
 
