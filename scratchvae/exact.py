@@ -16,12 +16,8 @@ W of a Dense layer: the transpose of what most papers write.  T = 1 with
 S_1 = s² I is probabilistic PCA (Tipping and Bishop 1999); with its q it is the
 linear VAE (Lucas et al. 2019, arXiv 1911.02469).
 
-All of it follows from two facts about z ~ N(m, V) and y | z ~ N(z W + b, S):
-
-    y     ~ N( m W + b, Wᵀ V W + S )              variances add
-    z | y ~ N( m + (y - m W - b) G, Γ )           precisions add: Γ⁻¹ = V⁻¹ + W S⁻¹ Wᵀ,  G = S⁻¹ Wᵀ Γ
-
-Bishop 2006, equations 2.115 and 2.116.  In use:
+All of it follows from two facts about Gaussians, MATH (11.1): under a linear map
+variances add, and in Bayes' rule precisions add.  In use:
 
     model = exact.linear_hvae(6, (3, 2))          # random, two levels
     exact.turn(model)                             # into the axes in which its posterior is diagonal
@@ -137,9 +133,8 @@ def log_likelihood(model: LinearModel, x: Any) -> Array:
 def posterior(model: LinearModel) -> dict[int, Affine]:
     """Return p(z_t | z_{t-1}) for t = 1, ..., T: the posterior, as a chain that runs bottom up.
 
-    A Markov chain read backwards is a Markov chain, so the posterior has the
-    form of the library's q: p(z_1, ..., z_T | x) = Πₜ p(z_t | z_{t-1}).  Each
-    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.  MATH (5.1), (11.1).
+    It has the form of the library's q: a product of the p(z_t | z_{t-1}), each by
+    Bayes' rule.  MATH (5.1), (11.1).
     """
     p, marginal, chain = generation(model), marginals(model), {}
     for t, (B, b, S) in p.items():
@@ -154,10 +149,7 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
 def turn(model: LinearModel) -> None:
     """Turn the axes of every z_t, in place, until the posterior's covariances are diagonal.
 
-    For an orthogonal U, z_t U is as good a latent as z_t: N(0, I) and N(mu, s² I)
-    look the same from all sides, so p(x) is unchanged.  With the eigenvectors of
-    the posterior covariance Γ_t as U, that covariance becomes Uᵀ Γ_t U, which is
-    diagonal.  For T = 1 these axes are the principal ones.  MATH (11.4).
+    p(x) is unchanged.  For T = 1 these axes are the principal ones.  MATH (11.4).
 
     A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
     """
@@ -182,15 +174,7 @@ def turn(model: LinearModel) -> None:
 def elbo(model: LinearModel, x: Any) -> ELBO:
     """Return the expectation of the bound that ``model.forward`` samples, part by part.
 
-    Under q, z_t has a mean m_t and a covariance V_t: from the bottom up, variances
-    add.  E_q[ log p(z_t | z_{t+1}) ] needs these of ρ = z_t - z_{t+1} B - b.  As
-    z_{t+1} = z_t A + a + noise, and with J = I - A B,
-
-        ρ = z_t J - (a + noise) B - b,        Cov ρ = Jᵀ V_t J + Bᵀ Q_{t+1} B
-
-    The printed form of the consistency part draws z_t twice from one z_{t-1}: as
-    the point, and to feed z_{t+1}.  The share Q_t of V_t, z_t's own noise, then
-    enters not as Jᵀ Q_t J but as Q_t + (A B)ᵀ Q_t (A B).  MATH (5.2), (8.2), (11.3).
+    MATH (5.2), (8.2), (11.3).
 
     Parameters
     ----------
@@ -231,10 +215,7 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
 def consistency_gap(model: LinearModel) -> Array:
     """Return how much the printed consistency part C' exceeds the exact C, at t = 1, ..., T - 1, in nats.
 
-    C'_t - C_t = tr( Q_t A_{t+1} B_{t+1} S_{t+1}⁻¹ ), for every x: half the difference
-    of the covariances in `elbo`, Q_t (A B) + (A B)ᵀ Q_t, weighed by S⁻¹.  At the exact
-    posterior A = S⁻¹ Bᵀ Γ, the trace is positive, and the printed form not tight.
-    MATH (8.3), (8.4).
+    tr( Q_t A_{t+1} B_{t+1} S_{t+1}⁻¹ ), the same for every x.  MATH (8.3), (8.4).
     """
     p, q = generation(model), inference(model)
     return np.array([np.trace(q[t].cov @ q[t + 1].W @ (p[t + 1].W / np.diag(p[t + 1].cov)))
@@ -248,10 +229,6 @@ def best_posterior(model: VAE) -> Affine:
     """Return the diagonal q(z | x) with the largest ELBO, whatever the p(x | z).
 
     It has the mean of the exact posterior, and the diagonal of its *precision*.
-    For p(x | z) = N(z W + b, s² I) that is, with M = W Wᵀ + s² I and w_i row i of W,
-
-        q(z | x) = N( (x - b) Wᵀ M⁻¹, Δ ),    Δ_ii = s² / M_ii = s² / (|w_i|² + s²)
-
     Lucas et al. 2019, section 4.  MATH (11.5).
     """
     G, g, Gamma = posterior(model)[1]
@@ -261,9 +238,7 @@ def best_posterior(model: VAE) -> Affine:
 def gap(model: VAE) -> float:
     """Return log p(x) - ELBO at the `best_posterior`, in nats, the same for every x.
 
-    It is (1/2)( Σ log M_ii - log det M ), M being s² times the posterior's precision.
-    By Hadamard's inequality it is never negative, and 0 only if M is diagonal:
-    if the rows of W are orthogonal.  MATH (11.5).
+    It is never negative, and 0 only if the posterior covariance is diagonal.  MATH (11.5).
     """
     precision = np.linalg.inv(posterior(model)[1].cov)
     return float(0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1]))
@@ -272,18 +247,8 @@ def gap(model: VAE) -> float:
 def ppca(x: Any, k: int, s2: float | None = None) -> tuple[Affine, float]:
     """Fit probabilistic PCA: the best that a linear VAE with k latents can reach on these data.
 
-    Let l_1 >= ... >= l_D be the eigenvalues of the data's covariance (divided by
-    n), u_i its eigenvectors and b the data's mean.  The likelihood is largest at
-
-        w_i = √(l_i - s²) u_i  if l_i > s², else 0;      s² = the mean of l_{k+1}, ..., l_D
-
-    so a latent with l_i below s² is switched off.  The w_i are orthogonal, the
-    `gap` is 0, and log p(x) is what the ELBO reaches.  Its mean over the data is
-
-        -(1/2) [ D log 2π + Σ_on (1 + log l_i) + Σ_off (l_i / s² + log s²) ]
-
-    over the i <= k with l_i > s², and all others.  Tipping and Bishop 1999,
-    section 3.  MATH (11.6).
+    A latent whose eigenvalue of the data's covariance lies below s² is switched off.
+    Tipping and Bishop 1999, section 3.  MATH (11.6).
 
     Parameters
     ----------
