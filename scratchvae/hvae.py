@@ -174,7 +174,7 @@ class HVAE(Model):
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
         zero = np.zeros(1, self.dtype)
-        dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}
+        dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}   # z_T has no use 1 and no use 3
 
         for t in reversed(self.levels[:-1]):
             if self.consistency == "sampled":                                   # C = -entropy - log_p
@@ -191,7 +191,7 @@ class HVAE(Model):
         dz_2[1] = self.p[1].backward(dh, cache["p", 1])                         # (n, d_1)
 
         for t in reversed(self.levels):                                         # down
-            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t)
+            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t): its three uses
             dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
             dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])           # (n, 2 d_t)
             dz_1[t - 1] = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)        # (n, d_{t-1})
