@@ -1,9 +1,9 @@
 """The autoencoder: where the story starts.
 
-A network squeezes x into a short code z, another unfolds z again, and both are
-trained for one thing, that x comes back.  Nothing says where the codes shall
-lie, so a z drawn from N(0, I) meets a corner of them, or nothing: that is what
-the VAE mends, with noise on z and a prior that it must match.
+A network makes a short code z of x, another makes x of z again, and both are
+trained for one thing, that x comes back.  The codes may lie anywhere, so a z drawn
+from N(0, I) often falls where no code is, and g(z) looks like no data.  The VAE
+repairs this, with noise on z and a prior that it must match.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Autoencoder(Model):
         dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)
         dz = self.g.backward(dh, g_cache)              # (n, d)
         dx_f = self.f.backward(dz, f_cache, input_gradient)            # (n, D)
-        return dx_f + dx_r if input_gradient else dx_f  # used by f and by log p(x | z)
+        return dx_f + dx_r if input_gradient else dx_f  # x is used by f and by log p(x | z)
 
     def encode(self, x: ArrayLike) -> Array:
         """Return the code z, of shape (n, latent_dim)."""
@@ -86,5 +86,5 @@ class Autoencoder(Model):
         return self.likelihood.mean(self.g.forward(check.array("z", z, ("n", *self.latent_dims), self.dtype))[0])
 
     def reconstruct(self, x: ArrayLike) -> Array:
-        """Return x, squeezed and unfolded, of shape (n, x_dim)."""
+        """Return E[x | z] at the code z of x, of shape (n, x_dim)."""
         return self.decode(self.encode(x))

@@ -7,7 +7,7 @@ number for it.
 
 Below each function stands its backward: given the gradient of the loss with
 respect to what the function returned, it returns the gradient with respect to
-each of its arguments, in their order.  A function takes any leading dimensions,
+each of its arguments but the noise, in their order.  A function takes any leading dimensions,
 (..., d), and returns (...); its backward takes (n, d).
 """
 

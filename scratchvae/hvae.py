@@ -14,8 +14,8 @@ of Luo 2022 (arXiv 2208.11970).
                 - Σ_{t<T} E_q[ log q(z_t | z_{t-1})
                                - log p(z_t | z_{t+1}) ]                 consistency
 
-It is the step of the VAE, log E >= E log, with the log of the products written
-as sums.  The third part is here in two forms, ``consistency=``:
+It is MATH (5.2) with z = (z_1, ..., z_T), the logarithm of the products written as
+sums: MATH (7.2).  The third part is here in two forms, ``consistency=``:
 
 ``"sampled"``, the exact one: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
 drawn, with the entropy in closed form.  A draw of it may be negative, and so may
@@ -151,8 +151,8 @@ class HVAE(Model):
 
         Read it from the bottom of `bound` up.  z_t was used up to three times:
         (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
-        (3) as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient is the
-        sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
+        (3) with ``consistency="sampled"``, as the point at which p(z_t | z_{t+1}) is evaluated.
+        Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
 
         Parameters
         ----------

@@ -174,7 +174,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, slope: float = 0.01) -> None:
         if not 0 <= slope < 1:
-            raise ValueError(f"slope must lie in [0, 1), so that max(x, slope x) leaks; got {slope}")
+            raise ValueError(f"slope must lie in [0, 1), so that max(x, slope x) is x for positive x; got {slope}")
         self.slope = slope
 
     def forward(self, x: Array) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from .layers import ACTIVATIONS, Array, Cache, Dense, Layer, glorot, he
 class MLP:
     """A multilayer perceptron: Dense, activation, Dense, ..., Dense.
 
-    Forward is the composition y = fₗ(... f₂(f₁(x))).  The chain rule hands the
+    Forward is the composition y = f_K(... f_2(f_1(x))).  The chain rule hands the
     gradient back through the same layers in the opposite order.
 
     Parameters

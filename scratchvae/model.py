@@ -28,7 +28,8 @@ class ELBO:
     The latents are z_1, ..., z_T, with z_0 = x; a VAE has one level, T = 1.  The
     bound is the mean over draws: a single draw may lie above log p(x).  Each part
     is summed over dimensions and kept for each example; the mean over the batch
-    is taken once, in `loss`.
+    is taken once, in `loss`.  (An autoencoder fills only the reconstruction, and then
+    it is no bound; the printed form of consistency makes it another bound: see hvae.py.)
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class ELBO:
 
     @property
     def total(self) -> Array:
-        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3)."""
+        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3), (7.2)."""
         return self.reconstruction - self.kl.sum(axis=1)
 
     def loss(self, beta: ArrayLike = 1.0, alpha: float = 1.0) -> np.number[Any]:

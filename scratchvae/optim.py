@@ -41,9 +41,10 @@ BLOCK = 131072                                         # work in pieces that fit
 
 
 class Adam:
-    """Adam: steps of at most about the learning rate, whatever the scale of the gradient (far above epsilon).
+    """Adam: steps whose size does not depend on the scale of the gradient (if it is far above epsilon).
 
-    For a steady gradient a step is the learning rate; for one that is all noise it is smaller.
+    For a steady gradient a step is the learning rate; for one that is all noise, of mean
+    0, some 0.2 of it.
 
     m and v are decaying means of g and of g², in which the first steps are made up
     for by the factors 1 - beta1ᵗ and 1 - beta2ᵗ.  Kingma and Ba 2015 (arXiv 1412.6980),

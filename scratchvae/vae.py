@@ -111,7 +111,7 @@ class VAE(Model):
         dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)                # (n, d) each
         dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # (n, 2 d); used by z and by the KL
         dx_q = self.q.backward(dh_q, q_cache, input_gradient)                   # (n, D)
-        return dx_q + dx_r if input_gradient else dx_q                          # used by q and by log p(x | z)
+        return dx_q + dx_r if input_gradient else dx_q                          # x is used by q and by log p(x | z)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""

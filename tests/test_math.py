@@ -212,7 +212,7 @@ def numbers(text):
         given = {name: np.array(ast.literal_eval(value)) for name, value in
                  re.findall(r"(\w+) = (\[[-\d.,\s\[\]]*\]|-?\d[\d.]*\b)", plain)}
         for pair in re.finditer(r"`([^`]*)`\s+=\s+(-?\d[\d.]*\b|\[[-\d.,\s\[\]]*\])", block[1]):
-            yield place(MATH, text, block.start()), given, pair[1], pair[2]
+            yield place(MATH, text, block.start()), given, " ".join(pair[1].split()), pair[2]
 
 
 def wrong_numbers(text):
