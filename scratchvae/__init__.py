@@ -1,8 +1,8 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 Read the files in this order: layers, mlp, gaussian, likelihood, model,
-autoencoder, vae, hvae; then optim, datasets, training, checkpoint, evaluation,
-gradcheck.  The command line is cli, with options, examples, runs and output.
+autoencoder, vae, hvae, topdown; then optim, datasets, training, checkpoint,
+evaluation, gradcheck.  The command line is cli, with options, examples, runs and output.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
@@ -15,10 +15,12 @@ from .likelihood import Bernoulli, Gaussian
 from .mlp import MLP
 from .model import ELBO, Model
 from .optim import SGD, Adam
+from .topdown import TopDown
 from .training import State, decay, fit, steps, warm_up
 from .vae import VAE
 
 __all__ = [
-    "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "State", "VAE",
-    "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps", "warm_up",
+    "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "State",
+    "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps",
+    "warm_up",
 ]

@@ -107,7 +107,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
              "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
-             "warm_up": "4", "free_bits": "0.5,0.25", "seed": "9", "checkpoint_every": "0"}
+             "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0"}
     assert words.keys() == options.DEFAULTS.keys(), "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
@@ -119,11 +119,12 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
         "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
         "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
-        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0, "header": "auto"}
+        "free_bits": [0.5, 0.25], "average": 0.9, "seed": 9, "checkpoint_every": 0.0, "header": "auto"}
     assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens
     assert opened.state.history["beta"] == [0.25, 0.5, 0.75] and opened.state.seed == 9
+    assert opened.state.weight == pytest.approx(sum(0.9 ** age for age in range(12)))
 
 
 def test_a_run_is_what_the_library_does(tmp_path, capsys):
