@@ -157,17 +157,13 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
 def measurements(model: LinearModel) -> dict[int, Affine]:
     """Return what makes the q of a `TopDown` the posterior: m_t given m_{t-1}, and its covariance C_t.
 
-    x tells of z_t what m_t = z_t + noise ~ N(0, C_t) would tell.  It begins with m_0 = x and
-    C_0 = 0.  Variances add: m_{t-1} | z_t ~ N( z_t B_t + b_t, V ), V = S_t + C_{t-1}.  Seen
-    as a function of z_t, this density is a Gaussian, too:
-
-        C_t⁻¹ = B_t V⁻¹ B_tᵀ,      m_t = (m_{t-1} - b_t) V⁻¹ B_tᵀ C_t
-
-    At the top the network says q(z_T | x) itself, so N(0, I) is merged with it: C_T⁻¹ has
-    I more.  A ValueError is raised if m_{t-1} says nothing of some direction of z_t,
-    whose variance would be infinite.  MATH (12.6).
+    x tells of z_t what m_t = z_t + noise ~ N(0, C_t) would tell.  With m_0 = x, C_0 = 0 and
+    V = S_t + C_{t-1} (variances add), C_t⁻¹ = B_t V⁻¹ B_tᵀ and m_t = (m_{t-1} - b_t) V⁻¹ B_tᵀ C_t.
+    At the top, where q(z_T | x) itself is wanted, N(0, I) is merged with it: C_T⁻¹ has I more.
+    A ValueError is raised if m_{t-1} says nothing of some direction of z_t.  MATH (12.6).
     """
-    p, cov, found = generation(model), np.zeros((model.x_dim, model.x_dim)), {}
+    p, found = generation(model), {}
+    cov: Array = np.zeros((model.x_dim, model.x_dim))
     for t, (B, b, S) in p.items():
         if t < len(p) and np.linalg.matrix_rank(B) < len(B):
             raise ValueError(f"z_{t - 1} must tell of each column of z_{t}: the {len(B)} rows of p{t}'s W must be "

@@ -198,7 +198,7 @@ class TopDown(HVAE):
         return found
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5), (12.1)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (12.1)."""
         copies = {t: (np.tile(m, (n_samples, 1)), np.tile(logvar_m, (n_samples, 1)))            # up once for all draws
                   for t, (m, logvar_m) in self.up(x).items()}
         found = self.down(copies, self.draw_noise(n_samples * len(x), rng))

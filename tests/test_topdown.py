@@ -380,3 +380,17 @@ def test_log_p_of_a_density():
     model, x = ladder(2)
     mean, cov = exact.marginals(model)[0]
     np.testing.assert_allclose(exact.log_likelihood(model, x), multivariate_normal(mean, cov).logpdf(x), rtol=1e-10)
+
+
+def test_exact_answer_in_numbers():
+    """MATH (12.6): x = z_1 + noise, z_1 = z_2 + noise, all of variance 1, at x = 3."""
+    model = TopDown(1, (1, 1), (), likelihood=Gaussian(1, logvar=0.0), dtype=np.float64)
+    model.theta[:] = 0
+    model.p[1].output.W[:], model.p[2].output.W[:] = 1, [[1, 0]]
+    exact.set_q(model, exact.measurements(model))
+    (mu_1, logvar_1), (mu_2, logvar_2) = model.encode([[3.0]])
+    np.testing.assert_allclose([mu_1[0, 0], logvar_1[0, 0]], [2, np.log(1 / 2)], rtol=1e-12)
+    np.testing.assert_allclose([mu_2[0, 0], logvar_2[0, 0]], [1, np.log(2 / 3)], rtol=1e-12)
+    log_p = -0.5 * (gaussian.LOG_2PI + np.log(3) + 3)
+    assert log_p == pytest.approx(-2.968, abs=5e-4)
+    np.testing.assert_allclose(model.log_weight(np.array([[3.0]]), 20, np.random.default_rng(0)), log_p, rtol=1e-12)
