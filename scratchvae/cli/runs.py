@@ -40,7 +40,7 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE:
     if x is not None:
         options["x_mean"] = x.mean(axis=0)
     if config["model"] == "vae" and len(latents) != 1:
-        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and --model topdown "
+        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and topdown "
                          "have several")
     nested = any(isinstance(entry, list) for entry in config["hidden"])
     for option, by_level in (("--hidden", config["hidden"] if nested else [config["hidden"]]),
