@@ -40,6 +40,7 @@ from scratchvae.plotting import figure, images
 parser = argparse.ArgumentParser(description="Lesson 11: printed, sampled, top-down: where the KL goes.")
 parser.add_argument("--epochs", type=int, default=300, help="passes over the training digits (default 300)")
 parser.add_argument("--hidden", type=int, nargs="+", default=[128], help="hidden layers of every network (default 128)")
+parser.add_argument("--batch-size", type=int, default=64, help="digits in a step (default 64)")
 parser.add_argument("--average", type=float, help="train with an average of the parameters, such as 0.998")
 parser.add_argument("--seed", type=int, default=0, help="same seed, same numbers (default 0)")
 parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
@@ -99,7 +100,7 @@ print(f"{len(x_train)} digits to train on, {args.epochs} epochs; in nats per dig
       f"{'third part':<11} {'log p(x)':>9} {'ELBO':>8}   KL of level 1, 2, 3     processor")
 for name, model in models.items():
     began = time.process_time()
-    histories[name] = fit(model, data.x_train, epochs=args.epochs, batch_size=64, seed=args.seed, resample=True,
+    histories[name] = fit(model, data.x_train, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed, resample=True,
                           beta=warm_up(max(1, args.epochs // 4)), learning_rate=decay(2e-3, 2e-4, args.epochs),
                           average=args.average)
     seconds = time.process_time() - began
