@@ -136,7 +136,8 @@ ax_time, ax_kl, ax_p = top.subplots(1, 3, width_ratios=(1.2, 1.3, 0.9))
 colours = {"printed": "#D55E00", "sampled": "#0072B2", "top-down": "#009E73"}
 styles = {"printed": "--", "sampled": "-.", "top-down": "-"}
 for name, history in histories.items():
-    ax_time.plot(history["epoch"], history["prior_matching"], styles[name], color=colours[name], linewidth=1.3, label=name)
+    ax_time.plot(history["epoch"], history["prior_matching"], styles[name], color=colours[name], linewidth=1.3,
+                 label=name)
 ax_time.axvspan(0, max(1, args.epochs // 4), color="0.93", linewidth=0)
 ax_time.text(args.epochs / 8, 0.98, "warm-up", ha="center", va="top", fontsize=7, color="0.4",
              transform=ax_time.get_xaxis_transform())
@@ -158,7 +159,7 @@ for row, name in zip((2, 1, 0), models):
                    color=inks[level])
         left += nats
     ax_kl.text(left + 0.1, row, "\n".join(dead), va="center", fontsize=8, color=colours[name])
-    mean, error = found[name].log_likelihood.mean(), 0.0
+    mean = found[name].log_likelihood.mean()
     ax_p.plot(mean, row, "o", color=colours[name], markersize=7)
     ax_p.text(mean, row + 0.18, f"{mean:.2f}", ha="center", fontsize=9, color=colours[name])
 ax_kl.set_yticks((2, 1, 0), list(models))

@@ -199,7 +199,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
 
     Parameters
     ----------
-    model : Autoencoder, VAE, HVAE, or what follows their contract
+    model : Autoencoder, VAE, HVAE, TopDown, or what follows their contract
     x : array of shape (n, x_dim)
     epochs, batch_size : int, default 100 and 64
         Passes over the data, each in a new order; examples for each step.
