@@ -4,18 +4,19 @@
 # **What you will see.** Three hierarchies with the same networks, the same first weights and the same digits. They
 # differ in their q and in the third part of their bound:
 #
-# - *printed*: q goes up from the data, and the third part is a KL in closed form, as most texts print it. It is not the
-#   bound of that q, and the upper levels die.
+# - *printed*: q goes up from the data, and the third part is a KL in closed form, as most texts print it. It is not
+#   the bound of that q, and the upper levels die.
 # - *sampled*: the same q with its own bound. The levels live, but the third part is no KL: of one draw it may be
 #   negative, and it is as noisy as a draw is.
 # - *top-down*: q comes down from the top. Now the third part **is** a KL in closed form, and it is exact.
 #
-# **Words.** A *level* t is one set of latents, z_t; level 1 stands next to the data. The *KL of a level* is what it costs
-# the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
+# **Words.** A *level* t is one set of latents, z_t; level 1 stands next to the data. The *KL of a level* is what it
+# costs the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
 #
 # **The math.** MATH (12.1) is the bound: in C_t both q(z_t | z_{t+1}, x) and p(z_t | z_{t+1}) are conditioned on a
-# z_{t+1} that is already drawn, so z_t is fresh, and the mean over it is a KL. MATH (12.2) is how such a q is made: x says
-# m_t of z_t, with a variance; the level above says mu_p, with another; and Bayes' rule merges the two. In logs, (12.3):
+# z_{t+1} that is already drawn, so z_t is fresh, and the mean over it is a KL. MATH (12.2) is how such a q is made: x
+# says m_t of z_t, with a variance; the level above says mu_p, with another; and Bayes' rule merges the two. In logs,
+# (12.3):
 #
 #     w = sigmoid(logvar_p - logvar_m)        mu = mu_p + w (m - mu_p)        logvar = logvar_p + log(1 - w)
 #
@@ -51,8 +52,9 @@ if args.epochs < 1:
 # %% [markdown]
 # ## Two witnesses
 #
-# Before we look, the level above says: z is 0, give or take 1. The data say: z is 3, give or take √(1/2). Their precisions
-# (one over the variance) are 1 and 2. The merged mean is a mean with these weights, and the precisions add.
+# Before we look, the level above says: z is 0, give or take 1. The data say: z is 3, give or take √(1/2). Their
+# precisions (one over the variance) are 1 and 2. The merged mean is a mean with these weights, and the precisions
+# add.
 
 # %%
 (mu, logvar), _ = gaussian.merge(*(np.array([[v]]) for v in (3.0, np.log(0.5), 0.0, 0.0)))
@@ -61,9 +63,9 @@ print(f"N(0, 1), measured as 3 with variance 1/2: mean {mu[0, 0]:.3f}, variance 
 # %% [markdown]
 # ## Where everything is known
 #
-# With linear maps and Gaussian noise, log p(x) has a closed form, and both kinds of q contain the exact posterior. There
-# log p(x, z) - log q(z | x) is log p(x) for *every* z that is drawn: so it is for the chain that goes up, and for the one
-# that comes down. (12.6) says what m_t must be. Only the printed bound is lower, by (8.4).
+# With linear maps and Gaussian noise, log p(x) has a closed form, and both kinds of q contain the exact posterior.
+# There log p(x, z) - log q(z | x) is log p(x) for *every* z that is drawn: so it is for the chain that goes up, and
+# for the one that comes down. (12.6) says what m_t must be. Only the printed bound is lower, by (8.4).
 
 # %%
 up = exact.linear_hvae(6, (4, 2), rng=args.seed)
@@ -85,8 +87,8 @@ print(f"  printed bound                    {exact.elbo(up, x).total[0]:.10f}\n")
 # %% [markdown]
 # ## Digits
 #
-# The three are trained alike. All are measured by log p(x) from 1000 importance samples, and by a bound that is q's own:
-# for the printed one, that is the sampled form.
+# The three are trained alike. All are measured by log p(x) from 1000 importance samples, and by a bound that is q's
+# own: for the printed one, that is the sampled form.
 
 # %%
 data = digits()
@@ -100,9 +102,9 @@ print(f"{len(x_train)} digits to train on, {args.epochs} epochs; in nats per dig
       f"{'third part':<11} {'log p(x)':>9} {'ELBO':>8}   KL of level 1, 2, 3     processor")
 for name, model in models.items():
     began = time.process_time()
-    histories[name] = fit(model, data.x_train, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed, resample=True,
-                          beta=warm_up(max(1, args.epochs // 4)), learning_rate=decay(2e-3, 2e-4, args.epochs),
-                          average=args.average)
+    histories[name] = fit(model, data.x_train, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed,
+                          resample=True, beta=warm_up(max(1, args.epochs // 4)),
+                          learning_rate=decay(2e-3, 2e-4, args.epochs), average=args.average)
     seconds = time.process_time() - began
     if name == "printed":
         model.consistency = "sampled"
@@ -117,8 +119,8 @@ print(f"\nlog p(x), top-down minus sampled, digit by digit: {gain.mean():+.3f} n
 # %% [markdown]
 # ## How noisy is the third part?
 #
-# A gradient step sees one draw. So take the digits once, and draw the noise many times: how far does the third part of
-# one digit move from draw to draw, and how often is it negative?
+# A gradient step sees one draw. So take the digits once, and draw the noise many times: how far does the third part
+# of one digit move from draw to draw, and how often is it negative?
 
 # %%
 print("\nThe KL of level 1 of one digit, over 200 draws (mean over digits):")
@@ -189,3 +191,18 @@ images(bottom.subplots(), np.stack(rows), data.image_shape,
 args.out.mkdir(parents=True, exist_ok=True)
 page.savefig(args.out / "11_mend.png")
 print(f"\nfigure: {args.out / '11_mend.png'}")
+
+# %% [markdown]
+# ## Try this
+#
+# - *A measurement that is trusted too little.* After `exact.set_q(down, ...)` add `down.q[1].output.b[4:] += 0.5`:
+#   every logvar of m_1 is too large by 1/2. The 1000 log-weights are no longer one number: they go from -13.42 to
+#   -9.77. Their mean, the ELBO, is -10.94, and log p(x) is -10.79 as before: p has not changed, only q.
+# - *A deaf level.* After training, let the data say nothing of z_1: `q = models["top-down"].q[1].output`, then
+#   `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 |
+#   z_2) as it is, and the KL of level 1 is exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows
+#   what z_2 tells. But log p(x) is a matter of p alone: 1000 importance samples find -22.43 with this poor q, and
+#   -22.40 with the right one.
+# - *Train longer*, with more steps and their average: `python demos/11_mend.py --epochs 1000 --batch-size 32
+#   --average 0.998`. The printed form ends at PRINTED, the sampled at SAMPLED, top-down at TOPDOWN nats. More
+#   training helps all three, and no training revives the upper levels of the printed form.
