@@ -20,7 +20,7 @@
 #
 #     w = sigmoid(logvar_p - logvar_m)        mu = mu_p + w (m - mu_p)        logvar = logvar_p + log(1 - w)
 #
-# `python demos/11_mend.py` takes under a minute; `--epochs 1000` some two minutes.
+# `python demos/11_mend.py` takes under a minute; with `--epochs 1000` some two and a half.
 
 # %%
 import os
@@ -204,5 +204,5 @@ print(f"\nfigure: {args.out / '11_mend.png'}")
 #   what z_2 tells. But log p(x) is a matter of p alone: 1000 importance samples find -22.43 with this poor q, and
 #   -22.40 with the right one.
 # - *Train longer*, with more steps and their average: `python demos/11_mend.py --epochs 1000 --batch-size 32
-#   --average 0.998`. The printed form ends at PRINTED, the sampled at SAMPLED, top-down at TOPDOWN nats. More
-#   training helps all three, and no training revives the upper levels of the printed form.
+#   --average 0.998`. The printed form ends at -22.41, the sampled at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
+#   1.74). More training helps all three, and no training revives the upper levels of the printed form.
