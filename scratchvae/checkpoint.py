@@ -45,7 +45,7 @@ from .model import Model
 from .optim import SGD, Adam
 from .training import State
 
-FORMAT = 1                                             # to be raised when older code would misread a file
+FORMAT = 2                                             # to be raised when older code would misread a file
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}
 
 
@@ -57,6 +57,7 @@ class Checkpoint:
     ----------
     theta : array of shape (size,)
         The model's parameters; ``model.theta[:] = checkpoint.theta`` puts them back.
+        Where `fit` keeps an average, it is this; `fit` itself goes on from ``state.theta``.
     optimizer : SGD or Adam
     state : State
         Where the run stood.
@@ -99,6 +100,8 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
         raise FloatingPointError("the parameters became infinite or NaN, and were not saved; "
                                  "a smaller learning rate, or a warm-up of beta, may help")
     arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
+    if state.average is not None:
+        arrays.update({"theta": state.average, "state.theta": state.theta, "state.weight": np.array(state.weight)})
     numbers = {}
     for name in vars(type(optimizer)()):               # its state: what a new one has, and no scratch
         value = getattr(optimizer, name)
@@ -193,6 +196,9 @@ def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
     bits.state = header["rng"]
     state = State(header["seed"], np.random.Generator(bits), arrays["sums"], header["epoch"], header["step"],
                   float(arrays["seconds"]), {name: column.tolist() for name, column in group("history").items()})
+    if "state.weight" in arrays:
+        state.average, state.theta = arrays["theta"].copy(), arrays["state.theta"]
+        state.weight = float(arrays["state.weight"])
     return Checkpoint(arrays["theta"], optimizer, state, header["config"])
 
 

@@ -38,6 +38,7 @@ from .layers import Array
 from .likelihood import Gaussian
 from .mlp import MLP
 from .model import ELBO
+from .topdown import TopDown
 from .vae import VAE
 
 LinearModel = Union[VAE, HVAE]
@@ -87,12 +88,14 @@ def generation(model: LinearModel) -> dict[int, Affine]:
 
 
 def inference(model: LinearModel) -> dict[int, Affine]:
-    """Return q(z_t | z_{t-1}) for t = 1, ..., T, or raise a ValueError if q is not linear-Gaussian."""
+    """Return q(z_t | z_{t-1}) for t = 1, ..., T, or raise a ValueError if q is not linear-Gaussian, and bottom up."""
+    if isinstance(model, TopDown):
+        raise ValueError("q must run bottom up, as that of a VAE or an HVAE; that of a TopDown runs from the top down")
     return {t: _read(f"q{t}", model.networks[f"q{t}"]) for t in range(1, len(model.latent_dims) + 1)}
 
 
 def set_q(model: LinearModel, q: Mapping[int, Affine]) -> None:
-    """Write q(z_t | z_{t-1}) into the model: the inverse of `inference`.
+    """Write q(z_t | z_{t-1}) into the model, the inverse of `inference`; or the `measurements` of a `TopDown`.
 
     A ValueError is raised if a covariance is not diagonal, up to rounding: the
     library's q has no other.
@@ -146,14 +149,35 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
     return chain
 
 
+def measurements(model: LinearModel) -> dict[int, Affine]:
+    """Return what makes the q of a `TopDown` the posterior: m_t given m_{t-1}, and its covariance C_t.
+
+    x tells of z_t what m_t = z_t + noise ~ N(0, C_t) would tell.  With m_0 = x, C_0 = 0 and
+    V = S_t + C_{t-1} (variances add), C_t⁻¹ = B_t V⁻¹ B_tᵀ and m_t = (m_{t-1} - b_t) V⁻¹ B_tᵀ C_t.
+    At the top, where q(z_T | x) itself is wanted, N(0, I) is merged with it: C_T⁻¹ has I more.
+    A ValueError is raised if m_{t-1} says nothing of some direction of z_t.  MATH (12.6).
+    """
+    p, found = generation(model), {}
+    cov: Array = np.zeros((model.x_dim, model.x_dim))
+    for t, (B, b, S) in p.items():
+        if t < len(p) and np.linalg.matrix_rank(B) < len(B):
+            raise ValueError(f"z_{t - 1} must tell of each column of z_{t}: the {len(B)} rows of p{t}'s W must be "
+                             "independent")
+        V_B = np.linalg.solve(S + cov, B.T)                    # V⁻¹ Bᵀ
+        cov = np.linalg.inv(B @ V_B + (np.eye(len(B)) if t == len(p) else 0))
+        found[t] = Affine(V_B @ cov, -b @ V_B @ cov, cov)
+    return found
+
+
 def turn(model: LinearModel) -> None:
     """Turn the axes of every z_t, in place, until the posterior's covariances are diagonal.
 
-    p(x) is unchanged.  For T = 1 these axes are the principal ones.  MATH (11.4).
+    p(x) is unchanged.  For T = 1 these axes are the principal ones.  Of a `TopDown` these
+    are the covariances of its `measurements`.  MATH (11.4).
 
     A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
     """
-    p, chain = generation(model), posterior(model)
+    p, chain = generation(model), measurements(model) if isinstance(model, TopDown) else posterior(model)
     for t in p:
         variance = np.diag(p[t + 1].cov) if t < len(p) else np.ones(1)
         if np.ptp(variance) > 1e-12 * variance.max():

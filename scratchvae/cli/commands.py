@@ -221,6 +221,8 @@ def new_config(given: Config) -> tuple[Config, Data]:
     about_files(given, config["data"])
     if config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    if "consistency" in given and config["model"] == "topdown":
+        raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
     if "consistency" in given and len(config["latents"]) == 1:
         raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
     data = examples.read(config)

@@ -17,7 +17,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
     "consistency": "sampled", "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant", "warm_up": 0, "free_bits": None,
-    "seed": 0, "checkpoint_every": 60.0,
+    "average": None, "seed": 0, "checkpoint_every": 60.0,
 }
 
 TOP = """\
@@ -40,9 +40,10 @@ examples:
     scratchvae train --model hvae --latents 16,8,4 --warm-up 50 --epochs 300 \\
         --binarize resample-each-epoch --out runs/three
 
-  two levels with networks of their own (200-200 below, 100-100 above):
-    scratchvae train --data mnist --binarize sample --model hvae --latents 100,50 \\
-        --hidden 200,200/100,100 --schedule exponential:1e-4 --out runs/mnist
+  two levels with networks of their own (200-200 below, 100-100 above), inferred from
+  the top down, and an average of the parameters over the last 5000 steps or so:
+    scratchvae train --data mnist --binarize sample --model topdown --latents 100,50 \\
+        --hidden 200,200/100,100 --schedule exponential:1e-4 --average 0.9998 --out runs/mnist
 
   your table, its last column the labels, learned variance for every column:
     scratchvae train --data table.csv --labels -1 --likelihood gaussian --latents 4 --out runs/table
@@ -175,7 +176,8 @@ def add_view_options(parser: Any) -> None:
 
 def add_model_options(parser: Any) -> None:
     """Say which model."""
-    add(parser, "--model", "one level of latents, or several", choices=("vae", "hvae"))
+    add(parser, "--model", "one level of latents; several, with a q that runs up from the data; or with one that comes "
+                           "down from the top", choices=("vae", "hvae", "topdown"))
     add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
         type=several(whole(), "16,8,4"))
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
@@ -183,7 +185,7 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any",
         choices=tuple(LIKELIHOODS))
-    add(parser, "--consistency", "the KL of levels below the top: exact, or as Luo 2022 prints it",
+    add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
 
@@ -201,6 +203,9 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--warm-up", "the KL's weight rises to 1 over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
         metavar="NATS,...", type=several(number(), "0.5,0.1"))
+    add(parser, "--average", "keep a running average of the parameters, each step's with the weight DECAY^age, such as "
+                             "0.999; the model that is watched and saved holds it", metavar="DECAY",
+        type=said(lambda text: check.number("it", text, 0, 1, open_low=True)))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
 
 

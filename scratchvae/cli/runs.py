@@ -24,6 +24,7 @@ from ..hvae import HVAE
 from ..layers import Array
 from ..optim import SGD, Adam
 from ..progress import Interrupted
+from ..topdown import TopDown
 from ..training import History, Schedule, State, decay, fit, steps, warm_up
 from ..vae import VAE
 from .examples import FACTS, Config, is_source
@@ -39,7 +40,8 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE:
     if x is not None:
         options["x_mean"] = x.mean(axis=0)
     if config["model"] == "vae" and len(latents) != 1:
-        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
+        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and topdown "
+                         "have several")
     nested = any(isinstance(entry, list) for entry in config["hidden"])
     for option, by_level in (("--hidden", config["hidden"] if nested else [config["hidden"]]),
                              ("--free-bits", config["free_bits"] or [0.0])):
@@ -49,6 +51,8 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE:
     if config["model"] == "hvae":
         return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], rng=config["seed"],
                     **options)
+    if config["model"] == "topdown":
+        return TopDown(config["x_dim"], latents, config["hidden"], rng=config["seed"], **options)
     return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
 
 
@@ -104,6 +108,7 @@ class Run:
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
+                average=config["average"],
                 beta=warm_up(config["warm_up"]) if config["warm_up"] else 1.0,
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
@@ -174,6 +179,8 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
         raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
+    if isinstance(found.config, dict):
+        found.config.setdefault("average", None)       # of a run that is older than this option
     missing = {*DEFAULTS, *FACTS} - set(found.config or ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "

@@ -202,6 +202,9 @@ CASES = [
     (["evaluate", "odd_header", "--data", "good.npy"], "has no header: only a CSV file"),
     (["train", "--out", "new", "--model", "hvae", "--latents", "8", "--consistency", "analytic"],
      "--consistency is between levels, and there is one"),
+    (train("--model", "topdown", "--consistency", "sampled"), "--consistency is of --model hvae; the third part of a "),
+    *[(train("--average", value), r"argument --average: it must be a number in \(0, 1\)")
+      for value in ("0", "1", "-1", "nan", "x", "")],
     (train("--consistency", "sampled"), "--consistency is between levels, and there is one"),
     (["train", "--out", "folder", "--overwrite"], "folder has a config.json, but is not the folder of a run: nothing"),
     *[(words, "argument .*: it must be a path; got ''")
