@@ -112,7 +112,7 @@ class Diffusion(Model):
     def with_levels(self, T: float) -> Diffusion:
         """Return a copy with another number of levels between the same ends: the network is told gamma, not t."""
         twin = copy.deepcopy(self)
-        twin._set_levels(Schedule(T, self.gamma[[1, -1]], self.variance))
+        twin._set_levels(Schedule(T, self.schedule.ends, self.variance))
         return twin
 
     def to_signal(self, x: Array) -> Array:

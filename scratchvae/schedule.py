@@ -66,6 +66,8 @@ class Schedule:
     ----------
     gamma : array of shape (T + 1,), float64
         gamma[t], with gamma[0] = -∞, as z_0 has no noise; for T = math.inf, the two ends after it.
+    ends : array of shape (2,), float64
+        Where log_noise begins and ends.
     c_z, c_a, v_q, v_p : array of shape (T - 1,), float64
         At t - 1, of q(z_t | z_{t+1}, a), and the variance of p(z_t | z_{t+1}).  MATH (13.2).
     ratio, weight, constant : array of shape (T - 1,), float64
@@ -79,6 +81,7 @@ class Schedule:
         if len(log_noise) not in (2, n_levels) or (np.diff(log_noise) <= 0).any():
             raise ValueError("log_noise must be 2 numbers that rise, or one for each of the T levels; "
                              f"got {log_noise.tolist()}")
+        self.ends = log_noise[[0, -1]]
         if len(log_noise) != n_levels:
             log_noise = np.linspace(log_noise[0], log_noise[1], n_levels)
         self.gamma = np.concatenate([[-np.inf], log_noise])
