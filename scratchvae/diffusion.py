@@ -22,7 +22,6 @@ Kingma et al. 2021 (arXiv 2107.00630); the view of it as a hierarchy: Luo 2022.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -47,8 +46,8 @@ class Diffusion(Model):
     ----------
     x_dim : int
         D, the columns of x and of every z_t.
-    T : int or math.inf, default 1000
-        The number of levels; math.inf is the limit of many, in which only the two
+    T : int or np.inf, default 1000
+        The number of levels; np.inf is the limit of many, in which only the two
         ends of log_noise count.  T = 1 is a VAE with a fixed encoder.
     hidden_dims : sequence of int, default (256, 256)
         Hidden layers of the network.
@@ -72,7 +71,7 @@ class Diffusion(Model):
     Attributes
     ----------
     gamma : array of shape (T + 1,), float64
-        gamma_t, with gamma_0 = -∞: z_0 is a without noise.  For T = math.inf, the two
+        gamma_t, with gamma_0 = -∞: z_0 is a without noise.  For T = np.inf, the two
         ends after it.
     latent_dims : tuple
         (D, D), or (D,) for T = 1: in `ELBO`, the levels below the top are one, their sum.
@@ -183,7 +182,7 @@ class Diffusion(Model):
 
         ``consistency`` has one column, T - 1 times the part of level t, where each t
         below T is as likely as any other: its mean is the sum over all levels.
-        MATH (13.4), (13.6), (13.7).
+        MATH (13.3), (13.4), (13.6), (13.12), (13.13).
 
         Parameters
         ----------
@@ -244,6 +243,8 @@ class Diffusion(Model):
     def bound_by_level(self, x: ArrayLike, rng: int | np.random.Generator = 0, n_times: int = 100) -> ELBO:
         """Return the bound with every level's part, each at one draw of z: the whole sum, with no level left to chance.
 
+        MATH (13.4).
+
         Parameters
         ----------
         x : array of shape (n, x_dim)
@@ -259,7 +260,7 @@ class Diffusion(Model):
             The reconstruction is a mean over as many draws of z_1.
         """
         x, rng = self.check_x(x), check.generator("rng", rng)
-        n = check.size("n_times", n_times) if self.T == math.inf else int(self.T) - 1
+        n = check.size("n_times", n_times) if self.T == np.inf else int(self.T) - 1
         reconstruction, consistency = np.zeros(len(x), self.dtype), np.zeros((len(x), n), self.dtype)
         for k in range(max(1, n)):
             noise = self.draw_noise(len(x), rng)
@@ -272,9 +273,9 @@ class Diffusion(Model):
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x) from the top down, of shape (n_samples, n).
 
-        For infinitely many levels, that of 1000.  MATH (13.10).
+        For infinitely many levels, that of 1000.  MATH (13.8).
         """
-        if self.T == math.inf:
+        if self.T == np.inf:
             return self.with_levels(MANY).log_weight(x, n_samples, rng)
         a = np.tile(self.to_signal(x), (n_samples, 1))                          # (n_samples n, D)
         mu, logvar = self.q(a, self.gamma[-1:])
@@ -298,7 +299,7 @@ class Diffusion(Model):
 
     def check_level(self, level: int) -> Array:
         """Return gamma of z_level, of shape (1,), or raise a ValueError."""
-        if self.T == math.inf:
+        if self.T == np.inf:
             raise ValueError("T is infinite, so that no level has a number: model.with_levels(1000) numbers them")
         check.size("level", level, 1, self.T)
         return self.gamma[level:level + 1]
@@ -336,10 +337,10 @@ class Diffusion(Model):
     def sample(self, n: int, rng: int | np.random.Generator = 0, draw: bool = False) -> Array:
         """Draw from the top level down, return E[x | z_1], of shape (n, x_dim); with ``draw``, x ~ p(x | z_1).
 
-        Infinitely many levels are replaced by 1000.
+        Infinitely many levels are replaced by 1000.  MATH (13.2).
         """
         check.size("n", n)
-        rng, model = check.generator("rng", rng), self.with_levels(MANY) if self.T == math.inf else self
+        rng, model = check.generator("rng", rng), self.with_levels(MANY) if self.T == np.inf else self
         for _, z in model.descend(n, rng):
             pass
         return model.decode(z, 1, rng if draw else None)

@@ -14,7 +14,6 @@ the second by Bayes' rule.  So gamma_1 < ... < gamma_T say everything.
 
 from __future__ import annotations
 
-import math
 
 import numpy as np
 
@@ -51,12 +50,12 @@ def times(n: int, rng: np.random.Generator) -> Array:
 
 
 class Schedule:
-    """The levels of a diffusion, from z_1, next to the data, to z_T.
+    """The levels of a diffusion, from z_1, next to the data, to z_T.  MATH (13.2), (13.3).
 
     Parameters
     ----------
-    T : int or math.inf
-        The number of levels; math.inf is the limit of many.
+    T : int or np.inf
+        The number of levels; np.inf is the limit of many.
     log_noise : array of shape (2,) or (T,)
         gamma_1 and gamma_T, with equal steps between; or every gamma_t.
     variance : {'posterior', 'forward'}
@@ -65,19 +64,19 @@ class Schedule:
     Attributes
     ----------
     gamma : array of shape (T + 1,), float64
-        gamma[t], with gamma[0] = -∞, as z_0 has no noise; for T = math.inf, the two ends after it.
+        gamma[t], with gamma[0] = -∞, as z_0 has no noise; for T = np.inf, the two ends after it.
     ends : array of shape (2,), float64
         Where log_noise begins and ends.
     c_z, c_a, v_q, v_p : array of shape (T - 1,), float64
-        At t - 1, of q(z_t | z_{t+1}, a), and the variance of p(z_t | z_{t+1}).  MATH (13.2).
+        At t - 1, of q(z_t | z_{t+1}, a), and the variance of p(z_t | z_{t+1}).
     ratio, weight, constant : array of shape (T - 1,), float64
-        v_q/v_p, and what the KL of level t is made of: weight/2 · |a - â|² + D · constant.  MATH (13.3).
+        v_q/v_p, and what the KL of level t is made of: weight/2 · |a - â|² + D · constant.
     """
 
     def __init__(self, T: float, log_noise: Array, variance: str) -> None:
-        self.T = T if T == math.inf else check.size("T", T)
+        self.T = T if T == np.inf else check.size("T", T)
         check.choice("variance", variance, ("posterior", "forward"))
-        n_levels = 2 if T == math.inf else int(T)      # a limit has two ends
+        n_levels = 2 if T == np.inf else int(T)      # a limit has two ends
         if len(log_noise) not in (2, n_levels) or (np.diff(log_noise) <= 0).any():
             raise ValueError("log_noise must be 2 numbers that rise, or one for each of the T levels; "
                              f"got {log_noise.tolist()}")
@@ -111,7 +110,7 @@ class Schedule:
         gamma, weight, constant : array of shape (n,), float64
         """
         first, last = self.gamma[[1, -1]]
-        if self.T == math.inf:
+        if self.T == np.inf:
             gamma = first + (last - first) * time
             return gamma, (last - first) * np.exp(-gamma), 0 * gamma
         if self.T == 1:                                # there is no third part

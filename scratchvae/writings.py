@@ -27,7 +27,7 @@ from .schedule import between, signal, spread
 
 
 class Readings(NamedTuple):
-    """What the network says of z, in three ways that are one: see `readings`."""
+    """What the network says of z, in three ways that are one: see `readings`, MATH (13.11)."""
 
     a: Array
     noise: Array
@@ -35,7 +35,7 @@ class Readings(NamedTuple):
 
 
 def readings(model: Diffusion, z: ArrayLike, level: int) -> Readings:
-    """Return the network's guess of a, of the noise in z, and of the score ∇ log q(z) at a level.  MATH (13.9).
+    """Return the network's guess of a, of the noise in z, and of the score ∇ log q(z) at a level.  MATH (13.11).
 
     They are one: z = √ᾱ a + √(1 - ᾱ) noise, and score = -noise/√(1 - ᾱ).
 
@@ -61,7 +61,7 @@ def readings(model: Diffusion, z: ArrayLike, level: int) -> Readings:
 def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generator = 0) -> dict[str, ELBO]:
     """Return the bound in each of the three writings, at one path z_1, ..., z_T that is drawn from the bottom up.
 
-    MATH (13.4), (13.10).
+    MATH (13.10).
 
     Parameters
     ----------
