@@ -25,8 +25,8 @@ from scratchvae import HVAE, VAE, Autoencoder, Diffusion, decay, evaluate, fit, 
 from scratchvae.datasets import binarize, digits
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--epochs", type=int, default=200, help="passes over the training digits (default 200); a diffusion "
-                                                            "makes twice as many, in batches of twice the size")
+parser.add_argument("--epochs", type=int, default=200, help="passes over the training digits (default 200); a "
+                                                            "diffusion makes twice as many, of larger batches")
 parser.add_argument("--samples", type=int, default=1000, help="importance samples for log p(x) (default 1000); a "
                                                               "diffusion takes a fiftieth, each through 200 levels")
 parser.add_argument("--seed", type=int, default=0, help="same seed, same numbers (default 0)")
@@ -46,7 +46,8 @@ models = {
 }
 
 # %% Train each, measure each
-print(f"{'model':<28} {'bound':>8} {'log p(x)':>9} {'parameters':>11} {'seconds':>8}   (nats, {len(x_test)} held-out digits)")
+print(f"{len(x_test)} held-out digits, in nats:\n\n"
+      f"{'model':<28} {'bound':>8} {'log p(x)':>9} {'parameters':>11} {'seconds':>8}")
 for name, model in models.items():
     is_diffusion, passes = isinstance(model, Diffusion), args.epochs * (1 + isinstance(model, Diffusion))
     history = fit(model, data.x_train, epochs=passes, batch_size=128 if is_diffusion else 64, resample=True,
