@@ -1,16 +1,17 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 The math, in reading order: layers, mlp, gaussian, likelihood, model, autoencoder,
-vae, hvae; MATH.md derives it.  Where the story goes on: topdown.  Using it: optim,
-datasets, progress, training, checkpoint, evaluation, plotting.  Why it can be
-believed: gradcheck, exact.  check has the errors that name an argument; cli/ is the
-program.
+vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
+diffusion, writings.  Using it: optim, datasets, progress, training, checkpoint,
+evaluation, plotting.  Why it can be believed: gradcheck, exact.  check has the
+errors that name an argument; cli/ is the program.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
 
 from . import checkpoint, datasets, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
+from .diffusion import Diffusion
 from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
 from .likelihood import Bernoulli, Gaussian
@@ -20,9 +21,10 @@ from .optim import SGD, Adam
 from .topdown import TopDown
 from .training import State, decay, fit, steps, warm_up
 from .vae import VAE
+from .writings import readings, three_writings
 
 __all__ = [
-    "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "State",
-    "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps",
-    "warm_up",
+    "Adam", "Autoencoder", "Bernoulli", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD",
+    "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers",
+    "readings", "steps", "three_writings", "warm_up",
 ]

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from . import check, gaussian
+from .diffusion import Diffusion
 from .hvae import HVAE
 from .layers import Array
 from .model import ELBO
@@ -127,13 +128,24 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
     return [mu for mu, _ in of_q.values()], kl
 
 
-def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
+def whole(model: Any, x: Array, rng: np.random.Generator) -> ELBO:
+    """Draw the bound once; that of a diffusion over all its levels, their parts summed."""
+    if not isinstance(model, Diffusion):
+        return model.forward(x, model.draw_noise(len(x), rng))[0]
+    elbo = model.bound_by_level(x, rng)
+    below = elbo.consistency.sum(axis=1, keepdims=True)[:, :len(model.latent_dims) - 1]
+    return ELBO(elbo.reconstruction, elbo.prior_matching, below)
+
+
+def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
              batch_size: int = 1000, progress: TextIO | None = None) -> Evaluation:
     """Measure a model on data.
 
     Parameters
     ----------
-    model : VAE, HVAE or TopDown
+    model : VAE, HVAE, TopDown or Diffusion
+        The latents of a diffusion are x with noise, so that none is active or not: nothing
+        is said of them, and its bound, over all levels, is drawn once.
     x : array of shape (n, x_dim), n >= 2
     n_samples : int, default 1000
         Importance samples for log p(x).
@@ -172,8 +184,10 @@ def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int =
     is consistency at any level.)  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """
-    if not isinstance(model, (VAE, HVAE)):
-        raise ValueError(f"model must be a VAE or an HVAE, whose q and p are known; got {type(model).__name__}")
+    if not isinstance(model, (VAE, HVAE, Diffusion)):
+        raise ValueError("model must be a VAE or an HVAE, whose q and p are known, or a Diffusion; "
+                         f"got {type(model).__name__}")
+    is_diffusion = isinstance(model, Diffusion)
     x, rng = model.check_x(x), check.generator("rng", rng)
     unit_draws = max(2, check.size("n_draws", n_draws))                        # two means need two
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))
@@ -182,16 +196,18 @@ def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int =
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
     parts = np.zeros((n, T + 1))                       # reconstruction, and KL of each level
     log_likelihood = np.zeros(n)
-    sums = [np.zeros((4, d)) for d in model.latent_dims]                       # over x: a, b, a·b, KL
+    dims = () if is_diffusion else model.latent_dims
+    sums = [np.zeros((4, d)) for d in dims]            # over x: a, b, a·b, KL
     with Progress("example", n, progress) as line:
         for first in range(0, n, rows):
             here = slice(first, min(first + rows, n))
             batch = x[here]
-            means = [np.zeros((2, len(batch), d)) for d in model.latent_dims]  # of each half of the draws
-            for _ in range(n_draws):
-                elbo, _ = model.forward(batch, model.draw_noise(len(batch), rng))
-                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / n_draws
-            for draw in range(unit_draws):
+            means = [np.zeros((2, len(batch), d)) for d in dims]                # of each half of the draws
+            draws = 1 if is_diffusion else n_draws
+            for _ in range(draws):
+                elbo = whole(model, batch, rng)
+                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
+            for draw in range(0 if is_diffusion else unit_draws):
                 for mu, kl, mean, total in zip(*units(model, batch, rng), means, sums):
                     mean[draw % 2] += mu
                     total[3] += kl.sum(axis=0) / unit_draws

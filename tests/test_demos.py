@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DEMOS = {"1_vae": ["--epochs", "5"], "2_hierarchy": ["--epochs", "5"], "3_gradients": [],
          "4_consistency": ["--epochs", "5", "--seeds", "1"], "5_bugs": [],
-         "11_mend": ["--epochs", "5"]}
+         "11_mend": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"]}
 
 
 def run(*command, cwd):

@@ -19,8 +19,8 @@ from scratchvae import Bernoulli, gaussian, layers
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
-COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "optim",
-           "exact")
+COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
+           "diffusion", "writings", "optim", "exact")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     *(f"model.Model.{name}" for name in ("pack", "astype", "set_output_bias", "check_x", "check_noise", "check_beta",
@@ -28,6 +28,8 @@ PLUMBING = {                                           # what moves numbers abou
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
     *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
     *(f"hvae.HVAE.{name}" for name in ("levels", "draw_noise", "check_noise", "reconstruct")),
+    *(f"diffusion.Diffusion.{name}" for name in ("with_levels", "column", "draw_noise", "check_noise", "check_level",
+                                                 "reconstruct")),
     *(f"exact.{name}" for name in ("Affine", "linear_hvae", "generation", "inference", "set_q")),
 }
 NUMBER = r"\(([\d.]*\d)\)"

@@ -106,7 +106,8 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
-    found = evaluate(run.model, x, n_samples=args.samples, rng=given.get("seed", 0),
+    n_samples = args.samples or (10 if run.config["model"] == "diffusion" else 1000)
+    found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None)
     scale = np.broadcast_to(run.config["scale"], run.config["x_dim"])
     is_density = run.config["likelihood"] == "gaussian" and run.config["binarize"] == "none"
@@ -156,7 +157,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
     output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x = look.x[:args.count]
-    output.write(args.out, run.config, {"x": x, "reconstruction": run.decode(run.means(x, args.level), args.level)}, 10,
+    output.write(args.out, run.config, {"x": x, "reconstruction": run.reconstruct(x, args.level)}, 10,
                  f"{len(x)} rows and their reconstructions from level {args.level}; {look.name}",
                  stored={"x": look.stored[:args.count]} if run.config["binarize"] == "none" else {})
     return 0
@@ -201,6 +202,8 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     """Check the gradients of the model that the options describe."""
     config, data = new_config(given)
     x = examples.prepare(config, data.x["train"][:args.rows], "train")
+    if config["model"] == "diffusion" and "log_noise" not in given:
+        config["log_noise"] = [-1.0, 8.0]              # less noise, and the slope of log p(x | z_1) rounds to 0
     model, rng = runs.build(config, x), np.random.default_rng(config["seed"])
     model.theta += 0.01 * model.normal(rng, model.theta.size)                  # fresh, it would hide mistakes in logvar
     ledger = check_model(model, x, directions=args.directions, rng=rng)
@@ -219,7 +222,16 @@ def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
-    if config["latents"] is None:
+    is_diffusion = config["model"] == "diffusion"
+    for name in ("latents", "consistency", "free_bits") if is_diffusion else ("levels", "log_noise"):
+        if name in given:
+            raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
+    if is_diffusion:
+        config.update({"latents": [], "hidden": given.get("hidden", [256, 256]),
+                       "activation": given.get("activation", "leaky_relu")})
+        if "log_noise" in given and (len(given["log_noise"]) != 2 or given["log_noise"][0] >= given["log_noise"][1]):
+            raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
+    elif config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
     if "consistency" in given and config["model"] == "topdown":
         raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")

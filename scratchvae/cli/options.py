@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from .. import __version__, check
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
@@ -15,7 +17,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
-    "consistency": "sampled", "dtype": "float32",
+    "consistency": "sampled", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant", "warm_up": 0, "free_bits": None,
     "average": None, "seed": 0, "checkpoint_every": 60.0,
 }
@@ -44,6 +46,10 @@ examples:
   the top down, and an average of the parameters over the last 5000 steps or so:
     scratchvae train --data mnist --binarize sample --model topdown --latents 100,50 \\
         --hidden 200,200/100,100 --schedule exponential:1e-4 --average 0.9998 --out runs/mnist
+
+  a diffusion, its network two hidden layers of 256:
+    scratchvae train --model diffusion --binarize resample-each-epoch --batch-size 128 \\
+        --epochs 500 --learning-rate 2e-3 --schedule exponential:1e-4 --out runs/diffusion
 
   your table, its last column the labels, learned variance for every column:
     scratchvae train --data table.csv --labels -1 --likelihood gaussian --latents 4 --out runs/table
@@ -140,6 +146,16 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
     return typed
 
 
+def levels(text: str) -> Any:
+    """Read a whole number of at least 1, or inf."""
+    return text if text == "inf" else whole()(text)
+
+
+def real(text: str) -> float:
+    """Read a number."""
+    return said(lambda text: check.number("it", text, -np.inf, open_low=True))(text)
+
+
 def hidden(text: str) -> list[Any]:
     """Read 512,256 for all levels, or 200,200/100,100 for each its own; an empty text is no hidden layer."""
     levels = [several(whole(), "512,256")(level) if level else [] for level in text.split("/")]
@@ -177,7 +193,8 @@ def add_view_options(parser: Any) -> None:
 def add_model_options(parser: Any) -> None:
     """Say which model."""
     add(parser, "--model", "one level of latents; several, with a q that runs up from the data; or with one that comes "
-                           "down from the top", choices=("vae", "hvae", "topdown"))
+                           "down from the top; or diffusion, whose latents are x with noise",
+        choices=("vae", "hvae", "topdown", "diffusion"))
     add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
         type=several(whole(), "16,8,4"))
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
@@ -187,6 +204,9 @@ def add_model_options(parser: Any) -> None:
         choices=tuple(LIKELIHOODS))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
+    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=levels)
+    add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
+                               "give it as --log-noise=-3,8", metavar="A,B", type=several(real, "-3,8"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
 
 
@@ -252,8 +272,9 @@ def parser() -> Parser:
 
     evaluate = seeded(reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units",
                              EVALUATE, ""))
-    evaluate.add_argument("--samples", type=whole(), default=1000, metavar="K",
-                          help="importance samples for log p(x) (default 1000)")
+    evaluate.add_argument("--samples", type=whole(), metavar="K",
+                          help="importance samples for log p(x) (default 1000; 10 for a diffusion, where each passes "
+                               "through all levels)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from .. import __version__, check, checkpoint
+from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
 from ..optim import SGD, Adam
@@ -34,11 +36,16 @@ CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "config.json", "history.csv", "curves.png", "samples.png", "samples.csv")
 
 
-def build(config: Config, x: Array | None = None) -> VAE | HVAE:
+def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
     """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
     latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
     if x is not None:
         options["x_mean"] = x.mean(axis=0)
+    if config["model"] == "diffusion":
+        if any(isinstance(entry, list) for entry in config["hidden"]):
+            raise ValueError("--hidden must be given once for a diffusion, which has one network for all levels")
+        return Diffusion(config["x_dim"], math.inf if config["levels"] == "inf" else config["levels"],
+                         config["hidden"], log_noise=config["log_noise"], rng=config["seed"], **options)
     if config["model"] == "vae" and len(latents) != 1:
         raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and topdown "
                          "have several")
@@ -88,7 +95,7 @@ class Run:
 
     folder: Path
     config: Config
-    model: VAE | HVAE
+    model: VAE | HVAE | Diffusion
     optimizer: SGD | Adam
     state: State
 
@@ -119,6 +126,9 @@ class Run:
 
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""
+        if isinstance(self.model, Diffusion):
+            raise ValueError("the latents of a diffusion are x with noise: there is nothing to encode, or to walk "
+                             "through; sample, evaluate and reconstruct look at it")
         encoded = self.model.encode(x)
         return encoded if isinstance(encoded, list) else [encoded]              # the VAE has one
 
@@ -129,6 +139,13 @@ class Run:
     def decode(self, z: Array, level: int) -> Array:
         """Return E[x | z] for z of a level."""
         return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
+
+    def reconstruct(self, x: Array, level: int) -> Array:
+        """Return E[x | z] for the mean z of x at a level; for a diffusion, at a draw of z."""
+        if isinstance(self.model, Diffusion):
+            model = self.model.with_levels(1000) if self.model.T == math.inf else self.model
+            return model.reconstruct(x, check.size("--level", level, 1, model.T))
+        return self.decode(self.means(x, level), level)
 
 
 @contextmanager
