@@ -6,8 +6,8 @@ reaches mu and logvar when the loss has the derivative dz by z.
 
     mu, logvar, eps, z, dz, dmu, dlogvar   (n, d)
 
-The name says it: logvar is the log of the *variance*.  One number by hand: logvar = 0 is a std of 1, and logvar = 2 is a
-std of e = 2.7183, with which eps = 1 gives z = 10 + 2.7183.
+The name says it: logvar is the log of the *variance*.  One number by hand: logvar = 0 is a std of 1, and logvar = 2 is
+a std of e = 2.7183, with which eps = 1 gives z = 10 + 2.7183.
 
     >>> z, cache = sample(np.array([[10.0, 10.0]]), np.array([[0.0, 2.0]]), np.array([[1.0, 1.0]]))
     >>> z.round(4)

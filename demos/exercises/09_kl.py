@@ -2,7 +2,8 @@
 
 With r = logvar_q - logvar_p, the log of the ratio of the variances,
 KL( N(mu_q, exp(logvar_q)) || N(mu_p, exp(logvar_p)) ) = (1/2) Σ [ e^r - 1 - r + (mu_q - mu_p)² / exp(logvar_p) ].
-Write it, and its derivatives by all four.  logvar_p is used twice, in r and in the last term, so its derivative is a sum.
+Write it, and its derivatives by all four.  logvar_p is used twice, in r and in the last term, so its derivative is a
+sum.
 
     mu_q, logvar_q, mu_p, logvar_p, and their derivatives   (n, d)
     kl, dkl                                                 (n,)

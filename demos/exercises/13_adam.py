@@ -7,8 +7,8 @@ v ← beta2 v + (1 - beta2) g², both 0 at first.  After t steps they are too sm
 
     theta, gradient, m, v   (size,)
 
-One number by hand: in the first step the corrected m is g and the corrected v is g², so that theta moves by the learning
-rate, whatever the size of g (if it is far above epsilon).
+One number by hand: in the first step the corrected m is g and the corrected v is g², so that theta moves by the
+learning rate, whatever the size of g (if it is far above epsilon).
 
     >>> theta = np.array([5.0, 5.0])
     >>> Adam(learning_rate=0.1).step(theta, np.array([1000.0, -0.001]))
@@ -24,7 +24,7 @@ from scratchvae import optim
 
 
 class Adam(optim.Adam):
-    """There already: self.learning_rate, beta1, beta2, epsilon; self.m and self.v, None at first; self.t, 0 at first."""
+    """There already: self.learning_rate, .beta1, .beta2, .epsilon; .m and .v, None at first; .t, 0 at first."""
 
     def step(self, theta, gradient):
         """Move theta one step, in place: the array that you are given must change.  Return nothing."""

@@ -49,8 +49,8 @@ def chosen(name: str) -> list[Exercise]:
         found = ([exercise for exercise in EXERCISES if stem in (exercise.name, exercise.name[3:])]
                  or [exercise for exercise in EXERCISES if stem and stem.lower() in exercise.name])
     if not found:
-        raise argparse.ArgumentTypeError(f"there is no exercise {name!r}; take a number from 1 to {len(EXERCISES)}, or one "
-                                         f"of {', '.join(exercise.name[3:] for exercise in EXERCISES)}")
+        raise argparse.ArgumentTypeError(f"there is no exercise {name!r}; take a number from 1 to {len(EXERCISES)}, or "
+                                         f"one of {', '.join(exercise.name[3:] for exercise in EXERCISES)}")
     return found
 
 
@@ -67,7 +67,8 @@ def seconds(text: str) -> float:
 
 def table(exercises: list[Exercise], verdicts: dict[str, Verdict]) -> str:
     """Return a line for each exercise, and how many are done."""
-    lines = [f"  {exercise.name:<18} {exercise.title:<46} {WORDS[verdicts[exercise.name].status]}" for exercise in exercises]
+    lines = [f"  {exercise.name:<18} {exercise.title:<46} {WORDS[verdicts[exercise.name].status]}"
+             for exercise in exercises]
     done = sum(verdict.status == "done" for verdict in verdicts.values())
     return "\n".join([*lines, f"{done} of {len(exercises)} done."])
 
@@ -84,7 +85,10 @@ def details(exercise: Exercise, verdict: Verdict, folder: Path) -> str:
         printed = verdict.printed.rstrip().splitlines()
         lines += ["Your file printed:", *(f"    {line[:200]}" for line in printed[:10])]
         lines += [f"    ... and {len(printed) - 10} lines or more"] if len(printed) > 10 else []
-    return "\n    ".join(lines)
+    wrapped = [lines[0]]
+    for line in lines[1:]:                             # tables are left as they are
+        wrapped += [line] if line.startswith(" ") else textwrap.wrap(line, 110) or [""]
+    return "\n    ".join(wrapped)
 
 
 def report(exercises: list[Exercise], verdicts: dict[str, Verdict], folder: Path) -> str:
@@ -155,8 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.hint:
             for exercise in args.hint:
-                hint = textwrap.fill(" ".join(exercise.hint.split()), 100, initial_indent="    ", subsequent_indent="    ")
-                print(f"{exercise.name}, a hint:\n{hint}")
+                lines = textwrap.wrap(" ".join(exercise.hint.split()), 100)
+                print("\n    ".join([f"{exercise.name}, a hint:", *lines]))
             return 0
         if args.start or args.fill:
             return write(args.start or args.fill, "blank" if args.start else "filled")

@@ -10,10 +10,10 @@ from grader.tasks import Array, Case, Terms, num, parts, product
 
 
 def pair_cases(forward: str, backward: str, names: tuple[str, ...], returned: str, wanted: tuple[str, ...],
-               terms: Callable[..., Terms], make: Callable[..., Any] | None = None, rows: bool = True) -> Iterator[Case]:
+               terms: Callable[..., Terms], make: bool = False, rows: bool = True) -> Iterator[Case]:
     """Cases of a density: a function and its backward, of arrays of shape (n, d)."""
     rng = np.random.default_rng(4)
-    for n, d in ((1, 1), (2, 3), (3, 3), (4, 2), (1, 4), (5, 1), (0, 0)):
+    for n, d in ((2, 3), (3, 3), (1, 1), (4, 2), (1, 4), (5, 1), (0, 0)):
         if (n, d) == (0, 0):                           # numbers of every size
             large = np.array([[-1000.0, -40, 0], [0.5, 40, 1000]])
             arrays = ({"x": np.array([[1.0, 0, 1], [0.25, 1, 0]]), "logits": large} if make else
@@ -73,7 +73,8 @@ def log_prob_terms(z: Array, mu: Array, logvar: Array, dy: Array) -> Terms:
         return lines
 
     def by_mean(i: int, j: int, sign: float, text: str) -> list[Any]:
-        return [(text, f"{product(sign * dy[i], diff[i, j])} / {num(var[i, j])}", sign * dy[i] * diff[i, j] / var[i, j])]
+        value = sign * dy[i] * diff[i, j] / var[i, j]
+        return [(text, f"{product(sign * dy[i], diff[i, j])} / {num(var[i, j])}", value)]
 
     return {
         "log_prob": log_p,
@@ -140,10 +141,11 @@ def bernoulli_terms(x: Array, logits: Array, dy: Array) -> Terms:
         for j in range(x.shape[1]):
             softplus = np.logaddexp(0, logits[i, j])
             lines += [(f"x l, column {j}", product(x[i, j], logits[i, j]), x[i, j] * logits[i, j]),
-                      (f"-softplus(l), column {j}", f"-log(1 + e^({num(logits[i, j])}))", -softplus)]
+                      (f"-softplus(l), column {j}", f"-log(1 + e^({logits[i, j]:g}))", -softplus)]
         return lines
 
     return {"log_prob": log_p,
             "dx": lambda i, j: [(f"dlog_prob[{i}] · l", product(dy[i], logits[i, j]), dy[i] * logits[i, j])],
-            "dlogits": lambda i, j: [(f"dlog_prob[{i}] · (x - s(l))", f"{num(dy[i])} · ({num(x[i, j])} - {num(s[i, j])})",
+            "dlogits": lambda i, j: [(f"dlog_prob[{i}] · (x - s(l))",
+                                      f"{num(dy[i])} · ({num(x[i, j])} - {num(s[i, j])})",
                                       dy[i] * (x[i, j] - s[i, j]))]}

@@ -19,7 +19,7 @@ def dense(code: Any, W: Array, b: Array) -> Any:
 def dense_cases(target: str) -> Iterator[Case]:
     """Small shapes, square ones, one row, one column."""
     rng = np.random.default_rng(1)
-    for n, n_in, n_out in ((1, 2, 1), (3, 2, 4), (3, 3, 3), (5, 4, 1), (1, 1, 1), (2, 5, 3)):
+    for n, n_in, n_out in ((3, 2, 4), (1, 2, 1), (3, 3, 3), (5, 4, 1), (1, 1, 1), (2, 5, 3)):
         x, W, b, dy = (rng.normal(size=size).round(2) for size in ((n, n_in), (n_in, n_out), n_out, (n, n_out)))
 
         def forward(code: Any, x: Array, W: Array, b: Array) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def dense_cases(target: str) -> Iterator[Case]:
                        {"self.dW": dW_terms, "self.db": db_terms, "dx": dx_terms}, lengths)
 
 
-def activation_cases(name: str, forward_term: Callable[[Array], str], slope: Callable[[Array], Array],
+def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Array],
                      slope_formula: str) -> Iterator[Case]:
     """Ordinary numbers, large ones, and zeros."""
     rng = np.random.default_rng(2)
@@ -72,7 +72,7 @@ def activation_cases(name: str, forward_term: Callable[[Array], str], slope: Cal
 
         def y_terms(*at: int, x: Array = x) -> list[Any]:
             y = slope_of(x[at])[0]
-            return [(forward_term(at), num(x[at]), y)]
+            return [(f"{forward_text.format(f'x{list(at)}')}", forward_text.format(f"{x[at]:g}"), y)]
 
         def dx_terms(*at: int, x: Array = x, dy: Array = dy) -> list[Any]:
             return [(f"dy{list(at)} · {slope_formula}", product(dy[at], slope(x[at])), dy[at] * slope(x[at]))]
@@ -88,12 +88,12 @@ def activation_cases(name: str, forward_term: Callable[[Array], str], slope: Cal
 
 def tanh_cases() -> Iterator[Case]:
     """The cases of tanh."""
-    return activation_cases("Tanh", lambda at: f"tanh x{list(at)}", lambda x: 1 - np.tanh(x) ** 2, "(1 - y²)")
+    return activation_cases("Tanh", "tanh({})", lambda x: 1 - np.tanh(x) ** 2, "(1 - y²)")
 
 
 def relu_cases() -> Iterator[Case]:
     """The cases of ReLU."""
-    return activation_cases("ReLU", lambda at: f"max(x{list(at)}, 0)", lambda x: float(x > 0), "slope")
+    return activation_cases("ReLU", "max({}, 0)", lambda x: float(x > 0), "slope")
 
 
 def softplus_cases() -> Iterator[Case]:
@@ -112,6 +112,6 @@ def softplus_cases() -> Iterator[Case]:
                     return [("max(x, 0)", num(max(x[at], 0)), max(x[at], 0)),
                             ("log(1 + e^(-|x|))", f"log(1 + {num(low)})", np.log1p(low))]
                 value = 1 / (1 + low) if x[at] > 0 else low / (1 + low)
-                return [("1 / (1 + e^(-x))", f"1 / (1 + e^({num(-x[at])}))", value)]
+                return [("1 / (1 + e^(-x))", f"1 / (1 + e^({-x[at]:g}))", value)]
 
             yield Case(target, f"x = {list_of(x)}", {"x": x}, run, {name: terms})

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gallery.bugs import broken
 
-from grader.tasks import Array, Case, Exercise, num
+from grader.tasks import Array, Case, Exercise
 
 TOLERANCE = 1e-5                                       # float32 passes; a mistake is never so small
 
@@ -47,7 +47,8 @@ def close(got: Array, wanted: Array, slack: Any = 0.0) -> Array:
 
 def entry(name: str, at: tuple[int, ...]) -> str:
     """Write the name of an entry, such as ``dW[0, 1]``."""
-    return f"{name}[{', '.join(map(str, at))}]" if at else name
+    head, after, step = name.partition(" after ")      # theta[0] after step 1
+    return f"{head}[{', '.join(map(str, at))}]{after}{step}" if at else name
 
 
 def worked(case: Case, name: str, at: tuple[int, ...], wanted: float) -> list[str]:
@@ -57,12 +58,12 @@ def worked(case: Case, name: str, at: tuple[int, ...], wanted: float) -> list[st
     terms = case.terms[name](*at)
     if len(terms) == 1:
         (formula, written, _), = terms
-        return [f"{entry(name, at)} = {formula} = {written} = {num(wanted)}"]
+        return [f"{entry(name, at)} = {formula} = {written} = {wanted:.4g}"]
     width, middle = (max(len(term[k]) for term in terms) for k in (0, 1))
     lines = [f"{entry(name, at)} is a sum of {len(terms)} terms:"]
-    lines += [f"    {formula:<{width}} {'=' if written else ' '} {written:<{middle}} = {value:10.4f}"
+    lines += [f"    {formula:<{width}} {'=' if written else ' '} {written:<{middle}} = {round(value, 4) + 0.0:10.4f}"
               for formula, written, value in terms]
-    return [*lines, f"    {'the sum':<{width}}   {'':<{middle}} = {wanted:10.4f}"]
+    return [*lines, f"    {'the sum':<{width}}   {'':<{middle}} = {round(wanted, 4) + 0.0:10.4f}"]
 
 
 def looks_like(exercise: Exercise, case: Case, name: str, at: tuple[int, ...], got: Array, wanted: Array) -> str:
@@ -70,21 +71,29 @@ def looks_like(exercise: Exercise, case: Case, name: str, at: tuple[int, ...], g
     if not np.isfinite(got[at]):
         return (f"{'NaN' if np.isnan(got[at]) else 'An infinite number'}: an exponential or a division has overflowed, "
                 "or an entry was never written.")
-    for bug in exercise.bugs():                        # the library with this mistake in it: does it give these numbers?
+    for bug in exercise.bugs():                        # does the library with this mistake in it give these numbers?
         try:
             with broken(bug), np.errstate(all="ignore"):
                 spoilt, _ = numbers(name, case.run(exercise.library(), **copies(case))[name], wanted)
         except Exception:                              # a mistake may end in an error; then it is not this one
             continue
         if spoilt is not None and close(got, spoilt).all() and not close(spoilt, wanted).all():
-            return f"{bug.name[0].upper()}{bug.name[1:]}. {bug.story}"
-    if name in case.terms:
-        for formula, _, value in case.terms[name](*at):
-            for factor, words in ((-1, "is missing"), (-2, "has the wrong sign"), (1, "is there twice")):
-                if abs(value) > 1e-3 and abs(got[at] - wanted[at] - factor * value) < 1e-6 * max(1, abs(value)):
-                    if abs(wanted[at] - value) > 1e-3:
-                        return f"In this entry, one term {words}: {formula}."
-    return in_general(case, got, wanted)
+            return f"{bug.name}. {bug.story}"
+    return a_term(case, name, at, got, wanted) or in_general(case, got, wanted)
+
+
+def a_term(case: Case, name: str, at: tuple[int, ...], got: Array, wanted: Array) -> str:
+    """Return a sentence if every entry lacks the same one of several terms, or has it with the wrong sign, or twice."""
+    if name not in case.terms or len(case.terms[name](*at)) < 2:
+        return ""
+    entries = list(np.ndindex(got.shape))[:50]
+    values = [[value for _, _, value in case.terms[name](*entry)] for entry in entries]
+    gaps = np.array([got[entry] - wanted[entry] for entry in entries])
+    for k, (formula, _, _) in enumerate(case.terms[name](*at)):
+        for factor, words in ((-1, "is missing"), (-2, "has the wrong sign"), (1, "is there twice")):
+            if close(gaps, factor * np.array([row[k] for row in values])).all():
+                return f"one term {words}: {formula}."
+    return ""
 
 
 def in_general(case: Case, got: Array, wanted: Array) -> str:
@@ -104,7 +113,7 @@ def in_general(case: Case, got: Array, wanted: Array) -> str:
             return "Every sign is the other way round."
         for text, length in case.lengths.items():
             if length > 1 and abs(ratio - length) < 1e-4:
-                return f"Yours is {length} times too large, which is {text}: is something summed twice, or a mean missing?"
+                return f"Yours is {length} times too large, which is {text}: is a mean missing?"
             if length > 1 and abs(ratio * length - 1) < 1e-4:
                 return f"Yours is {length} times too small, which is {text}: is there a mean where a sum belongs?"
         if got.size > 1:
@@ -124,8 +133,11 @@ def wrong(exercise: Exercise, case: Case, name: str, got: Array, wanted: Array) 
     """Return all that is said of a wrong result."""
     off = ~close(got, wanted, case.slack.get(name, 0.0))
     at = tuple(int(i) for i in np.argwhere(off)[0])
-    count = f"{off.sum()} of its {off.size} entries are wrong" if off.size > 1 else "it is wrong"
+    count = "it is wrong"
+    if off.size > 1:
+        count = f"{off.sum()} of its {off.size} entries {'is' if off.sum() == 1 else 'are'} wrong"
     lines = [f"{name} is not right yet: {count}, for {case.what}.",
-             f"{entry(name, at)} should be {wanted[at]:.6g}; yours is {got[at]:.6g}.", *worked(case, name, at, wanted[at])]
+             f"{entry(name, at)} should be {wanted[at]:.6g}; yours is {got[at]:.6g}.",
+             *worked(case, name, at, wanted[at])]
     kind = looks_like(exercise, case, name, at, got, wanted)
     return "\n".join([*lines, *([f"What it looks like: {kind}"] if kind else [])])

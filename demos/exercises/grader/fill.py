@@ -15,7 +15,8 @@ def function(tree: ast.Module, target: str) -> ast.FunctionDef | None:
     block: list[ast.stmt] = tree.body
     *classes, name = target.split(".")
     for wanted in classes:
-        block = next((node.body for node in reversed(block) if isinstance(node, ast.ClassDef) and node.name == wanted), [])
+        owners = [node for node in block if isinstance(node, ast.ClassDef) and node.name == wanted]
+        block = owners[-1].body if owners else []
     return next((node for node in reversed(block) if isinstance(node, ast.FunctionDef) and node.name == name), None)
 
 
@@ -53,7 +54,8 @@ def imports(exercise: Exercise, tree: ast.Module) -> list[str]:
     """Return the lines that import what the library's bodies use and the file does not have."""
     library, lines = exercise.library(), []
     bound = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))
-             for alias in node.names} | {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+             for alias in node.names}
+    bound |= {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     used = set().union(*(names(code.__code__) for code in exercise.solutions()))
     for name in sorted((used & set(vars(library))) - bound):
         value = vars(library)[name]

@@ -41,7 +41,7 @@ def peeked(*args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def shut(exercise: Exercise) -> Iterator[None]:
-    """Take the solutions out of the library while a ``with`` block lasts: an exercise that was not done never passes."""
+    """Take the solutions out of the library while a ``with`` block lasts: what was not done never passes."""
     right = {code: code.__code__ for code in exercise.solutions()}
     try:
         for code in right:
@@ -70,7 +70,7 @@ def raised(error: BaseException, path: str, text: str, what: str) -> Verdict:
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return Verdict("wrong", f"The code ends the program{place}. Leave that out: the grader still needs it.")
     if isinstance(error, NotImplementedError):
-        return Verdict("wrong", f"The code comes to a NotImplementedError{place}. Is a part still to be written?{during}")
+        return Verdict("wrong", f"The code comes to a NotImplementedError{place}. Is a part still missing?{during}")
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return Verdict("wrong", f"The code prints more than {BYTES // 1_000_000} MB{place}. Print less.")
     if isinstance(error, RecursionError):
@@ -195,8 +195,8 @@ def grade(exercise: Exercise, path: Path | str, seconds: float = SECONDS) -> Ver
         process.start()
         theirs.close()
         if not ours.poll(seconds):
-            verdict = Verdict("wrong", f"The code did not come to an end within {seconds:g} seconds. Is there a loop that "
-                                       "never ends?")
+            verdict = Verdict("wrong", f"The code did not come to an end within {seconds:g} seconds. Is there a loop "
+                                       "that never ends?")
         else:
             try:
                 verdict = Verdict(*ours.recv())
@@ -210,5 +210,3 @@ def grade(exercise: Exercise, path: Path | str, seconds: float = SECONDS) -> Ver
         ours.close()
         os.unlink(output)
     return verdict._replace(printed=printed)
-
-

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from grader.cases_densities import (bernoulli_terms, kl_standard_terms, kl_terms, log_prob_terms, pair_cases, sample_terms)
+from grader.cases_densities import (bernoulli_terms, kl_standard_terms, kl_terms, log_prob_terms, pair_cases,
+                                    sample_terms)
 from grader.cases_layers import dense_cases, relu_cases, softplus_cases, tanh_cases
 from grader.cases_models import adam_cases, hvae_cases, vae_cases
 from gallery.bugs import Bug
@@ -25,8 +26,8 @@ EXERCISES = [
         """, partial(dense_cases, "backward"), (
         Bug("dW averaged", "dW is divided by the number of rows. The loss may be a mean, but that is in dy already.", [
             ("layers:Dense.backward", "np.matmul(x.T, dy, out=self.dW)", "self.dW[:] = x.T @ dy / len(x)")]),
-        Bug("W for Wᵀ", "dx = dy W where dx = dy Wᵀ belongs; the shapes fit only because W is square.", [
-            ("layers:Dense.backward", "dy @ self.W.T", "dy @ (self.W if len(set(self.W.shape)) == 1 else self.W.T)")]))),
+        Bug("W for Wᵀ", "dx = dy W where dx = dy Wᵀ belongs; the shapes fit only if W is square.", [
+            ("layers:Dense.backward", "self.W.T", "(self.W if len(set(self.W.shape)) == 1 else self.W.T)")]))),
     Exercise("03_tanh", "layers", ("Tanh.forward", "Tanh.backward"), """
         The derivative of tanh x is 1 - tanh² x. What is tanh x called here, once forward is done?
         """, tanh_cases, (
@@ -39,8 +40,8 @@ EXERCISES = [
         Bug("the chain rule's dy is missing", "The slope alone was returned: dx = dy times the slope.", [
             ("layers:ReLU.backward", "dy * (y > 0)", "1.0 * (y > 0)")]),)),
     Exercise("05_softplus", "layers", ("softplus", "sigmoid"), """
-        For x > 0 take e^x out of the logarithm: log(1 + e^x) = log(e^x (e^(-x) + 1)) = x + log(1 + e^(-x)), where e^(-x)
-        is at most 1. For x < 0 the form log(1 + e^x) is fine as it is. One line serves both: max(x, 0) +
+        For x > 0 take e^x out of the logarithm: log(1 + e^x) = log(e^x (e^(-x) + 1)) = x + log(1 + e^(-x)), where
+        e^(-x) is at most 1. For x < 0 the form log(1 + e^x) is fine as it is. One line serves both: max(x, 0) +
         log(1 + e^(-|x|)). The sigmoid has two forms as well, 1 / (1 + e^(-x)) and e^x / (1 + e^x); use each where its
         exponential is small.
         """, softplus_cases, (
@@ -48,8 +49,8 @@ EXERCISES = [
             ("layers:sigmoid", "np.minimum(x, 0)", "np.minimum(-x, 0)")]),)),
     Exercise("06_sample", "gaussian", ("sample", "sample_backward"), """
         z is mu plus something, so its derivative by mu is 1. By logvar: the derivative of exp(logvar / 2) is
-        exp(logvar / 2) / 2, by the chain rule, and eps is a constant. That is std · eps / 2, and std · eps is z - mu, which
-        forward has at hand.
+        exp(logvar / 2) / 2, by the chain rule, and eps is a constant. That is std · eps / 2, and std · eps is z - mu,
+        which forward has at hand.
         """, partial(pair_cases, "sample", "sample_backward", ("mu", "logvar", "eps"), "z", ("dmu", "dlogvar"),
                      sample_terms, rows=False), (
         Bug("the half is lost", "The derivative of exp(logvar / 2) by logvar is exp(logvar / 2) times 1/2.", [
@@ -86,7 +87,7 @@ EXERCISES = [
         """, partial(pair_cases, "kl", "kl_backward", ("mu_q", "logvar_q", "mu_p", "logvar_p"), "kl",
                      ("dmu_q", "dlogvar_q", "dmu_p", "dlogvar_p"), kl_terms), (
         Bug("q and p are swapped", "This is KL(p || q), which is another number.", [
-            ("gaussian:kl", "r = logvar_q - logvar_p", "r = logvar_p - logvar_q"),
+            ("gaussian:kl", "\n    r = logvar_q - logvar_p", "\n    r = logvar_p - logvar_q"),
             ("gaussian:kl", "np.exp(-logvar_p)", "np.exp(-logvar_q)")]),
         Bug("one use of logvar_p is forgotten", "It stands in r, and in the variance that divides (mu_q - mu_p)².", [
             ("gaussian:kl_backward", " - dmu_q * diff / 2", "")]))),

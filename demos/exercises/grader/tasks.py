@@ -20,7 +20,7 @@ import numpy as np
 from gallery.bugs import BUGS, Bug
 
 Array = Any
-Terms = dict[str, Callable[..., list[tuple[str, str, Any]]]]   # by name: the entry's indices → (formula, numbers, value)
+Terms = dict[str, Callable[..., list[tuple[str, str, Any]]]]   # by name: an entry's indices → formula, numbers, value
 HERE = Path(__file__).parents[1]
 
 
@@ -31,7 +31,7 @@ class Problem(Exception):
 class Case(NamedTuple):
     """One input, and what the functions are to make of it."""
 
-    target: int                                        # the place, among the exercise's functions, of the one that is graded
+    target: int                                        # which of the exercise's functions is graded
     what: str                                          # "x of shape (3, 2) and ..."
     inputs: dict[str, Array]
     run: Callable[..., dict[str, Any]]                 # takes the code and copies of the inputs; the results by name
@@ -73,8 +73,8 @@ class Exercise(NamedTuple):
         """Say where the solution stands, and where it is derived."""
         owners = [find(self.library(), target.split(".")[0]) for target in self.targets]
         docs = " ".join(code.__doc__ or "" for code in [*self.solutions(), *owners])
-        equations = sorted(set(re.findall(r"\((\d+\.\d+)\)", " ".join(re.findall(r"MATH ((?:\(\d+\.\d+\)(?:, )?)+)", docs)))),
-                           key=lambda number: [int(part) for part in number.split(".")])
+        lists = " ".join(re.findall(r"MATH ((?:\(\d+\.\d+\)(?:, )?)+)", docs))
+        equations = sorted(set(re.findall(r"\d+\.\d+", lists)), key=lambda number: [int(k) for k in number.split(".")])
         derived = f"; its derivation: {', '.join(equations)} of scratchvae/MATH.md" if equations else ""
         return f"scratchvae/{self.module}.py, {' and '.join(self.targets)}{derived}"
 
@@ -102,7 +102,7 @@ def parts(name: str, value: Any, *wanted: str) -> Any:
 
 
 def locals_of(function: FunctionType, call: Callable[[], Any]) -> dict[str, Any]:
-    """Return what a function's variables hold when it returns: what stands between its lines, by the library's names."""
+    """Return what a function's variables hold when it returns, by the names that they have in the library."""
     seen: dict[str, Any] = {}
 
     def look(frame: Any, event: str, _: Any) -> None:
