@@ -21,7 +21,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "demos"), str(ROOT / "demos" / "exercises"), str(HERE.parent / "mutation"), str(HERE)]
+DEMOS = ROOT / "demos"
+sys.path[:0] = [str(path) for path in (ROOT, DEMOS, DEMOS / "exercises", HERE.parent / "mutation", HERE)]
 
 from mutants import mutants                            # noqa: E402
 from right import solutions                            # noqa: E402

@@ -181,7 +181,7 @@ def adam_cases() -> Iterator[Case]:
                 if np.array_equal(there, theta) and row.any() and t == 1:
                     raise Problem("theta did not move. Adam.step must change the array that it is given: "
                                   "theta -= ... does, while theta = theta - ... makes a new one, and the model keeps "
-                                  "the old." + (" (What step returns is not looked at.)" if returned is not None else ""))
+                                  f"the old.{'' if returned is None else ' (What step returns is not looked at.)'}")
                 found[f"theta after step {t}"] = there.copy()
             return found
 

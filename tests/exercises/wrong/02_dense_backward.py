@@ -43,7 +43,7 @@ class Dense(layers.Dense):
         self.db[:] = dy.sum(axis=0)
         return -dy @ self.W.T
 
-# %% the last row forgotten: In this entry, one term is missing: x[
+# %% the last row forgotten: one term is missing: x[
 class Dense(layers.Dense):
     def backward(self, dy, cache, input_gradient=True):
         m = max(1, len(dy) - 1)
