@@ -19,12 +19,12 @@ import argparse
 import sys
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gallery.bugs import BUGS, Bug
 from gallery.checks import CHECKS, catch
-from gallery.symptoms import ascii_art, draw, observe, observe_with, table
+from gallery.symptoms import Run, ascii_art, draw, observe, observe_with, table
 
 FILES = list(dict.fromkeys(bug.module for bug in BUGS))
 NAMES = [" ".join(name.split()) for name in CHECKS]
@@ -51,13 +51,16 @@ class Question(NamedTuple):
         return self.options.index(self.bug.story)
 
 
-def ask(seed: int) -> Question:
-    """Choose a bug, and at most four other mistakes of its file."""
+def ask(seed: int, on_paper: bool = False) -> Question:
+    """Choose a bug, and other mistakes of its file; on paper of other files too, as all is read at once."""
     rng = np.random.default_rng(seed)
     bug = BUGS[rng.integers(len(BUGS))]
     others = [other.story for other in BUGS if other.module == bug.module and other is not bug]
     others += DECOYS.get(bug.module, [])
-    chosen = [bug.story, *rng.permutation(others)[:4].tolist()]
+    chosen = [bug.story, *rng.permutation(others)[:2 if on_paper else 4].tolist()]
+    if on_paper:
+        elsewhere = [other.story for other in BUGS if other.module != bug.module]
+        chosen += rng.permutation(elsewhere)[:5].tolist()
     return Question(seed, bug, rng.permutation(chosen).tolist())
 
 
@@ -70,6 +73,12 @@ def solution(question: Question, caught: list[bool]) -> list[str]:
         lines += [f"  {module}.py, {function}", f"    - {' '.join(old.split())}", f"    + {' '.join(new.split())}"]
     found = [name for name, cell in zip(NAMES, caught) if cell]
     return [*lines, f"Caught by {'this check alone' if len(found) == 1 else 'these checks'}: {', '.join(found)}."]
+
+
+def in_lines(items: list[str]) -> list[str]:
+    """Return short items in lines, none of them broken."""
+    lines = textwrap.wrap("   ".join(item.replace(" ", "\u00a0") for item in items), 100)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def letters(texts: list[str], indent: str = "  ") -> list[str]:
@@ -87,6 +96,7 @@ class Game:
     def __init__(self, question: Question) -> None:
         self.question, self.points = question, POINTS
         self.asked: set[int] = set()
+        self.tried: set[tuple[bool, int]] = set()
         self.found_file = False
         print("The bug is planted; training with it, and without. This takes some seconds.", flush=True)
         self.healthy, self.sick = observe(), observe_with(question.bug)
@@ -123,7 +133,7 @@ class Game:
     def pay(self, points: int) -> str:
         """Take points off, and say how many are left."""
         self.points = max(0, self.points - points)
-        return f"{self.points} points left."
+        return f"{self.points} point{'' if self.points == 1 else 's'} left."
 
     def check(self, k: int) -> None:
         """Tell the verdict of a check."""
@@ -134,6 +144,10 @@ class Game:
     def answer(self, k: int) -> bool:
         """Take a letter; return whether the quiz is over."""
         question = self.question
+        if (self.found_file, k) in self.tried:
+            print("You have tried that one already; it costs nothing more.")
+            return False
+        self.tried.add((self.found_file, k))
         if self.found_file:
             if k == question.right:
                 print(f"Right. {self.points} of {POINTS} points.")
@@ -151,7 +165,7 @@ class Game:
     def say(self, text: str) -> bool:
         """Take one line of the learner; return whether the quiz is over."""
         word = " ".join(text.lower().split()).removeprefix("check ").removeprefix("answer ")
-        choices = [f"{letter}" for letter, _ in zip("abcdefghij", self.question.options if self.found_file else FILES)]
+        choices = list("abcdefghij"[:len(self.question.options if self.found_file else FILES)])
         if word in ("give up", "quit", "exit"):
             print("\n".join(["", *solution(self.question, self.caught)]))
             return True
@@ -166,8 +180,8 @@ class Game:
         elif not self.found_file and word.removesuffix(".py") in FILES:
             return self.answer(FILES.index(word.removesuffix(".py")))
         elif word:
-            print(f"{text.strip()[:40]!r} is not a choice here. Say a number from 1 to {len(NAMES)} for a check, a letter "
-                  f"from a to {choices[-1]} to answer, or help.")
+            print(f"{text.strip()[:40]!r} is not a choice here. Say a number from 1 to {len(NAMES)} for a check, "
+                  f"a letter from a to {choices[-1]} to answer, or help.")
         return False
 
     def play(self, lines) -> int:
@@ -179,7 +193,7 @@ class Game:
             print("\n> ", end="", flush=True)
             line = lines.readline()
             if not line:
-                print(f"\nThere is no more input, so the quiz ends here. The same bug again: --seed {self.question.seed}")
+                print(f"\nThere is no more input, so the quiz ends here. The same again: --seed {self.question.seed}")
                 return 0
             if not lines.isatty():
                 print(line.strip())                    # so that what was said can be read between the answers
@@ -193,19 +207,19 @@ class Game:
 
 def sheet_text(k: int, question: Question) -> list[str]:
     """Return the words below the figures of one question on the sheet."""
-    files = "   ".join(f"{letter} {name}.py" for letter, name in zip("abcdefghij", FILES))
     lines = [f"Question {k}. One bug is in the library. Where is it, and what is it?", "",
              f"Start with {POINTS} points. A check costs {CHECK}: ask, and you are told whether it catches the bug.",
-             *textwrap.wrap("   ".join(f"[ ] {name}" for name in NAMES), 100), "",
-             f"In which file? A wrong answer costs {WRONG_FILE}. When it is right, turn to the next list.",
-             *textwrap.wrap(files, 100), "", f"What is it? A wrong answer costs {WRONG_BUG}."]
+             *in_lines([f"[ ] {name}" for name in NAMES]), "",
+             f"In which file? A wrong answer costs {WRONG_FILE}.",
+             *in_lines([f"{letter} {name}.py" for letter, name in zip("abcdefghij", FILES)]), "",
+             f"What is it? A wrong answer costs {WRONG_BUG}."]
     return [*lines, *letters(question.options, ""), "", "Points left: ______"]
 
 
 def key_text(k: int, question: Question, caught: list[bool]) -> list[str]:
     """Return the solution of one question: what to tell of each check, and the answer."""
     told = [f"{name}: {'CATCHES' if cell else 'passes'}" for name, cell in zip(NAMES, caught)]
-    return [f"Question {k} (--seed {question.seed})", *textwrap.wrap("   ".join(told), 100),
+    return [f"Question {k} (--seed {question.seed})", *in_lines(told),
             f"File: {'abcdefghij'[FILES.index(question.bug.module)]} {question.bug.module}.py.  "
             f"Answer: {'abcdefghij'[question.right]}", *solution(question, caught), ""]
 
@@ -214,10 +228,22 @@ def questions(seed: int, n: int) -> list[Question]:
     """Return n questions with different bugs."""
     found: dict[str, Question] = {}
     while len(found) < n:
-        question = ask(seed)
+        question = ask(seed, on_paper=True)
         found.setdefault(question.bug.name, question)
         seed += 1
     return list(found.values())
+
+
+def sheet_page(lines: list[str], sick: list[Run], healthy: list[Run]) -> Any:
+    """Return a page of the sheet as a figure."""
+    from scratchvae.plotting import figure
+    page = figure(8.27, 11.69)                         # A4
+    words, pictures, numbers = page.subfigures(3, 1, height_ratios=[1.35, 1.6, 1.05])
+    words.text(0.06, 0.96, lines[0], fontsize=11, va="top", weight="bold")
+    words.text(0.06, 0.89, "\n".join(lines[2:]), fontsize=8.5, va="top", linespacing=1.3)
+    draw(pictures, sick, healthy)
+    numbers.text(0.06, 0.95, "\n".join(table(sick, healthy)), fontsize=7, va="top", family="monospace")
+    return page
 
 
 def write_sheet(path: Path, chosen: list[Question]) -> Path:
@@ -235,12 +261,7 @@ def write_sheet(path: Path, chosen: list[Question]) -> Path:
         from scratchvae.plotting import figure
         with PdfPages(path) as book:
             for lines, sick in pages:
-                page = figure(8.27, 11.69)             # A4
-                words, pictures, numbers = page.subfigures(3, 1, height_ratios=[1.15, 1.6, 1])
-                words.text(0.06, 0.97, "\n".join(lines), fontsize=8.5, va="top", linespacing=1.25)
-                draw(pictures, sick, healthy)
-                numbers.text(0.06, 0.95, "\n".join(table(sick, healthy)), fontsize=7, va="top", family="monospace")
-                book.savefig(page)
+                book.savefig(sheet_page(lines, sick, healthy))
         with PdfPages(solutions) as book:
             for first in range(0, len(keys), 3):
                 page = figure(8.27, 11.69)

@@ -67,7 +67,7 @@ def number(value: float) -> str:
     """Write a number of nats in 9 columns."""
     if not np.isfinite(value):
         return f"{'none':>9}"
-    return f"{value:9.2f}" if abs(value) < 1e5 else f"{value:9.1e}"
+    return f"{value:9.2f}" if abs(value) < 1e4 else f"{value:9.1e}"
 
 
 def table(sick: list[Run], healthy: list[Run]) -> list[str]:
@@ -80,7 +80,7 @@ def table(sick: list[Run], healthy: list[Run]) -> list[str]:
             lines.append(f"  {who:<24}" + "".join(map(number, at)))
         if run.note:
             lines.append(f"  Training broke down: {run.note}.")
-    lines += ["", f"{'At the end':<26}{'rec.':>9}{'KL 1':>9}{'KL 2':>9}{'bound':>9}{'log p(x)':>9}"]
+    lines += ["", f"{'At the end, in nats':<26}{'rec.':>9}{'KL 1':>9}{'KL 2':>9}{'bound':>9}{'log p(x)':>9}"]
     for run, well in zip(sick, healthy):
         lines.append(run.name)
         for who, one in (("with the bug", run), ("without", well)):
@@ -89,6 +89,8 @@ def table(sick: list[Run], healthy: list[Run]) -> list[str]:
                 cells = [number(one.parts[0]), number(kl[0]), number(kl[1]) if len(one.parts) > 2 else " " * 9,
                          number(one.parts[0] - sum(one.parts[1:])), number(one.log_p)]
                 lines.append(f"  {who:<24}" + "".join(cells))
+            else:
+                lines.append(f"  {who:<24}{'none':>9}")
     return lines
 
 
@@ -101,11 +103,18 @@ def draw(page: Any, sick: list[Run], healthy: list[Run]) -> None:
         ax.plot(epochs[:len(run.curve)], run.curve, color="black", linewidth=1.8, marker=".", markersize=3,
                 label="with the bug")
         ax.set_title(run.name, fontsize=7.5)
-        ax.set_xlabel("epoch", fontsize=7)
         ax.tick_params(labelsize=6.5)
         ax.grid(alpha=0.3)
-        if run.note:
-            ax.text(0.5, 0.5, "training broke down", transform=ax.transAxes, fontsize=7, ha="center", va="center")
+        low, high = min(well.curve) - 60, max(well.curve) + 60
+        seen = [*well.curve, *(value for value in run.curve if low <= value <= high)]
+        words = ["training broke down"] if run.note else []
+        if len(seen) < len(well.curve) + len(run.curve):
+            ax.set_ylim(low if min(run.curve) < low else min(seen) - 2,
+                        high if max(run.curve) > high else max(seen) + 2)
+            words.append("off the scale: see the numbers")
+        if run.curve == well.curve:
+            words.append("the two are the same")
+        ax.set_xlabel("\n".join(["epoch", *words]), fontsize=7)
     ax.legend(fontsize=6, loc="lower right")
     top.axes[0].set_ylabel("held-out bound, nats per digit", fontsize=7)
     for ax, (run, who) in zip(bottom.subplots(2, 2).flat, [(sick[0], "with the bug"), (sick[2], "with the bug"),
