@@ -70,7 +70,8 @@ def solution(question: Question, caught: list[bool]) -> list[str]:
     lines = [f"It is: {bug.name}. {bug.story}"]
     for where, old, new in bug.changes:
         module, _, function = where.partition(":")
-        lines += [f"  {module}.py, {function}", f"    - {' '.join(old.split())}", f"    + {' '.join(new.split())}"]
+        lines += [f"  {module}.py, {function}", f"    - {' '.join(old.split())}",
+                  f"    + {' '.join(new.split()) or '(nothing)'}"]
     found = [name for name, cell in zip(NAMES, caught) if cell]
     return [*lines, f"Caught by {'this check alone' if len(found) == 1 else 'these checks'}: {', '.join(found)}."]
 

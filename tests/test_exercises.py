@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,41 @@ def test_hints_and_titles(exercise):
     number = int(exercise.name[:2])
     assert text.startswith(f'"""Exercise {number}: ') and f"python demos/exercises --hint {number}\n" in text
     assert "scratchvae/" in exercise.source()
+
+
+def test_a_mistake_that_is_not_known_here_is_taken_to_the_diagnosis(tmp_path, monkeypatch):
+    """Where scratchvae.diagnose is there; without it, or with one that fails, the rest is said all the same."""
+    asked = []
+
+    def diagnose_function(forward, backward, *inputs, names, name):
+        asked.append((name, names, forward(*inputs)[0].shape, backward(np.ones((2, 3)), forward(*inputs)[1])))
+        finding = types.SimpleNamespace(kind="a kind", says="it says so", hint="do this")
+        return types.SimpleNamespace(findings=[finding])
+
+    exercise = EXERCISES[5]
+    path = str(submit(tmp_path, exercise, fill.filled(exercise).replace("offset / 2", "offset ** 2 / 2")))
+    for tool, words in ((None, ""), (types.SimpleNamespace(), ""),
+                        (types.SimpleNamespace(diagnose_function=diagnose_function),
+                         "What it looks like: it says so. Instead: do this.")):
+        monkeypatch.setitem(sys.modules, "scratchvae.diagnose", tool)
+        verdict = judge.judge(exercise, path)
+        assert verdict.text.startswith("dlogvar is not right yet: 6 of its 6 entries are wrong")
+        assert ("looks like" in verdict.text) == bool(words) and words in verdict.text
+    assert asked[0][:3] == ("sample_backward", ("mu", "logvar"), (2, 3))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("scratchvae.diagnose") is None, reason="no scratchvae.diagnose here")
+@pytest.mark.parametrize("k, old, new", [(1, "x.T, dy", "x.T ** 2, dy"), (2, "1 - y * y", "(1 - y * y) ** 2"),
+                                         (5, "offset / 2", "offset ** 2 / 2"), (10, "beta) / n", "beta) / n ** 2"),
+                                         (11, "dz_2[t] + dz_3[t]", "dz_2[t] ** 2 + dz_3[t]")])
+def test_the_diagnosis_of_the_library_is_asked_as_it_wants_to_be(k, old, new, tmp_path, monkeypatch):
+    failed = []
+    monkeypatch.setattr(judge.explain, "diagnosed", lambda case, code: failed.append(  # without the guard around it
+        case.diagnose(code, importlib.import_module("scratchvae.diagnose"), **judge.explain.copies(case)).ok) or "")
+    text = fill.filled(EXERCISES[k])
+    assert old in text
+    judge.judge(EXERCISES[k], str(submit(tmp_path, EXERCISES[k], text.replace(old, new))))
+    assert failed == [False]
 
 
 # what a file may do ----------------------------------------------------------------------------

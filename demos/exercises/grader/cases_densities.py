@@ -40,12 +40,19 @@ def pair_cases(forward: str, backward: str, names: tuple[str, ...], returned: st
             cache = parts(owner + forward, ahead(*arrays.values()), returned, "the cache")[1]
             return dict(zip(wanted, parts(owner + backward, back(dy, cache), *wanted)))
 
+        def diagnose(code: Any, tool: Any, **arrays: Array) -> Any:
+            ahead, back = functions(code)
+            moving = [arrays[name] for name in names[:len(wanted)]]            # eps of a sample has no derivative
+            fixed = [arrays[name] for name in names[len(wanted):]]
+            return tool.diagnose_function(lambda *inputs: ahead(*inputs, *fixed), back, *moving,
+                                          names=names[:len(wanted)], name=owner + backward)
+
         lengths = {"n, the number of rows": shape[0], "the number of columns": shape[1]}
         table = terms(**arrays, dy=dy)
         about = ", ".join(names) + f" of shape {shape}"
         yield Case(0, about, arrays, run_forward, table, lengths)
         yield Case(1, f"{about} and d{returned} of shape {dy.shape}", {**arrays, f"d{returned}": dy}, run_backward,
-                   table, lengths)
+                   table, lengths, diagnose)
 
 
 def sample_terms(mu: Array, logvar: Array, eps: Array, dy: Array) -> Terms:

@@ -46,12 +46,15 @@ def dense_cases(target: str) -> Iterator[Case]:
             return [(f"dy[{i}, {j}] W[{k}, {j}]", product(dy[i, j], W[k, j]), dy[i, j] * W[k, j])
                     for j in range(W.shape[1])]
 
+        def diagnose(code: Any, tool: Any, x: Array, W: Array, b: Array, dy: Array) -> Any:
+            return tool.diagnose_layer(dense(code, W, b), x)
+
         lengths = {"n, the number of rows": n, "n_in, the columns of x": n_in, "n_out, the columns of y": n_out}
         if target == "forward":
             yield Case(0, shapes(x=x, W=W), {"x": x, "W": W, "b": b}, forward, {"y": y_terms}, lengths)
         else:
             yield Case(0, shapes(x=x, dy=dy), {"x": x, "W": W, "b": b, "dy": dy}, backward,
-                       {"self.dW": dW_terms, "self.db": db_terms, "dx": dx_terms}, lengths)
+                       {"self.dW": dW_terms, "self.db": db_terms, "dx": dx_terms}, lengths, diagnose)
 
 
 def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Array],
@@ -70,6 +73,9 @@ def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Arra
             cache = parts(f"{name}.forward", layer.forward(x), "y", "the cache")[1]
             return {"dx": layer.backward(dy, cache)}
 
+        def diagnose(code: Any, tool: Any, x: Array, dy: Array) -> Any:
+            return tool.diagnose_layer(getattr(code, name)(), x)
+
         def y_terms(*at: int, x: Array = x) -> list[Any]:
             y = slope_of(x[at])[0]
             return [(f"{forward_text.format(f'x{list(at)}')}", forward_text.format(f"{x[at]:g}"), y)]
@@ -83,7 +89,7 @@ def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Arra
         yield Case(0, f"x = {list_of(x)}", {"x": x}, forward, {"y": y_terms})
         kink = np.where(x == 0, dy, 0) if name == "ReLU" else 0 * x          # there any slope from 0 to 1 is right
         yield Case(1, f"x = {list_of(x)} and dy = {list_of(dy)}", {"x": x, "dy": dy}, backward, {"dx": dx_terms},
-                   slack={"dx": kink})
+                   diagnose=diagnose, slack={"dx": kink})
 
 
 def tanh_cases() -> Iterator[Case]:

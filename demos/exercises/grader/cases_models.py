@@ -58,7 +58,7 @@ def vae_cases() -> Iterator[Case]:
     """Two likelihoods, several shapes, beta and alpha; each part of the bound, then the gradients."""
     rng = np.random.default_rng(5)
     for n, D, d, hidden, options, beta, alpha in (
-            (2, 2, 1, (), {}, None, None), (3, 5, 2, (4,), {}, 1.0, 1.0), (3, 3, 3, (3,), {}, 0.0, 1.0),
+            (3, 2, 1, (), {}, None, None), (3, 5, 2, (4,), {}, 1.0, 1.0), (3, 3, 3, (3,), {}, 0.0, 1.0),
             (2, 4, 3, (3, 5), {"likelihood": Gaussian(4)}, 1.0, 1.0),
             (4, 3, 2, (4,), {"likelihood": Gaussian(3, logvar=-0.5), "activation": "softplus"}, 0.3, 1.0),
             (4, 4, 2, (), {}, 2.0, 0.0), (3, 4, 1, (2,), {}, 0.5, 2.5)):
@@ -79,6 +79,9 @@ def vae_cases() -> Iterator[Case]:
             model = make(code)
             _, cache = parts("VAE.bound", model.bound(x, noise), "the bound", "the cache")
             return gradients(model, back(model, cache, beta, alpha), beta is not None)
+
+        def diagnose(code: Any, tool: Any, x: Array, noise: Array) -> Any:
+            return tool.diagnose_model(make(code), x, noise)
 
         def seen() -> dict[str, Any]:
             model = moved(VAE(D, d, hidden, dtype=float, **options))
@@ -115,7 +118,7 @@ def vae_cases() -> Iterator[Case]:
         yield Case(1, f"{about}, {said(beta, alpha)}", {"x": x, "noise": noise}, backward,
                    {last_bias(model, "q1"): bias_terms(model, "q1", q_columns),
                     last_bias(model, "p1"): bias_terms(model, "p1", p_columns), "dx": dx_terms},
-                   {"n, the number of rows": n, "d, the columns of z": d, "D, the columns of x": D})
+                   {"n, the number of rows": n, "d, the columns of z": d, "D, the columns of x": D}, diagnose)
 
 
 def hvae_cases() -> Iterator[Case]:
@@ -135,6 +138,9 @@ def hvae_cases() -> Iterator[Case]:
             model = make(code)
             _, cache = model.bound(x, list(noise.values()))
             return gradients(model, back(model, cache, beta, alpha), beta is not None)
+
+        def diagnose(code: Any, tool: Any, x: Array, **noise: Array) -> Any:
+            return tool.diagnose_model(make(code), x, list(noise.values()))
 
         def columns(t: int) -> Callable[[], dict[str, Array]]:
             def find_them() -> dict[str, Array]:
@@ -160,7 +166,7 @@ def hvae_cases() -> Iterator[Case]:
         yield Case(0, f"{about}, {said(beta, alpha)}", inputs,
                    backward, {last_bias(model, f"q{t}"): bias_terms(model, f"q{t}", columns(t))
                               for t in range(1, len(dims) + 1)},
-                   {"n, the number of rows": n})
+                   {"n, the number of rows": n}, diagnose)
 
 
 def adam_cases() -> Iterator[Case]:

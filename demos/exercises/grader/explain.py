@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -66,7 +70,8 @@ def worked(case: Case, name: str, at: tuple[int, ...], wanted: float) -> list[st
     return [*lines, f"    {'the sum':<{width}}   {'':<{middle}} = {round(wanted, 4) + 0.0:10.4f}"]
 
 
-def looks_like(exercise: Exercise, case: Case, name: str, at: tuple[int, ...], got: Array, wanted: Array) -> str:
+def looks_like(exercise: Exercise, case: Case, code: Any, name: str, at: tuple[int, ...], got: Array,
+               wanted: Array) -> str:
     """Return what kind of mistake it looks like, in a sentence; empty if it looks like none that is known."""
     if not np.isfinite(got[at]):
         return (f"{'NaN' if np.isnan(got[at]) else 'An infinite number'}: an exponential or a division has overflowed, "
@@ -79,7 +84,42 @@ def looks_like(exercise: Exercise, case: Case, name: str, at: tuple[int, ...], g
             continue
         if spoilt is not None and close(got, spoilt).all() and not close(spoilt, wanted).all():
             return f"{bug.name}. {bug.story}"
-    return a_term(case, name, at, got, wanted) or in_general(case, got, wanted)
+    return a_term(case, name, at, got, wanted) or in_general(case, got, wanted) or diagnosed(case, code)
+
+
+def diagnosed(case: Case, code: Any) -> str:
+    """Ask scratchvae.diagnose, where there is one; the grader is whole without it."""
+    try:
+        tool = importlib.import_module("scratchvae.diagnose")
+    except ImportError:
+        return ""
+    if case.diagnose is None:
+        return ""
+    try:
+        with at_most(3.0), np.errstate(all="ignore"):
+            finding = case.diagnose(code, tool, **copies(case)).findings[0]
+        if finding.kind == "unknown":
+            return ""
+        return f"{finding.says}.{f' Instead: {finding.hint}.' if finding.hint else ''}"
+    except Exception:                                  # no diagnosis is no reason to say nothing at all
+        return ""
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError if a ``with`` block takes longer, where the system can do that."""
+    def ring(*_: Any) -> None:
+        raise TimeoutError
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def a_term(case: Case, name: str, at: tuple[int, ...], got: Array, wanted: Array) -> str:
@@ -129,7 +169,7 @@ def copies(case: Case) -> dict[str, Array]:
     return {name: value.copy() for name, value in case.inputs.items()}
 
 
-def wrong(exercise: Exercise, case: Case, name: str, got: Array, wanted: Array) -> str:
+def wrong(exercise: Exercise, case: Case, code: Any, name: str, got: Array, wanted: Array) -> str:
     """Return all that is said of a wrong result."""
     off = ~close(got, wanted, case.slack.get(name, 0.0))
     at = tuple(int(i) for i in np.argwhere(off)[0])
@@ -139,5 +179,5 @@ def wrong(exercise: Exercise, case: Case, name: str, got: Array, wanted: Array) 
     lines = [f"{name} is not right yet: {count}, for {case.what}.",
              f"{entry(name, at)} should be {wanted[at]:.6g}; yours is {got[at]:.6g}.",
              *worked(case, name, at, wanted[at])]
-    kind = looks_like(exercise, case, name, at, got, wanted)
+    kind = looks_like(exercise, case, code, name, at, got, wanted)
     return "\n".join([*lines, *([f"What it looks like: {kind}"] if kind else [])])

@@ -143,7 +143,7 @@ def one(exercise: Exercise, case: Case, code: Any, path: str, text: str) -> Verd
         if got is None:
             return Verdict("wrong", f"{sentence} This was with {case.what}.")
         if not explain.close(got, np.asarray(wanted[name], float), case.slack.get(name, 0.0)).all():
-            return Verdict("wrong", explain.wrong(exercise, case, name, got, np.asarray(wanted[name], float)))
+            return Verdict("wrong", explain.wrong(exercise, case, code, name, got, np.asarray(wanted[name], float)))
     for name, value in case.inputs.items():
         if not np.array_equal(value, given[name]):
             return Verdict("wrong", f"The numbers are right, but {exercise.targets[case.target]} changes its input "

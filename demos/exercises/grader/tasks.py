@@ -37,6 +37,7 @@ class Case(NamedTuple):
     run: Callable[..., dict[str, Any]]                 # takes the code and copies of the inputs; the results by name
     terms: Terms = {}                                  # how to work out an entry of a result
     lengths: dict[str, int] = {}                       # what a wrong factor may be: "the number of rows": 3
+    diagnose: Callable[..., Any] | None = None         # takes the code, scratchvae.diagnose and copies of the inputs
     slack: dict[str, Array] = {}                       # an entry may lie between the library's and this much above it
 
 
