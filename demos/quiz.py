@@ -4,7 +4,7 @@ You see what its author sees: curves of training, samples, a few numbers, beside
 those of the library without the bug.  Ten checks may be asked, each for a point.
 Then say in which file the bug is, and which of the mistakes described it is.
 
-    python demos/quiz.py                      # a bug at random
+    python demos/quiz.py                      # a bug at random; draws out/quiz.png
     python demos/quiz.py --seed 7             # always the same one
     python demos/quiz.py --sheet out/quiz.pdf # a sheet for a class, and out/quiz_solutions.pdf
 
@@ -86,6 +86,16 @@ def letters(texts: list[str], indent: str = "  ") -> list[str]:
     """Return a list of choices: a, b, c, ..."""
     return [line for letter, text in zip("abcdefghij", texts)
             for line in textwrap.wrap(f"{indent}{letter}  {text}", 100, subsequent_indent=f"{indent}   ")]
+
+
+def write_figure(folder: Path, sick: list[Run], healthy: list[Run]) -> Path:
+    """Draw the curves and the samples; return where the figure is."""
+    from scratchvae.plotting import figure
+    folder.mkdir(parents=True, exist_ok=True)
+    page = figure(8.27, 5.5)
+    draw(page, sick, healthy)
+    page.savefig(folder / "quiz.png")
+    return folder / "quiz.png"
 
 
 # The game ---------------------------------------------------------------------------------------
@@ -185,9 +195,10 @@ class Game:
                   f"a letter from a to {choices[-1]} to answer, or help.")
         return False
 
-    def play(self, lines) -> int:
+    def play(self, lines, folder: Path) -> int:
         """Ask until the answer is right, or given up, or there is no more to read."""
         self.symptoms()
+        print(f"\nfigure: {write_figure(folder, self.sick, self.healthy)}")
         self.help()
         over = False
         while not over:
@@ -284,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python demos/quiz.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, help="which bug; by default one at random")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a sheet for a class: .pdf, .md or .txt")
     parser.add_argument("--n", type=int, default=6, help="bugs on the sheet (default %(default)s)")
     args = parser.parse_args(arguments)
@@ -293,13 +305,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"argument --n: a whole number from 1 to {len(BUGS)} is needed; got {args.n}")
     if args.sheet and args.sheet.suffix not in (".pdf", ".md", ".txt"):
         parser.error(f"argument --sheet: the name should end in .pdf, .md or .txt; got {args.sheet}")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")       # a terminal that has no Σ shows a ?
     seed = int(np.random.default_rng().integers(10_000)) if args.seed is None else args.seed
     try:
         if args.sheet:
             solutions = write_sheet(args.sheet, questions(seed, args.n))
             print(f"the sheet: {args.sheet}; the solutions: {solutions}; the same again: --seed {seed} --n {args.n}")
             return 0
-        return Game(ask(seed)).play(sys.stdin)
+        return Game(ask(seed)).play(sys.stdin, args.out)
     except KeyboardInterrupt:
         print(f"\nStopped. The same bug again: --seed {seed}")
         return 1

@@ -254,6 +254,14 @@ def test_blank_copies_are_blank(run, tmp_path):
     assert all((tmp_path / "my" / exercise.file).read_text() == fill.blank(exercise) for exercise in EXERCISES)
 
 
+def test_a_terminal_without_greek_letters(tmp_path):
+    text = fill.filled(EXERCISES[12]).replace("theta[block] -= w", "theta[block] += w")
+    submit(tmp_path, EXERCISES[12], text)
+    done = subprocess.run([sys.executable, str(FOLDER), "13", "--folder", str(tmp_path)], capture_output=True,
+                          timeout=100, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 1 and b"-learning_rate" in done.stdout and b"Traceback" not in done.stderr
+
+
 def test_only_the_first_that_is_wrong_is_shown_and_one_may_start_in_the_middle(run, tmp_path):
     for exercise in EXERCISES[:4]:
         submit(tmp_path, exercise, fill.filled(exercise))
@@ -317,6 +325,16 @@ def test_the_grader_imports_nothing_but_the_product_s_packages():
                 assert node.module.split(".")[0] in allowed, path
             elif isinstance(node, ast.Import):
                 assert {alias.name.split(".")[0] for alias in node.names} <= allowed, path
+
+
+@pytest.mark.slow
+def test_the_command_that_puts_the_grader_to_the_test():
+    pytest.importorskip("mutmut")
+    done = subprocess.run([sys.executable, str(ROOT / "tests" / "exercises"), "dense_forward", "kl_standard"],
+                          capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"2 exercises, \d+ mutants: \d+ rejected, 1 equivalent; 11 of 11 right solutions accepted; 0 f",
+                     done.stdout)
 
 
 def test_the_readme_names_commands_that_exist(run):

@@ -29,6 +29,7 @@ def play(monkeypatch, capsys):
         monkeypatch.setattr(quiz, "observe", lambda: RUNS)
         monkeypatch.setattr(quiz, "observe_with", lambda bug: BROKEN)
         monkeypatch.setattr(quiz, "catch", lambda bug: caught or [False] * 4 + [True] + [False] * 5)
+        monkeypatch.setattr(quiz, "write_figure", lambda folder, *runs: folder / "quiz.png")
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
         return quiz.main(["--seed", str(seed)]), capsys.readouterr().out
     return call
@@ -61,7 +62,7 @@ def test_decoys_are_no_bugs():
 def test_right_at_once(play):
     where, what = answers()
     code, out = play(where, what)
-    assert code == 0 and "Right. 12 of 12 points." in out
+    assert code == 0 and "figure: out/quiz.png" in out.replace("\\", "/") and "Right. 12 of 12 points." in out
     assert "It is: Adam's betas swapped." in out and "- m *= self.beta1" in out and "+ m *= self.beta2" in out
     assert "Caught by this check alone: steps by hand." in out
 
@@ -151,3 +152,4 @@ def test_the_command_through_a_pipe(tmp_path):
     done = subprocess.run([sys.executable, str(DEMOS / "quiz.py"), "--seed", "7"], input=f"5\n{where}\n{what}\n",
                           capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0 and done.stderr == "" and "Right. 11 of 12 points." in done.stdout
+    assert (tmp_path / "out" / "quiz.png").stat().st_size > 10_000

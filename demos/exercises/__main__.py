@@ -156,6 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fill", type=Path, metavar="FOLDER", help="write the solutions into a folder")
     parser.add_argument("--seconds", type=seconds, default=SECONDS, help="time limit for a file (default %(default)g)")
     args = parser.parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")       # a terminal that has no Σ shows a ?
     try:
         if args.hint:
             for exercise in args.hint:

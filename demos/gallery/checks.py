@@ -1,8 +1,8 @@
 """Ten small checks of a VAE: what the gallery of bugs is put before.
 
 Each check returns True if all is well, and uses models so small that it takes no
-time.  `catch` runs them all on the library with a bug in it: lesson 5 draws the
-table of that, and the quiz hands the answers out one by one.
+time.  `catch` runs them all on the library with a bug in it: the lesson on the
+gallery draws the table of that, and the quiz hands the answers out one by one.
 """
 
 from itertools import product
