@@ -6,6 +6,7 @@ import ast
 import errno
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -60,6 +61,21 @@ def where(error: BaseException, path: str, text: str) -> str:
     return f", in line {lines[-1]}: {text.splitlines()[lines[-1] - 1].strip()}"
 
 
+def plainly(message: str) -> str:
+    """Return what NumPy says of shapes that do not fit, in plain words; empty if it speaks of something else."""
+    inner = re.search(r"matmul: .*\(size (\d+) is different from (\d+)\)", message)
+    if inner:
+        return ("In a matrix product the left array must have as many columns as the right one has rows; here they are "
+                f"{inner[2]} and {inner[1]}.")
+    pair = re.search(r"could not be broadcast together with shapes (\([\d,]*\)) (\([\d,]*\))", message)
+    if pair:
+        return f"Arrays of shapes {pair[1]} and {pair[2]} cannot be combined entry by entry."
+    into = re.search(r"could not broadcast input array from shape (\([\d,]*\)) into shape (\([\d,]*\))", message)
+    if into:
+        return f"An array of shape {into[1]} does not fit into one of shape {into[2]}."
+    return ""
+
+
 def raised(error: BaseException, path: str, text: str, what: str) -> Verdict:
     """Return a sentence on an error that came out of the student's code."""
     if isinstance(error, Problem):
@@ -77,6 +93,8 @@ def raised(error: BaseException, path: str, text: str, what: str) -> Verdict:
         return Verdict("wrong", f"A function calls itself without end{place}.")
     if isinstance(error, MemoryError):
         return Verdict("wrong", f"The code takes more memory than there is{place}.")
+    if shapes := plainly(str(error)):
+        return Verdict("wrong", f"{shapes}{place.replace(', in', ' It is in', 1)}.{during}" if place else shapes)
     message = " ".join(str(error).split()) or "without a message"
     return Verdict("wrong", f"The code raises {type(error).__name__} ({message}){place}.{during}")
 

@@ -36,6 +36,20 @@ class Dense(layers.Dense):
         self.db = dy.sum(axis=0)
         return dy @ self.W.T
 
+# %% dW without the transpose: the left array must have as many columns as the right one has rows; here they are 2 and 3.
+class Dense(layers.Dense):
+    def backward(self, dy, cache, input_gradient=True):
+        self.dW[:] = cache @ dy
+        self.db[:] = dy.sum(axis=0)
+        return dy @ self.W.T
+
+# %% the wrong shape put into dW: An array of shape (4,2) does not fit into one of shape (2,4).
+class Dense(layers.Dense):
+    def backward(self, dy, cache, input_gradient=True):
+        self.dW[:] = dy.T @ cache
+        self.db[:] = dy.sum(axis=0)
+        return dy @ self.W.T
+
 # %% dx with the wrong sign: Every sign is the other way round.
 class Dense(layers.Dense):
     def backward(self, dy, cache, input_gradient=True):
