@@ -57,8 +57,8 @@ def dense_cases(target: str) -> Iterator[Case]:
                        {"self.dW": dW_terms, "self.db": db_terms, "dx": dx_terms}, lengths, diagnose)
 
 
-def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Array],
-                     slope_formula: str) -> Iterator[Case]:
+def activation_cases(name: str, formula: str, value: Callable[[Any], Any], slope_formula: str,
+                     slope: Callable[[Any], Any]) -> Iterator[Case]:
     """Ordinary numbers, large ones, and zeros."""
     rng = np.random.default_rng(2)
     for x in (rng.normal(size=(2, 3)).round(2), rng.normal(size=(3, 3)).round(2), rng.normal(size=7).round(2),
@@ -77,14 +77,10 @@ def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Arra
             return tool.diagnose_layer(getattr(code, name)(), x)
 
         def y_terms(*at: int, x: Array = x) -> list[Any]:
-            y = slope_of(x[at])[0]
-            return [(f"{forward_text.format(f'x{list(at)}')}", forward_text.format(f"{x[at]:g}"), y)]
+            return [(formula.format(f"x{list(at)}"), formula.format(f"{x[at]:g}"), value(x[at]))]
 
         def dx_terms(*at: int, x: Array = x, dy: Array = dy) -> list[Any]:
             return [(f"dy{list(at)} · {slope_formula}", product(dy[at], slope(x[at])), dy[at] * slope(x[at]))]
-
-        def slope_of(value: Array) -> tuple[Any, Any]:
-            return (np.tanh(value), slope(value)) if name == "Tanh" else (max(value, 0.0), slope(value))
 
         yield Case(0, f"x = {list_of(x)}", {"x": x}, forward, {"y": y_terms})
         kink = np.where(x == 0, dy, 0) if name == "ReLU" else 0 * x          # there any slope from 0 to 1 is right
@@ -94,12 +90,12 @@ def activation_cases(name: str, forward_text: str, slope: Callable[[Array], Arra
 
 def tanh_cases() -> Iterator[Case]:
     """The cases of tanh."""
-    return activation_cases("Tanh", "tanh({})", lambda x: 1 - np.tanh(x) ** 2, "(1 - y²)")
+    return activation_cases("Tanh", "tanh({})", np.tanh, "(1 - y²)", lambda x: 1 - np.tanh(x) ** 2)
 
 
 def relu_cases() -> Iterator[Case]:
     """The cases of ReLU."""
-    return activation_cases("ReLU", "max({}, 0)", lambda x: float(x > 0), "slope")
+    return activation_cases("ReLU", "max({}, 0)", lambda x: max(x, 0.0), "slope", lambda x: float(x > 0))
 
 
 def softplus_cases() -> Iterator[Case]:

@@ -48,7 +48,7 @@ class Exercise(NamedTuple):
     module: str
     targets: tuple[str, ...]
     hint: str
-    cases: Callable[[], Iterator[Case]]
+    cases: Callable[[], Iterator[Case]]                # a case is good until the next one is asked for
     mistakes: tuple[Bug, ...] = ()                     # beside those of the gallery: what is often written instead
 
     @property
