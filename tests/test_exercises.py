@@ -275,6 +275,13 @@ def test_only_the_first_that_is_wrong_is_shown_and_one_may_start_in_the_middle(r
     assert run("--folder", tmp_path, "2", "04_relu.py")[1].endswith("file by file.\n")
 
 
+def test_what_a_file_prints_is_shown(run, tmp_path):
+    text = fill.filled(EXERCISES[0]).replace("return x @", "print('\\n'.join(map(str, range(12))))\n        return x @")
+    submit(tmp_path, EXERCISES[0], text.replace("+ self.b", ""))
+    code, out, _ = run("1", "--folder", tmp_path)
+    assert code == 1 and "Your file printed:\n        0\n        1\n" in out and "lines or more" in out
+
+
 def test_hints_are_given_when_asked_for_and_not_before(run):
     code, out, _ = run("--hint", "dense_backward")
     assert code == 0 and "W[k, j]. It meets x[i, k]" in " ".join(out.split())
