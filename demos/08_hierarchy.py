@@ -1,22 +1,24 @@
-"""Lesson 2: a hierarchical VAE with three levels learns handwritten digits.
+# %% [markdown]
+# # 8. A hierarchical VAE with three levels learns handwritten digits
+#
+# **What you will see.** A VAE (lesson 6) with three levels of latents, z_1, z_2 and z_3, learns digits of 8x8 pixels.
+# You will see what each level holds, new digits, and log p(x), the number by which models are compared.
+#
+# The VAE's prior for z, N(0, I), is a poor guess of where the codes of digits lie. A hierarchy learns a better one: a
+# second VAE whose data are the z_1 of the first, a third one for the z_2 of the second. To make a digit, draw z_3 from
+# N(0, I), then z_2 given z_3, z_1 given z_2, and x given z_1.
+#
+# **The math.** MATH (7.1) is the model. Its bound has three parts, MATH (7.2):
+#
+#     ELBO = reconstruction - prior matching (top level) - consistency (levels between)
+#
+# The second part is the KL of the top level, as in the VAE. The third compares what q and p say of each level between,
+# and lesson 9 is about it. Watch the KL of each level: a level whose KL is 0 tells nothing about x (lesson 7).
+#
+# `python demos/08_hierarchy.py` takes about half a minute.
 
-The VAE's prior for z, N(0, I), is a poor guess of where codes lie.  A hierarchy
-learns a better one: a second VAE whose data are the z_1 of the first, a third
-for the z_2 of the second.  Its bound has three parts:
-
-    ELBO = reconstruction - prior matching (top level) - consistency (levels between)
-
-Watch the KL of each level: what is 0 has died, and the level is an ornament.
-
-    python demos/2_hierarchy.py      # prints the bound, draws out/2_hierarchy.png
-"""
-
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
-
-import argparse
-from pathlib import Path
+# %%
+import lesson                                          # first: it sets the number of threads
 
 import numpy as np
 
@@ -24,26 +26,39 @@ from scratchvae import HVAE, decay, evaluate, fit, warm_up
 from scratchvae.datasets import binarize, digits
 from scratchvae.plotting import curves, figure, images
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--epochs", type=int, default=1000, help="passes over the training digits (default 1000)")
-parser.add_argument("--seed", type=int, default=0, help="same seed, same numbers (default 0)")
-parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
-args = parser.parse_args()
+parser = lesson.options("Lesson 8: a hierarchical VAE learns handwritten digits.", epochs=1000)
+parser.add_argument("--warm-up", type=lesson.whole, help="epochs in which beta rises to 1 (default a quarter of all)")
+args = lesson.parse(parser)
+warming = max(1, args.epochs // 4 if args.warm_up is None else args.warm_up)
 
-# Grey pixels are read as probabilities of ink.  Training draws black-and-white digits from them anew for
-# each batch; the held-out digits are drawn once, so that the numbers below belong to one fixed test set.
+# %% [markdown]
+# ## The data, the model, the training
+#
+# Grey pixels are read as probabilities of ink. Training draws black-and-white digits from them anew for each batch;
+# the held-out digits, which the model never sees in training, are drawn once, so that the numbers below belong to one
+# fixed test set.
+
+# %%
 data = digits()
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
 
 model = HVAE(x_dim=64, latent_dims=(16, 8, 4), hidden_dims=(128,), x_mean=x_train.mean(axis=0), rng=args.seed)
 history = fit(model, data.x_train, epochs=args.epochs, batch_size=64, seed=args.seed, resample=True, x_valid=x_test,
-              beta=warm_up(max(1, args.epochs // 4)), learning_rate=decay(2e-3, 2e-4, args.epochs))
+              beta=warm_up(warming), learning_rate=decay(2e-3, 2e-4, args.epochs))
 
 held_out = evaluate(model, x_test, rng=args.seed)
 print(f"trained on {len(x_train)} digits for {args.epochs} epochs in {history['seconds'][-1]:.0f} s\n")
 print(f"training digits, one binarisation:\n{evaluate(model, x_train, n_samples=1, rng=args.seed).elbo}\n")
 print(f"{len(x_test)} held-out digits:\n{held_out}")
 
+# %% [markdown]
+# ## The figure
+#
+# On the left, above: digits are sent up by the means of q to a level, and down again by the means of p. What is lost
+# on the way up cannot come back. Below: new digits, and the bound in training. On the right: each level is held fixed
+# while all below it is drawn anew, four times; what the four have in common is what that level holds.
+
+# %%
 page = figure(11, 9)
 left, right = page.subfigures(1, 2, width_ratios=(1, 1.1))
 ax_pairs, ax_samples, ax_elbo = left.subplots(3, 1, height_ratios=(5, 4.2, 4.5))
@@ -73,11 +88,14 @@ curves(ax_kl, history, ["consistency_1", "consistency_2", "prior_matching"],
        "training: KL of level 1, 2 (consistency) and 3 (prior matching)")
 ax_kl.set_yscale("log")
 for ax in (ax_elbo, ax_kl):                            # below beta = 1 a latent is cheap, and much used
-    ax.axvspan(1, max(1, args.epochs // 4), color="0.93", label="warm-up of beta")
+    ax.axvspan(1, warming, color="0.93", label="warm-up of beta")
 ax_elbo.legend(fontsize=7, loc="lower right")
 ax_kl.set_ylim(bottom=0.02)                            # room for the legend
 ax_kl.legend(fontsize=7, loc="lower right", ncols=2)
 
-args.out.mkdir(parents=True, exist_ok=True)
-page.savefig(args.out / "2_hierarchy.png")
-print(f"figure: {args.out / '2_hierarchy.png'}")
+lesson.save(page, "08_hierarchy", args)
+
+# %% [markdown]
+# ## Try this
+#
+# @@TRY8@@
