@@ -12,7 +12,7 @@ follows a wrong forward faithfully.  Here backward is written by hand, so such a
 bug changes both sides: it is still one mistake.
 
 A fragment that the library no longer has, or has twice, is an error: the
-gallery cannot rot in silence.  The checks against all this are in 5_bugs.py.
+gallery cannot rot in silence.  The checks against all this are in checks.py.
 """
 
 import importlib
