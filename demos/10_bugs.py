@@ -116,4 +116,4 @@ if __name__ == "__main__":
 # - *Make a bug of your own*: add one line to `BUGS` in gallery/bugs.py, such as a factor that is missing in a formula
 #   you would like to be sure of, and see which check catches it. One that none catches is a check that is missing.
 # - *Take a check away*: which bugs would then go unseen? The row "by this check alone" counts them: the table prints
-#   `by this check alone 11 1 1 1 1 4 0 1 2 2 0`.
+#   `by this check alone 11 1 1 1 4 0 1 2 2 0`.

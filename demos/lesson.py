@@ -1,6 +1,9 @@
 """What the lessons share: their options, how a figure is saved, and colours that everyone can tell apart.
 
-Import it before NumPy: it sets the number of threads.
+Import it before NumPy: it sets the number of threads.  The pictures of the syllabus (README.md) are the lessons'
+figures, made small::
+
+    python demos/lesson.py out                         # from out/01_backprop_by_hand.png, ... to demos/thumbnails
 """
 
 import os
@@ -28,7 +31,6 @@ def options(about, epochs=None):
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
     parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png",
                         help="of the figure (default png); pdf and svg are for slides")
-    parser.add_argument("--thumbnail", action="store_true", help=argparse.SUPPRESS)    # for the syllabus, README.md
     return parser
 
 
@@ -61,8 +63,6 @@ def save(page, name, args):
     path = args.out / f"{name}.{args.format}"
     page.savefig(path)
     print(f"figure: {path}")
-    if args.thumbnail:
-        page.savefig(THUMBNAILS / f"{name[:2]}.png", dpi=THUMBNAIL_WIDTH / page.get_figwidth())
     if in_notebook():
         from io import BytesIO
 
@@ -70,3 +70,20 @@ def save(page, name, args):
         picture = BytesIO()
         page.savefig(picture, format="png", dpi=100)
         display(Image(picture.getvalue()))
+
+
+def thumbnails(folder):
+    """Make the figures of the lessons small: each pixel becomes the mean of a square of pixels."""
+    from matplotlib import image
+
+    THUMBNAILS.mkdir(exist_ok=True)
+    for path in sorted(folder.glob("[0-9][0-9]_*.png")):
+        page = image.imread(path)[..., :3]
+        k = max(1, page.shape[1] // THUMBNAIL_WIDTH)
+        rows, columns = page.shape[0] // k, page.shape[1] // k
+        small = page[:rows * k, :columns * k].reshape(rows, k, columns, k, 3).mean(axis=(1, 3))
+        image.imsave(THUMBNAILS / f"{path.name[:2]}.png", small)
+
+
+if __name__ == "__main__":
+    thumbnails(Path(sys.argv[1]))

@@ -96,8 +96,8 @@ def test_lesson_4_by_quadrature(printed):
     """Its exact variances, by an integral over eps_1 and SciPy's moments of the other squares."""
     eps, weight = np.polynomial.hermite_e.hermegauss(20)
     weight = weight / weight.sum()
-    for d, ratio in re.findall(r"d = (\d+): the score function needs (\d+) draws", printed("04_reparameterisation",
-                                                                                         "--draws", "1000")):
+    out = printed("04_reparameterisation", "--draws", "1000")
+    for d, ratio in re.findall(r"d = (\d+): the score function needs (\d+) draws", out):
         d, mu = int(d), int(d) ** -0.5
         mean, variance = stats.ncx2.stats(d - 1, (d - 1) / d)
         z2 = (mu + eps) ** 2
