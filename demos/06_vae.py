@@ -212,6 +212,10 @@ lesson.save(page, "06_vae", args)
 # %% [markdown]
 # ## Try this
 #
-# - *Spoil one entry*: `python demos/06_vae.py --break` multiplies one of the 313,600 entries of the first dW by 1.001. It prints @@BREAK. No other line is wrong, so one knows where to look.
-# - *The whole ledger*: `--all` prints every line: 27 for the VAE, 427 for the five levels. Each part of the bound is checked alone, as a mistake in a small part may hide in the sum.
-# - *Follow another weight*: put another `pixel` in place of the one with the largest gradients. For a corner pixel, which has no ink in these three digits, the gradient is exactly 0, by hand and by the complex step: dW = xᵀ dy.
+# - *Spoil one entry*: `python demos/06_vae.py --break` multiplies one of the 313,600 entries of the first dW by 1.001.
+#   It prints `loss q1.dense1.W 784x400 9.1085e+01 9.1085e+01 1.6e-06 WRONG` and the same for each part of the bound
+#   that knows this array. No other line is wrong, so one knows where to look.
+# - *The whole ledger*: `--all` prints every line: 27 for the VAE, 427 for the five levels. Each part of the bound is
+#   checked alone, as a mistake in a small part may hide in the sum.
+# - *Follow another weight*: put another `pixel` in place of the one with the largest gradients. For a corner pixel,
+#   which has no ink in these three digits, the gradient is exactly 0, by hand and by the complex step: dW = xᵀ dy.

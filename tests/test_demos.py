@@ -7,8 +7,10 @@ output: of its default run, or of the command in backticks before it in the same
 import ast
 import functools
 import re
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,20 @@ def test_lesson_6_shows_a_spoilt_entry(printed):
 def test_figures_for_slides(ending, begins, printed):
     assert f"out/01_backprop_by_hand.{ending}" in printed("01_backprop_by_hand", "--format", ending)
     assert (printed.folder / "out" / f"01_backprop_by_hand.{ending}").read_bytes().startswith(begins)
+
+
+def test_as_a_notebook(monkeypatch, tmp_path, capsys):
+    """There the command line is the kernel's, the options are the defaults, and the figure is shown."""
+    shown = []
+    display = types.SimpleNamespace(Image=lambda data: data, display=shown.append)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(sys, "argv", ["launcher", "--f=/somewhere/kernel.json"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "demos"))
+    runpy.run_path(str(ROOT / "demos" / "01_backprop_by_hand.py"), run_name="__main__")
+    assert "loss = 0.75" in capsys.readouterr().out and shown[0][:4] == b"\x89PNG"
 
 
 def test_a_wrong_option_is_told(tmp_path):
