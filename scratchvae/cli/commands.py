@@ -144,7 +144,7 @@ def finite(value: Any) -> Any:
 def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model."""
     run = opened(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
+    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
     output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0), draw=draw)}, 10,
                  f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior")
@@ -154,7 +154,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
 def reconstruct(args: argparse.Namespace, given: Config) -> int:
     """Send examples up to a level and down again."""
     run = opened(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
+    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x = look.x[:args.count]
     output.write(args.out, run.config, {"x": x, "reconstruction": run.reconstruct(x, args.level)}, 10,
@@ -166,7 +166,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
 def interpolate(args: argparse.Namespace, given: Config) -> int:
     """Walk from one example to another, in equal steps through the latents of a level."""
     run = opened(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
+    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
         raise ValueError(f"--between must be two of the {len(look.x)} rows of {look.name}, counted from 0; "
@@ -176,7 +176,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
     share = np.linspace(0, 1, args.steps, dtype=ends.dtype)[:, None]
     walk = run.decode((1 - share) * first + share * last, args.level)
     what = f"{args.steps} steps from row {i} to row {j} of {look.name}"
-    if args.out.suffix == ".png":                      # the two rows themselves stand at its ends
+    if args.out.suffix in output.PICTURES:                 # the two rows themselves stand at its ends
         walk, labels = np.concatenate([ends[:1], walk, ends[1:]]), [f"row {i}", *[""] * args.steps, f"row {j}"]
         what += ", with the rows themselves at both ends"
     output.write(args.out, run.config, {"x": walk}, len(walk), what, labels)

@@ -278,7 +278,7 @@ def parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 
-    drawn = "a picture (.png), or the numbers (.npz, .csv)"
+    drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"
     sample = seeded(reader("sample", "draw from a model", SAMPLE, drawn))
     sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
     sample.add_argument("--draw", action="store_true",

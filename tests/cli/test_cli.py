@@ -429,6 +429,14 @@ def test_pictures(home, tmp_path, capsys, command, name):
     assert (tmp_path / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.parametrize("ending, begins, holds", [("pdf", b"%PDF-", b"/Image"), ("svg", b"<?xml", b"<image")])
+def test_pictures_for_slides(home, tmp_path, capsys, ending, begins, holds):
+    """The ending decides the format; a walk has the rows themselves at its ends, as in a PNG."""
+    out = tmp_path / f"p.{ending}"
+    assert "with the rows themselves at both ends" in run(capsys, "interpolate", home / "vae", "--out", out)
+    assert out.read_bytes().startswith(begins) and holds in out.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["hvae", "topdown"])
 def test_encode_writes_what_q_says(home, tmp_path, capsys, name):
     run(capsys, "encode", home / name, "--out", tmp_path / "z.npz")
