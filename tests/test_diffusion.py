@@ -252,6 +252,22 @@ def test_a_random_level_is_an_unbiased_estimate_of_all(T, rng, x):
     assert whole.mean(axis=1).std() < random.mean(axis=1).std()
 
 
+@pytest.mark.parametrize("T, n", [(1, 1), (4, 3), (math.inf, 6)])
+def test_bound_by_level_goes_through_the_intervals_of_time(T, n, rng, x):
+    """Draw for draw: the k-th column is the k-th interval's share, the reconstruction a mean."""
+    model, generator = make(rng, T, log_noise=(0.5, 3)), np.random.default_rng(5)
+    found = model.bound_by_level(x, 5, 6)
+    elbos = []
+    for k in range(n):
+        noise = model.draw_noise(len(x), generator)
+        noise[0] = (k + noise[0]) / n
+        elbos.append(model.forward(x, noise)[0])
+    np.testing.assert_allclose(found.reconstruction, np.mean([elbo.reconstruction for elbo in elbos], axis=0))
+    np.testing.assert_allclose(found.consistency, np.concatenate([elbo.consistency for elbo in elbos], axis=1) / n)
+    np.testing.assert_array_equal(found.prior_matching, elbos[0].prior_matching)
+    np.testing.assert_array_equal(model.bound_by_level(x).total, model.bound_by_level(x, 0, 100).total)
+
+
 def test_every_level_has_its_column(rng, x):
     """The columns of `bound_by_level` are those of `three_writings` in the mean: level by level the same KL."""
     model = make(rng, 4, log_noise=(-1, 2))
