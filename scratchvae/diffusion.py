@@ -261,7 +261,7 @@ class Diffusion(Model):
         """
         x, rng = self.check_x(x), check.generator("rng", rng)
         n = check.size("n_times", n_times) if self.T == np.inf else int(self.T) - 1
-        reconstruction, consistency = np.zeros(len(x), self.dtype), np.zeros((len(x), n), self.dtype)
+        reconstruction, consistency = np.zeros(len(x), self.dtype), np.empty((len(x), n), self.dtype)
         for k in range(max(1, n)):
             noise = self.draw_noise(len(x), rng)
             noise[0] = (k + noise[0]) / max(1, n)      # a time within the k-th interval

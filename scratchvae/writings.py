@@ -81,7 +81,7 @@ def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generato
     a, T = model.to_signal(x), int(model.T)
     alpha, rest = (model.column(v)[:, 0] for v in between(model.gamma[:-1], model.gamma[1:]))       # of the T steps up
     log_v_q, log_v_p = (model.column(np.log(v)) for v in (model.schedule.v_q, model.schedule.v_p))
-    parts = {form: np.zeros((len(x), T - 1), model.dtype) for form in ("analytic", "sampled", "top-down")}
+    parts = {form: np.empty((len(x), T - 1), model.dtype) for form in ("analytic", "sampled", "top-down")}
 
     def step(z: Array, t: int) -> tuple[Array, Array, Array]:
         mu, logvar = np.sqrt(alpha[t - 1]) * z, np.log(rest[t - 1]) + 0 * z     # q(z_t | z_{t-1})

@@ -252,6 +252,22 @@ def test_a_random_level_is_an_unbiased_estimate_of_all(T, rng, x):
     assert whole.mean(axis=1).std() < random.mean(axis=1).std()
 
 
+@pytest.mark.parametrize("T, n", [(1, 1), (4, 3), (math.inf, 6)])
+def test_bound_by_level_goes_through_the_intervals_of_time(T, n, rng, x):
+    """Draw for draw: the k-th column is the k-th interval's share, the reconstruction a mean."""
+    model, generator = make(rng, T, log_noise=(0.5, 3)), np.random.default_rng(5)
+    found = model.bound_by_level(x, 5, 6)
+    elbos = []
+    for k in range(n):
+        noise = model.draw_noise(len(x), generator)
+        noise[0] = (k + noise[0]) / n
+        elbos.append(model.forward(x, noise)[0])
+    np.testing.assert_allclose(found.reconstruction, np.mean([elbo.reconstruction for elbo in elbos], axis=0))
+    np.testing.assert_allclose(found.consistency, np.concatenate([elbo.consistency for elbo in elbos], axis=1) / n)
+    np.testing.assert_array_equal(found.prior_matching, elbos[0].prior_matching)
+    np.testing.assert_array_equal(model.bound_by_level(x).total, model.bound_by_level(x, 0, 100).total)
+
+
 def test_every_level_has_its_column(rng, x):
     """The columns of `bound_by_level` are those of `three_writings` in the mean: level by level the same KL."""
     model = make(rng, 4, log_noise=(-1, 2))
@@ -631,7 +647,7 @@ BAD = [
     (lambda: Diffusion(6, 2.5), "^T must be a whole number"),
     (lambda: Diffusion(6, 3, 64), "^hidden_dims must be a sequence"),
     (lambda: Diffusion(6, 3, log_noise=(5, -5)), r"^log_noise must be 2 numbers that rise, .*; got \[5.0, -5.0\]"),
-    (lambda: Diffusion(6, 3, log_noise=(0, 1, 2, 3)), "^log_noise must be 2 numbers that rise, or one for each of the"),
+    (lambda: Diffusion(6, 3, log_noise=(0, 1, 2, 3)), "or one for each of the T levels; got"),
     (lambda: Diffusion(6, 3, log_noise=(0, 1, 1)), "^log_noise must be 2 numbers that rise"),
     (lambda: Diffusion(6, math.inf, log_noise=(0, 1, 2)), "^log_noise must be 2 numbers that rise"),
     (lambda: Diffusion(6, 3, log_noise=5), r"^log_noise must have shape \(T,\)"),
