@@ -36,10 +36,9 @@ def options(about, epochs=None):
 
 def whole(text):
     """Read a whole number of at least 0."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 0; got {text!r}")
+    return int(text)
 
 
 def in_notebook():

@@ -159,30 +159,43 @@ def test_lesson_6_shows_a_spoilt_entry(printed):
     assert wrong and all("q1.dense1.W" in line for line in wrong if "gradients," not in line)
 
 
+@pytest.fixture
+def run_here(monkeypatch, tmp_path, capsys):
+    """Run a lesson in this process, with this command line, from an empty folder; return what it prints."""
+    def output(name, *argv):
+        monkeypatch.setattr(sys, "argv", [name, *argv])
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(ROOT / "demos"))
+        runpy.run_path(str(ROOT / "demos" / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+    return output
+
+
 @pytest.mark.parametrize("ending, begins", [("pdf", b"%PDF-"), ("svg", b"<?xml")])
-def test_figures_for_slides(ending, begins, printed):
-    assert f"out/01_backprop_by_hand.{ending}" in printed("01_backprop_by_hand", "--format", ending)
-    assert (printed.folder / "out" / f"01_backprop_by_hand.{ending}").read_bytes().startswith(begins)
+def test_figures_for_slides(ending, begins, run_here, tmp_path):
+    assert f"out/01_backprop_by_hand.{ending}" in run_here("01_backprop_by_hand", "--format", ending)
+    assert (tmp_path / "out" / f"01_backprop_by_hand.{ending}").read_bytes().startswith(begins)
 
 
-def test_as_a_notebook(monkeypatch, tmp_path, capsys):
+def test_as_a_notebook(monkeypatch, run_here):
     """There the command line is the kernel's, the options are the defaults, and the figure is shown."""
     shown = []
-    display = types.SimpleNamespace(Image=lambda data: data, display=shown.append)
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
-    monkeypatch.setitem(sys.modules, "IPython.display", display)
-    monkeypatch.setattr(sys, "argv", ["launcher", "--f=/somewhere/kernel.json"])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT / "demos"))
-    runpy.run_path(str(ROOT / "demos" / "01_backprop_by_hand.py"), run_name="__main__")
-    assert "loss = 0.75" in capsys.readouterr().out and shown[0][:4] == b"\x89PNG"
+    ipython = types.SimpleNamespace(version_info=(9,), get_ipython=lambda: None)       # matplotlib looks at these
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display",
+                        types.SimpleNamespace(Image=lambda data: data, display=shown.append))
+    assert "loss = 0.75" in run_here("01_backprop_by_hand", "--f=/somewhere/kernel.json")
+    assert shown[0][:4] == b"\x89PNG"
 
 
-def test_a_wrong_option_is_told(tmp_path):
-    done = subprocess.run([sys.executable, ROOT / "demos" / "01_backprop_by_hand.py", "--epoch", "3"], cwd=tmp_path,
-                          capture_output=True, text=True)
-    assert done.returncode == 2 and "there is no option --epoch 3" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize("argv, message", [(["--epoch", "3"], "there is no option --epoch 3"),
+                                           (["--seed", "-1"], "--seed: it must be a whole number of at least 0"),
+                                           (["--format", "gif"], "invalid choice: 'gif'")])
+def test_a_wrong_option_is_told(argv, message, run_here, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_here("01_backprop_by_hand", *argv)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_thumbnails_are_there_and_small():
