@@ -1,8 +1,10 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
-Read the files in this order: layers, mlp, gaussian, likelihood, model,
-autoencoder, vae, hvae; then optim, datasets, training, checkpoint, evaluation,
-gradcheck.  The command line is cli, with options, examples, runs and output.
+The math, in reading order: layers, mlp, gaussian, likelihood, model, autoencoder,
+vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
+diffusion, writings.  Using it: optim, datasets, progress, training, checkpoint,
+evaluation, plotting.  Why it can be believed: gradcheck, exact.  check has the
+errors that name an argument; cli/ is the program.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
@@ -10,16 +12,20 @@ __version__ = "0.1.0"                                  # above the imports: a ch
 from . import startup                                  # noqa: F401  (before anything that loads NumPy)
 from . import checkpoint, datasets, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
+from .diffusion import Diffusion
 from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
 from .likelihood import Bernoulli, Gaussian
 from .mlp import MLP
 from .model import ELBO, Model
 from .optim import SGD, Adam
+from .topdown import TopDown
 from .training import State, decay, fit, steps, warm_up
 from .vae import VAE
+from .writings import readings, three_writings
 
 __all__ = [
-    "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "State", "VAE",
-    "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps", "warm_up",
+    "Adam", "Autoencoder", "Bernoulli", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD",
+    "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers",
+    "readings", "steps", "three_writings", "warm_up",
 ]

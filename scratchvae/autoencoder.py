@@ -1,9 +1,9 @@
 """The autoencoder: where the story starts.
 
-A network squeezes x into a short code z, another unfolds z again, and both are
-trained for one thing, that x comes back.  Nothing says where the codes shall
-lie, so a z drawn from N(0, I) meets a corner of them, or nothing: that is what
-the VAE mends, with noise on z and a prior that it must match.
+A network makes a short code z of x, another makes x of z again, and both are
+trained for one thing, that x comes back.  The codes may lie anywhere, so a z drawn
+from N(0, I) often falls where no code is, and g(z) looks like no data.  The VAE
+repairs this, with noise on z and a prior that it must match.
 """
 
 from __future__ import annotations
@@ -48,11 +48,9 @@ class Autoencoder(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
-        x_dim, latent_dim = self.x_dim, *self.latent_dims
         self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
-        if x_mean is not None:
-            self.set_output_bias(self.g, x_mean)
+        self.set_output_bias(self.g, x_mean)
         self.pack(f=self.f, g=self.g)
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> None:
@@ -72,13 +70,13 @@ class Autoencoder(Model):
 
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
-        alpha, _ = check.number("alpha", alpha, -np.inf), self.check_beta(beta)
+        self.check_beta(beta)                          # it has no effect, but is checked as in the other models
         f_cache, g_cache, r_cache, n = cache
-        dreconstruction = np.full(n, -alpha / n, self.dtype)           # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)           # (n,): loss = mean of -alpha R
         dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)
         dz = self.g.backward(dh, g_cache)              # (n, d)
         dx_f = self.f.backward(dz, f_cache, input_gradient)            # (n, D)
-        return dx_f + dx_r if input_gradient else dx_f  # used by f and by log p(x | z)
+        return dx_f + dx_r if input_gradient else dx_f  # x is used by f and by log p(x | z)
 
     def encode(self, x: ArrayLike) -> Array:
         """Return the code z, of shape (n, latent_dim)."""
@@ -89,5 +87,5 @@ class Autoencoder(Model):
         return self.likelihood.mean(self.g.forward(check.array("z", z, ("n", *self.latent_dims), self.dtype))[0])
 
     def reconstruct(self, x: ArrayLike) -> Array:
-        """Return x, squeezed and unfolded, of shape (n, x_dim)."""
+        """Return E[x | z] at the code z of x, of shape (n, x_dim)."""
         return self.decode(self.encode(x))

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+DTYPES = (np.float32, np.float64, np.complex128)       # of a model
 MOST = 10**9                                           # of anything that is counted
 MOST_WEIGHTS = 2**28                                   # of one layer: 2 GiB in float64
 
@@ -95,8 +96,9 @@ def dims(values: Any) -> tuple[int, ...]:
     return checked
 
 
-def layer(n_in: Any, n_out: Any, rng: Any) -> tuple[int, int, np.random.Generator]:
+def layer(n_in: Any, n_out: Any, rng: Any, initialise: Any = len) -> tuple[int, int, np.random.Generator]:
     """Return the columns that go into a layer and come out, and a generator."""
+    function("initialise", initialise, "n_in, n_out and rng")
     n_in, n_out = size("n_in", n_in), size("n_out", n_out)
     if n_in * n_out > MOST_WEIGHTS:
         raise ValueError(f"n_in times n_out must be at most {MOST_WEIGHTS} weights; got {n_in} times {n_out}")
@@ -110,19 +112,32 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     return value
 
 
-def likelihood(value: Any, x_dim: int) -> Any:
-    """Return a likelihood that has all that a model asks of it, and is over so many columns."""
+def network(dims_given: Any, activation: Any, known: Mapping[str, Any], rng: Any) -> tuple[tuple[int, ...], Any, Any]:
+    """Return the columns of a network's layers, what makes its activations, and a generator."""
+    columns, source = dims(dims_given), generator("rng", rng)
+    return columns, known[choice("activation", activation, known)], source
+
+
+def likelihood(name: str, value: Any, known: Mapping[str, Any], x_dim: int) -> Any:
+    """Return a likelihood over x_dim columns that has all that a model asks of it: an object, or a known one's name."""
+    if isinstance(value, str):
+        value = known[choice(name, value, known)](x_dim)
     if isinstance(value, type) or not hasattr(value, "log_prob"):
-        raise ValueError(f"likelihood must be a name or an object, such as Gaussian({x_dim}); got {shown(value)}")
-    for name in ("log_prob_backward", "mean", "sample", "bias", "check_support"):
-        if not callable(getattr(value, name, None)):
-            raise ValueError(f"likelihood must have a method {name}, as Gaussian({x_dim}) has; "
+        raise ValueError(f"{name} must be a name or an object, such as Gaussian({x_dim}); got {shown(value)}")
+    for method in ("log_prob_backward", "mean", "sample", "bias", "check_support"):
+        if not callable(getattr(value, method, None)):
+            raise ValueError(f"{name} must have a method {method}, as Gaussian({x_dim}) has; "
                              f"{type(value).__name__} has none")
-    for name in ("x_dim", "n_outputs"):
-        size(f"likelihood.{name}", getattr(value, name, None))
+    for number_of in ("x_dim", "n_outputs"):
+        size(f"{name}.{number_of}", getattr(value, number_of, None))
     if value.x_dim != x_dim:
-        raise ValueError(f"likelihood is over {value.x_dim} columns, but x_dim is {x_dim}")
+        raise ValueError(f"{name} is over {value.x_dim} columns, but x_dim is {x_dim}")
     return value
+
+
+def alpha(value: Any) -> float:
+    """Return the weight of the reconstruction, any finite number."""
+    return number("alpha", value, -np.inf)
 
 
 def flag(name: str, value: Any) -> bool:
@@ -190,6 +205,15 @@ def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.nda
     return weights
 
 
+def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any) -> list[np.ndarray[Any, Any]]:
+    """Return a list of arrays of these shapes, one for each level."""
+    count = len(values) if isinstance(values, (list, tuple)) or np.asarray(values, object).ndim else None
+    if count != len(shapes):
+        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, one for each level; "
+                         f"got {shown(values) if count is None else count}")
+    return [array(f"{name}[{i}]", value, shape, dtype) for i, (value, shape) in enumerate(zip(values, shapes))]
+
+
 def generator(name: str, value: Any) -> np.random.Generator:
     """Return a generator, made from a seed if need be."""
     if isinstance(value, np.random.Generator):
@@ -201,7 +225,7 @@ def generator(name: str, value: Any) -> np.random.Generator:
                          f"got {shown(value)}") from None
 
 
-def dtype(name: str, value: Any, options: Iterable[Any]) -> np.dtype[Any]:
+def dtype(name: str, value: Any, options: Iterable[Any] = DTYPES) -> np.dtype[Any]:
     """Return one of these NumPy dtypes."""
     allowed = [np.dtype(option) for option in options]
     try:

@@ -45,7 +45,7 @@ from .model import Model
 from .optim import SGD, Adam
 from .training import State
 
-FORMAT = 1                                             # to be raised when older code would misread a file
+FORMAT = 2                                             # to be raised when older code would misread a file
 GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}
 
@@ -58,6 +58,7 @@ class Checkpoint:
     ----------
     theta : array of shape (size,)
         The model's parameters; ``model.theta[:] = checkpoint.theta`` puts them back.
+        Where `fit` keeps an average, it is this; `fit` itself goes on from ``state.theta``.
     optimizer : SGD or Adam
     state : State
         Where the run stood.
@@ -104,6 +105,8 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
         raise FloatingPointError("the parameters became infinite or NaN, and were not saved; "
                                  "a smaller learning rate, or a warm-up of beta, may help")
     arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
+    if state.average is not None:
+        arrays.update({"theta": state.average, "state.theta": state.theta, "state.weight": np.array(state.weight)})
     numbers = {}
     for name in vars(type(optimizer)()):               # its state: what a new one has, and no scratch
         value = getattr(optimizer, name)
@@ -216,6 +219,10 @@ def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
                   check.size("step", header["step"], 0), check.number("seconds", arrays["seconds"], 0),
                   {name: check.array(name, column, (header["epoch"],), float).tolist()
                    for name, column in group("history").items()})
+    if "state.weight" in arrays:
+        state.average = theta.copy()
+        state.theta = check.array("state.theta", arrays["state.theta"], theta.shape, theta.dtype)
+        state.weight = check.number("state.weight", arrays["state.weight"], 0, open_low=True)
     return Checkpoint(theta, optimizer, state, header["config"])
 
 

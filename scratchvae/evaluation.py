@@ -8,10 +8,12 @@ from typing import Any, TextIO
 import numpy as np
 
 from . import check, gaussian
+from .diffusion import Diffusion
 from .hvae import HVAE
 from .layers import Array
 from .model import ELBO
 from .progress import Progress, where
+from .topdown import TopDown
 from .vae import VAE
 
 ACTIVE = 0.01                                          # of variance, or nats
@@ -87,22 +89,32 @@ def standard_error(values: Array) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def kl_by_latent(of_q: tuple[Array, Array], of_p: tuple[Array, Array]) -> Array:
+    """Return KL( q || p ) of each latent alone, of shape (n, d), from mu and logvar of each."""
+    columns = [a.reshape(-1, 1) for a in (*of_q, *of_p)]       # each entry a row: no sum over latents
+    return gaussian.kl(*columns)[0].reshape(of_q[0].shape)
+
+
 def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
     """Draw z ~ q(z | x) once; return what q and p say of each latent.
 
     Parameters
     ----------
-    model : VAE or HVAE
+    model : VAE, HVAE or TopDown
     x : array of shape (n, x_dim)
     rng : numpy.random.Generator
 
     Returns
     -------
     mu : list of T arrays of shape (n, d_t)
-        The mean of q(z_t | z_{t-1}).
+        The mean of q(z_t | z_{t-1}), or of q(z_t | z_{t+1}, x).
     kl : list of T arrays of shape (n, d_t)
-        KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) of each latent alone.
+        KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) of each latent alone, or that of q(z_t | z_{t+1}, x).
     """
+    if isinstance(model, TopDown):
+        found = model.down(model.up(x), model.draw_noise(len(x), rng))
+        pairs = [found[t][1:] for t in model.levels]
+        return [mu for (mu, _), _ in pairs], [kl_by_latent(of_q, of_p) for of_q, of_p in pairs]
     q, p = (networks if isinstance(networks, dict) else {1: networks} for networks in (model.q, model.p))
     z, of_q = {0: x}, {}
     for t in q:                                        # up
@@ -112,18 +124,28 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
     kl = []
     for t, (mu, logvar) in of_q.items():               # and what the level above, or N(0, I), expects
         of_p = gaussian.halves(p[t + 1].forward(z[t + 1])[0]) if t + 1 in p else (np.zeros_like(mu),) * 2
-        columns = [a.reshape(-1, 1) for a in (mu, logvar, *of_p)]              # each entry a row: no sum over latents
-        kl.append(gaussian.kl(*columns)[0].reshape(mu.shape))
+        kl.append(kl_by_latent((mu, logvar), of_p))
     return [mu for mu, _ in of_q.values()], kl
 
 
-def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
+def whole(model: Any, x: Array, rng: np.random.Generator) -> ELBO:
+    """Draw the bound once; that of a diffusion over all its levels, their parts summed."""
+    if not isinstance(model, Diffusion):
+        return model.forward(x, model.draw_noise(len(x), rng))[0]
+    elbo = model.bound_by_level(x, rng)
+    below = elbo.consistency.sum(axis=1, keepdims=True)[:, :len(model.latent_dims) - 1]
+    return ELBO(elbo.reconstruction, elbo.prior_matching, below)
+
+
+def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
              batch_size: int = 1000, progress: bool | TextIO | None = False) -> Evaluation:
     """Measure a model on data.
 
     Parameters
     ----------
-    model : VAE or HVAE
+    model : VAE, HVAE, TopDown or Diffusion
+        The latents of a diffusion are x with noise, so that none is active or not: nothing
+        is said of them, and its bound, over all levels, is drawn once.
     x : array of shape (n, x_dim), n >= 2
     n_samples : int, default 1000
         Importance samples for log p(x).
@@ -145,8 +167,8 @@ def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int =
     Two definitions of an active unit are in use, and both are reported.
 
     *Variance.*  Its mean moves with x: Var_x( E_q[z | x] ) > 0.01 (Burda et al.
-    2016, section 5.2).  Above level 1, E_q[z_t | x] is a mean over draws of
-    z_{t-1}, and a variance of noisy means would count their noise as well.  So
+    2016, section 5.2).  Above level 1 (top down: below level T), E_q[z_t | x] is a
+    mean over draws of the level before it, and a variance of noisy means would count their noise as well.  So
     the draws make two means with noise of their own each, and the variance is
     their covariance over x, which is free of that bias (it may be negative
     where it should be 0).  What is left is noise: for a latent that carries only
@@ -158,15 +180,17 @@ def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int =
     prior matching.  Below the top it is the printed form of consistency, whatever
     the model was trained with: for one latent, that form is never negative, and
     it is 0 only if the latent does nothing but what the level above expects.
-    The exact form is neither.  The price: a latent that only carries noise, for
+    The exact form is neither.  (Top down there is one form, and the sum over latents
+    is consistency at any level.)  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """
-    if not isinstance(model, (VAE, HVAE)):
-        raise ValueError("model must be a VAE or an HVAE, whose q and p are known; "
+    if not isinstance(model, (VAE, HVAE, Diffusion)):
+        raise ValueError("model must be a VAE or an HVAE, whose q and p are known, or a Diffusion; "
                          f"got {'the class itself' if isinstance(model, type) else type(model).__name__}")
     if np.iscomplexobj(model.theta):
         raise ValueError(f"model must be float32 or float64 to be evaluated: model.astype(np.float32) is; "
                          f"got {model.dtype}")
+    is_diffusion = isinstance(model, Diffusion)
     x, rng, progress = model.check_x(x), check.generator("rng", rng), where(progress)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
     unit_draws = max(2, n_draws)                                               # two means need two
@@ -176,16 +200,18 @@ def evaluate(model: VAE | HVAE, x: Any, *, n_samples: int = 1000, n_draws: int =
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
     parts = np.zeros((n, T + 1))                       # reconstruction, and KL of each level
     log_likelihood = np.zeros(n)
-    sums = [np.zeros((4, d)) for d in model.latent_dims]                       # over x: a, b, a·b, KL
+    dims = () if is_diffusion else model.latent_dims
+    sums = [np.zeros((4, d)) for d in dims]            # over x: a, b, a·b, KL
     with Progress("example", n, progress) as line:
         for first in range(0, n, rows):
             here = slice(first, min(first + rows, n))
             batch = x[here]
-            means = [np.zeros((2, len(batch), d)) for d in model.latent_dims]  # of each half of the draws
-            for _ in range(n_draws):
-                elbo, _ = model.forward(batch, model.draw_noise(len(batch), rng))
-                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / n_draws
-            for draw in range(unit_draws):
+            means = [np.zeros((2, len(batch), d)) for d in dims]                # of each half of the draws
+            draws = 1 if is_diffusion else n_draws
+            for _ in range(draws):
+                elbo = whole(model, batch, rng)
+                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
+            for draw in range(0 if is_diffusion else unit_draws):
                 for mu, kl, mean, total in zip(*units(model, batch, rng), means, sums):
                     mean[draw % 2] += mu
                     total[3] += kl.sum(axis=0) / unit_draws

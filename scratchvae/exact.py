@@ -16,12 +16,8 @@ W of a Dense layer: the transpose of what most papers write.  T = 1 with
 S_1 = s² I is probabilistic PCA (Tipping and Bishop 1999); with its q it is the
 linear VAE (Lucas et al. 2019, arXiv 1911.02469).
 
-All of it follows from two facts about z ~ N(m, C) and y | z ~ N(z W + b, S):
-
-    y     ~ N( m W + b, Wᵀ C W + S )              variances add
-    z | y ~ N( m + (y - m W - b) G, P )           precisions add: P⁻¹ = C⁻¹ + W S⁻¹ Wᵀ,  G = S⁻¹ Wᵀ P
-
-Bishop 2006, equations 2.115 and 2.116.  In use:
+All of it follows from two facts about Gaussians, MATH (11.1): under a linear map
+variances add, and in Bayes' rule precisions add.  In use:
 
     model = exact.linear_hvae(6, (3, 2))          # random, two levels
     exact.turn(model)                             # into the axes in which its posterior is diagonal
@@ -42,6 +38,7 @@ from .layers import Array
 from .likelihood import Gaussian
 from .mlp import MLP
 from .model import ELBO
+from .topdown import TopDown
 from .vae import VAE
 
 LinearModel = Union[VAE, HVAE]
@@ -91,12 +88,14 @@ def generation(model: LinearModel) -> dict[int, Affine]:
 
 
 def inference(model: LinearModel) -> dict[int, Affine]:
-    """Return q(z_t | z_{t-1}) for t = 1, ..., T, or raise a ValueError if q is not linear-Gaussian."""
+    """Return q(z_t | z_{t-1}) for t = 1, ..., T, or raise a ValueError if q is not linear-Gaussian, and bottom up."""
+    if isinstance(model, TopDown):
+        raise ValueError("q must run bottom up, as that of a VAE or an HVAE; that of a TopDown runs from the top down")
     return {t: _read(f"q{t}", model.networks[f"q{t}"]) for t in range(1, len(model.latent_dims) + 1)}
 
 
 def set_q(model: LinearModel, q: Mapping[int, Affine]) -> None:
-    """Write q(z_t | z_{t-1}) into the model: the inverse of `inference`.
+    """Write q(z_t | z_{t-1}) into the model, the inverse of `inference`; or the `measurements` of a `TopDown`.
 
     A ValueError is raised if a covariance is not diagonal, up to rounding: the
     library's q has no other.
@@ -137,31 +136,48 @@ def log_likelihood(model: LinearModel, x: Any) -> Array:
 def posterior(model: LinearModel) -> dict[int, Affine]:
     """Return p(z_t | z_{t-1}) for t = 1, ..., T: the posterior, as a chain that runs bottom up.
 
-    A Markov chain read backwards is a Markov chain, so the posterior has the
-    form of the library's q: p(z_1, ..., z_T | x) = Πₜ p(z_t | z_{t-1}).  Each
-    factor is Bayes' rule for p(z_t) and p(z_{t-1} | z_t): precisions add.  MATH (5.1), (11.1).
+    It has the form of the library's q: a product of the p(z_t | z_{t-1}), each by
+    Bayes' rule.  MATH (5.1), (11.1).
     """
     p, marginal, chain = generation(model), marginals(model), {}
     for t, (B, b, S) in p.items():
         mean, cov = marginal[t]
         B_S = B / np.diag(S)                                   # B S⁻¹
-        P = np.linalg.inv(np.linalg.inv(cov) + B_S @ B.T)
-        G = B_S.T @ P
-        chain[t] = Affine(G, mean - (mean @ B + b) @ G, P)
+        Gamma = np.linalg.inv(np.linalg.inv(cov) + B_S @ B.T)
+        G = B_S.T @ Gamma
+        chain[t] = Affine(G, mean - (mean @ B + b) @ G, Gamma)
     return chain
+
+
+def measurements(model: LinearModel) -> dict[int, Affine]:
+    """Return what makes the q of a `TopDown` the posterior: m_t given m_{t-1}, and its covariance C_t.
+
+    x tells of z_t what m_t = z_t + noise ~ N(0, C_t) would tell.  With m_0 = x, C_0 = 0 and
+    V = S_t + C_{t-1} (variances add), C_t⁻¹ = B_t V⁻¹ B_tᵀ and m_t = (m_{t-1} - b_t) V⁻¹ B_tᵀ C_t.
+    At the top, where q(z_T | x) itself is wanted, N(0, I) is merged with it: C_T⁻¹ has I more.
+    A ValueError is raised if m_{t-1} says nothing of some direction of z_t.  MATH (12.6).
+    """
+    p, found = generation(model), {}
+    cov: Array = np.zeros((model.x_dim, model.x_dim))
+    for t, (B, b, S) in p.items():
+        if t < len(p) and np.linalg.matrix_rank(B) < len(B):
+            raise ValueError(f"z_{t - 1} must tell of each column of z_{t}: the {len(B)} rows of p{t}'s W must be "
+                             "independent")
+        V_B = np.linalg.solve(S + cov, B.T)                    # V⁻¹ Bᵀ
+        cov = np.linalg.inv(B @ V_B + (np.eye(len(B)) if t == len(p) else 0))
+        found[t] = Affine(V_B @ cov, -b @ V_B @ cov, cov)
+    return found
 
 
 def turn(model: LinearModel) -> None:
     """Turn the axes of every z_t, in place, until the posterior's covariances are diagonal.
 
-    For an orthogonal U, z_t U is as good a latent as z_t: N(0, I) and N(mu, s² I)
-    look the same from all sides, so p(x) is unchanged.  With the eigenvectors of
-    the posterior covariance P_t as U, that covariance becomes Uᵀ P_t U, which is
-    diagonal.  For T = 1 these axes are the principal ones.  MATH (11.4).
+    p(x) is unchanged.  For T = 1 these axes are the principal ones.  Of a `TopDown` these
+    are the covariances of its `measurements`.  MATH (11.4).
 
     A ValueError is raised if the noise on some z_t, t >= 1, is not isotropic.
     """
-    p, chain = generation(model), posterior(model)
+    p, chain = generation(model), measurements(model) if isinstance(model, TopDown) else posterior(model)
     for t in p:
         variance = np.diag(p[t + 1].cov) if t < len(p) else np.ones(1)
         if np.ptp(variance) > 1e-12 * variance.max():
@@ -182,15 +198,7 @@ def turn(model: LinearModel) -> None:
 def elbo(model: LinearModel, x: Any) -> ELBO:
     """Return the expectation of the bound that ``model.forward`` samples, part by part.
 
-    Under q, z_t has a mean m_t and a covariance V_t: from the bottom up, variances
-    add.  E_q[ log p(z_t | z_{t+1}) ] needs these of ρ = z_t - z_{t+1} B - b.  As
-    z_{t+1} = z_t A + a + noise, and with J = I - A B,
-
-        ρ = z_t J - (a + noise) B - b,        Cov ρ = Jᵀ V_t J + Bᵀ Q_{t+1} B
-
-    The printed form of the consistency part draws z_t twice from one z_{t-1}: as
-    the point, and to feed z_{t+1}.  The share Q_t of V_t, z_t's own noise, then
-    enters not as Jᵀ Q_t J but as Q_t + (A B)ᵀ Q_t (A B).  MATH (5.2), (8.2), (11.3).
+    MATH (5.2), (8.2), (11.3).
 
     Parameters
     ----------
@@ -231,11 +239,7 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
 def consistency_gap(model: LinearModel) -> Array:
     """Return how much the printed consistency part C' exceeds the exact C, at t = 1, ..., T - 1, in nats.
 
-    C'_t - C_t = tr( Q_t A_{t+1} B_{t+1} S_{t+1}⁻¹ ), for every x: half the difference
-    of the covariances in `elbo`, Q_t (A B) + (A B)ᵀ Q_t, weighed by S⁻¹.  What z_{t+1}
-    hears of z_t's own noise (A) and tells back (B) is charged to it.  At the exact
-    posterior A = S⁻¹ Bᵀ P, the trace is positive, and the printed form not tight.
-    MATH (8.3), (8.4).
+    tr( Q_t A_{t+1} B_{t+1} S_{t+1}⁻¹ ), the same for every x.  MATH (8.3), (8.4).
     """
     p, q = generation(model), inference(model)
     return np.array([np.trace(q[t].cov @ q[t + 1].W @ (p[t + 1].W / np.diag(p[t + 1].cov)))
@@ -249,22 +253,16 @@ def best_posterior(model: VAE) -> Affine:
     """Return the diagonal q(z | x) with the largest ELBO, whatever the p(x | z).
 
     It has the mean of the exact posterior, and the diagonal of its *precision*.
-    For p(x | z) = N(z W + b, s² I) that is, with M = W Wᵀ + s² I and w_i row i of W,
-
-        q(z | x) = N( (x - b) Wᵀ M⁻¹, D ),    D_ii = s² / M_ii = s² / (|w_i|² + s²)
-
     Lucas et al. 2019, section 4.  MATH (11.5).
     """
-    G, g, P = posterior(model)[1]
-    return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(P))))
+    G, g, Gamma = posterior(model)[1]
+    return Affine(G, g, np.diag(1 / np.diag(np.linalg.inv(Gamma))))
 
 
 def gap(model: VAE) -> float:
     """Return log p(x) - ELBO at the `best_posterior`, in nats, the same for every x.
 
-    It is (1/2)( Σ log M_ii - log det M ), M being s² times the posterior's precision.
-    By Hadamard's inequality it is never negative, and 0 only if M is diagonal:
-    if the rows of W are orthogonal.  MATH (11.5).
+    It is never negative, and 0 only if the posterior covariance is diagonal.  MATH (11.5).
     """
     precision = np.linalg.inv(posterior(model)[1].cov)
     return float(0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1]))
@@ -273,18 +271,8 @@ def gap(model: VAE) -> float:
 def ppca(x: Any, k: int, s2: float | None = None) -> tuple[Affine, float]:
     """Fit probabilistic PCA: the best that a linear VAE with k latents can reach on these data.
 
-    Let l_1 >= ... >= l_D be the eigenvalues of the data's covariance (divided by
-    n), u_i its eigenvectors and b the data's mean.  The likelihood is largest at
-
-        w_i = √(l_i - s²) u_i  if l_i > s², else 0;      s² = the mean of l_{k+1}, ..., l_D
-
-    so a latent with l_i below s² is switched off.  The w_i are orthogonal, the
-    `gap` is 0, and log p(x) is what the ELBO reaches.  Its mean over the data is
-
-        -(1/2) [ D log 2π + Σ_on (1 + log l_i) + Σ_off (l_i / s² + log s²) ]
-
-    over the i <= k with l_i > s², and all others.  Tipping and Bishop 1999,
-    section 3.  MATH (11.6).
+    A latent whose eigenvalue of the data's covariance lies below s² is switched off.
+    Tipping and Bishop 1999, section 3.  MATH (11.6).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl.
+"""Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl, merge.
 
 mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Log-densities,
 entropies and divergences are sums over the d independent dimensions, one number
@@ -7,7 +7,7 @@ number for it.
 
 Below each function stands its backward: given the gradient of the loss with
 respect to what the function returned, it returns the gradient with respect to
-each of its arguments, in their order.  A function takes any leading dimensions,
+each of its arguments but the noise, in their order.  A function takes any leading dimensions,
 (..., d), and returns (...); its backward takes (n, d).
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .layers import Array
+from .layers import Array, sigmoid, softplus
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -205,3 +205,50 @@ def kl_standard_backward(dkl: Array, cache: tuple[Array, Array]) -> tuple[Array,
     dmu = dkl[:, None] * mu
     dlogvar = dkl[:, None] * excess / 2
     return dmu, dlogvar
+
+
+def merge(mu_m: Array, logvar_m: Array, mu_p: Array,
+          logvar_p: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return the Gaussian of z when N(mu_p, exp(logvar_p)) is known of it, and a measurement is made.
+
+    The measurement mu_m is z plus noise of variance exp(logvar_m).  By Bayes' rule
+    precisions add, and means are weighted by them.  With w = a / (a + b), the share of
+    the measurement's precision a = exp(-logvar_m) in a + b, b = exp(-logvar_p):
+
+        mu = mu_p + w (mu_m - mu_p),      logvar = -log(a + b) = logvar_p + log(1 - w)
+
+    w = sigmoid(s) and log(1 - w) = -softplus(s), with s = logvar_p - logvar_m: neither
+    can overflow.  Sønderby et al. 2016 (arXiv 1602.02282), equations 11 and 12.  MATH (12.2), (12.3).
+
+    Parameters
+    ----------
+    mu_m, logvar_m, mu_p, logvar_p : array of shape (n, d)
+        The measurement, and what was known before it.
+
+    Returns
+    -------
+    mu, logvar : array of shape (n, d)
+        One pair.
+    cache
+        For `merge_backward`.
+    """
+    s = logvar_p - logvar_m                            # log (a/b)
+    w = sigmoid(s)                                     # a / (a + b)
+    diff = mu_m - mu_p
+    return (mu_p + w * diff, logvar_p - softplus(s)), (w, diff)
+
+
+def merge_backward(dmu: Array, dlogvar: Array, cache: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
+    """Return dmu_m, dlogvar_m, dmu_p, dlogvar_p.
+
+    ∂mu/∂mu_m = w, ∂mu/∂mu_p = 1 - w.  s moves mu by w (1 - w) (mu_m - mu_p), as sigmoid' =
+    sigmoid (1 - sigmoid), and logvar by -w, as softplus' = sigmoid; logvar_m enters by -s,
+    logvar_p by s and by itself.  MATH (12.4).
+    """
+    w, diff = cache
+    dmu_m = dmu * w
+    dmu_p = dmu - dmu_m
+    ds = dmu_p * w * diff - dlogvar * w
+    dlogvar_m = -ds
+    dlogvar_p = dlogvar + ds
+    return dmu_m, dlogvar_m, dmu_p, dlogvar_p

@@ -1,18 +1,12 @@
 """Is a hand-written gradient right?  Compare it with one that needs no derivation.
 
-*Complex step* (Squire and Trapp 1998).  For a function f that is built from
-analytic ones (or pieces of them, such as a ReLU, away from the kinks),
-f(θ + i h v) = f(θ) + i h (∇f·v) - h² (...) + ..., so
-
-    ∇f·v = Im f(θ + i h v) / h   with an error of order h².
-
-Nothing is subtracted, so h may be 1e-30, and the result is exact to rounding.
+*Complex step* (Squire and Trapp 1998): ∇f·v = Im f(θ + i h v) / h with h = 1e-30.
+Nothing is subtracted, so the result is exact to rounding.  It needs a forward pass
+that takes complex numbers, built of analytic functions, or pieces of them such as
+a ReLU, away from the kinks.  MATH (10.1).
 
 *Central differences*, for code that takes no complex numbers:
-
-    ∇f·v = [f(θ + h v) - f(θ - h v)] / 2h   with an error of order h²,
-
-where the subtraction loses digits if h is small: some 7 to 10 digits remain.
+∇f·v = [f(θ + h v) - f(θ - h v)] / 2h; some 7 to 10 digits remain.  MATH (10.2).
 
 For a small tensor v runs through the unit vectors, one for each entry; for a
 large one v is a random direction, normal in every entry, and one evaluation checks

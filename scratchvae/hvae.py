@@ -14,8 +14,8 @@ of Luo 2022 (arXiv 2208.11970).
                 - Σ_{t<T} E_q[ log q(z_t | z_{t-1})
                                - log p(z_t | z_{t+1}) ]                 consistency
 
-It is the step of the VAE, log E >= E log, with the log of the products written
-as sums.  The third part is here in two forms, ``consistency=``:
+It is MATH (5.2) with z = (z_1, ..., z_T), the logarithm of the products written as
+sums: MATH (7.2).  The third part is here in two forms, ``consistency=``:
 
 ``"sampled"``, the exact one: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
 drawn, with the entropy in closed form.  A draw of it may be negative, and so may
@@ -83,9 +83,7 @@ class HVAE(Model):
                  x_mean: ArrayLike | None = None, rng: int | np.random.Generator = 0,
                  dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
-        self.T = len(self.latent_dims)
-        if self.T == 0:
-            raise ValueError("latent_dims must name at least one level; got none")
+        self.T = check.size("the number of latent_dims", len(self.latent_dims))
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
         hidden = check.sizes_by_level("hidden_dims", hidden_dims, self.T)
         rng = check.generator("rng", rng)
@@ -97,12 +95,8 @@ class HVAE(Model):
             self.q[t] = conditional((d[t - 1], *hidden[t - 1], d[t]), activation, rng)
             self.p[t] = (conditional((d[t], *down, d[t - 1]), activation, rng) if t > 1 else
                          MLP((d[1], *down, self.likelihood.n_outputs), activation, rng))
-        if x_mean is not None:
-            self.set_output_bias(self.p[1], x_mean)
-        networks = {}
-        for t in self.levels:
-            networks[f"q{t}"], networks[f"p{t}"] = self.q[t], self.p[t]
-        self.pack(**networks)
+        self.set_output_bias(self.p[1], x_mean)
+        self.pack(**{f"{name}{t}": network[t] for t in self.levels for name, network in (("q", self.q), ("p", self.p))})
 
     @property
     def levels(self) -> range:
@@ -115,12 +109,7 @@ class HVAE(Model):
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
-        count = len(noise) if isinstance(noise, (list, tuple)) or np.asarray(noise, object).ndim else None
-        if count != self.T:
-            raise ValueError(f"noise must be a list of {self.T} arrays, one for each level; "
-                             f"got {check.shown(noise) if count is None else count}")
-        return [check.array(f"noise[{i}]", eps, (n, d), self.dtype)
-                for i, (eps, d) in enumerate(zip(noise, self.latent_dims))]
+        return check.arrays("noise", noise, [(n, d) for d in self.latent_dims], self.dtype)
 
     def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
@@ -162,8 +151,8 @@ class HVAE(Model):
 
         Read it from the bottom of `bound` up.  z_t was used up to three times:
         (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
-        (3) as the point at which p(z_t | z_{t+1}) is evaluated.  Its gradient is the
-        sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
+        (3) with ``consistency="sampled"``, as the point at which p(z_t | z_{t+1}) is evaluated.
+        Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
 
         Parameters
         ----------
@@ -181,13 +170,11 @@ class HVAE(Model):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        alpha = check.number("alpha", alpha, -np.inf)
         n, T = cache["n"], self.T
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
         zero = np.zeros(1, self.dtype)
-        dmu_q, dlogvar_q = {}, {}
-        dz_1, dz_2, dz_3 = {T: zero}, {}, {T: zero}
+        dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}   # z_T has no use 1 and no use 3
 
         for t in reversed(self.levels[:-1]):
             if self.consistency == "sampled":                                   # C = -entropy - log_p
@@ -204,7 +191,7 @@ class HVAE(Model):
         dz_2[1] = self.p[1].backward(dh, cache["p", 1])                         # (n, d_1)
 
         for t in reversed(self.levels):                                         # down
-            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t)
+            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t): its three uses
             dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
             dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])           # (n, 2 d_t)
             dz_1[t - 1] = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)        # (n, d_{t-1})
@@ -304,14 +291,11 @@ class HVAE(Model):
         array of shape (n, x_dim)
         """
         level = self.T if level is None else check.size("level", level, 1, self.T)
-        rng = check.generator("rng", rng)
-        n, draws = check.size("n", n), rng if check.flag("draw", draw) else None
+        rng, draw = check.generator("rng", rng), check.flag("draw", draw)
         noise = self.draw_noise(n, rng)
-        if z is None:
-            if level != self.T:
-                raise ValueError("level says where z belongs, but z is not given")
-            return self.decode(noise[-1], level, noise, draws)
-        z = check.array("z", z, None, self.dtype)
+        if z is None and level != self.T:
+            raise ValueError("level says where z belongs, but z is not given")
+        z = check.array("z", noise[-1] if z is None else z, None, self.dtype)
         if z.shape not in ((self.d[level],), (n, self.d[level])):
             raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {z.shape}")
-        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, draws)
+        return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, rng if draw else None)

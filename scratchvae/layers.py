@@ -114,8 +114,7 @@ class Dense(Layer):
 
     def __init__(self, n_in: int, n_out: int, rng: np.random.Generator,
                  initialise: Callable[[int, int, np.random.Generator], Array] = glorot) -> None:
-        n_in, n_out, rng = check.layer(n_in, n_out, rng)
-        check.function("initialise", initialise, "n_in, n_out and rng")
+        n_in, n_out, rng = check.layer(n_in, n_out, rng, initialise)
         self.W = initialise(n_in, n_out, rng)          # (n_in, n_out)
         self.b: Array = np.zeros(n_out)                # (n_out,)
         self.dW, self.db = np.zeros_like(self.W), np.zeros_like(self.b)
@@ -179,7 +178,7 @@ class LeakyReLU(Layer):
     """
 
     def __init__(self, slope: float = 0.01) -> None:
-        self.slope = check.number("slope", slope, 0, 1)        # so that max(x, slope x) leaks
+        self.slope = check.number("slope", slope, 0, 1)        # so that max(x, slope x) is x for positive x
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""

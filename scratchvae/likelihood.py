@@ -36,7 +36,7 @@ class Bernoulli:
     def log_prob(self, x: Array, logits: Array) -> tuple[Array, Cache]:
         """Return log p(x | logits) in nats: Σ [ x l - softplus(l) ], with l the logit.
 
-        No probability that could round to 0 is formed, so it is exact for every l.  MATH (4.1).
+        No probability that could round to 0 is formed, so log p is finite for every l.  MATH (4.1).
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ from .layers import ACTIVATIONS, Array, Cache, Dense, Layer, glorot, he
 class MLP:
     """A multilayer perceptron: Dense, activation, Dense, ..., Dense.
 
-    Forward is the composition y = fₗ(... f₂(f₁(x))).  The chain rule hands the
+    Forward is the composition y = f_K(... f_2(f_1(x))).  The chain rule hands the
     gradient back through the same layers in the opposite order.
 
     Parameters
@@ -31,8 +31,7 @@ class MLP:
     """
 
     def __init__(self, dims: Sequence[int], activation: str, rng: np.random.Generator) -> None:
-        dims, rng = check.dims(dims), check.generator("rng", rng)
-        make = ACTIVATIONS[check.choice("activation", activation, ACTIVATIONS)]
+        dims, make, rng = check.network(dims, activation, ACTIVATIONS, rng)
         initialise = he if activation in ("relu", "leaky_relu") else glorot
         self.layers: dict[str, Any] = {}               # Dense layers and activations, by name
         for i in range(1, len(dims) - 1):

@@ -18,8 +18,6 @@ from .layers import ACTIVATIONS, Array, Cache
 from .likelihood import LIKELIHOODS, Likelihood
 from .mlp import MLP, pack
 
-DTYPES = (np.float32, np.float64, np.complex128)
-
 ModelType = TypeVar("ModelType", bound="Model")
 
 
@@ -30,7 +28,8 @@ class ELBO:
     The latents are z_1, ..., z_T, with z_0 = x; a VAE has one level, T = 1.  The
     bound is the mean over draws: a single draw may lie above log p(x).  Each part
     is summed over dimensions and kept for each example; the mean over the batch
-    is taken once, in `loss`.
+    is taken once, in `loss`.  (An autoencoder fills only the reconstruction, and then
+    it is no bound; the printed form of consistency makes it another bound: see hvae.py.)
 
     Attributes
     ----------
@@ -54,7 +53,7 @@ class ELBO:
 
     @property
     def total(self) -> Array:
-        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3)."""
+        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3), (7.2)."""
         return self.reconstruction - self.kl.sum(axis=1)
 
     def loss(self, beta: ArrayLike = 1.0, alpha: float = 1.0) -> np.number[Any]:
@@ -66,10 +65,10 @@ class ELBO:
         return -(alpha * self.reconstruction - (np.asarray(beta) * self.kl).sum(axis=1)).mean()
 
     def __str__(self) -> str:
-        rows = [("reconstruction", self.reconstruction), ("prior matching", self.prior_matching)]
-        rows += [(f"consistency {t}", column) for t, column in enumerate(self.consistency.T, start=1)]
-        rows += [("ELBO", self.total)]
-        return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows)
+        rows = {"reconstruction": self.reconstruction, "prior matching": self.prior_matching}
+        rows.update({f"consistency {t}": column for t, column in enumerate(self.consistency.T, start=1)})
+        rows["ELBO"] = self.total
+        return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows.items())
 
 
 def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) -> MLP:
@@ -100,10 +99,8 @@ class Model:
         self.x_dim = check.size("x_dim", x_dim)
         self.latent_dims = check.sizes("latent_dims", latent_dims)
         check.choice("activation", activation, ACTIVATIONS)
-        if isinstance(likelihood, str):
-            likelihood = LIKELIHOODS[check.choice("likelihood", likelihood, LIKELIHOODS)](self.x_dim)
-        self.likelihood = check.likelihood(likelihood, self.x_dim)
-        self.dtype = check.dtype("dtype", dtype, DTYPES)
+        self.likelihood = check.likelihood("likelihood", likelihood, LIKELIHOODS, self.x_dim)
+        self.dtype = check.dtype("dtype", dtype)
 
     def pack(self, **networks: MLP) -> None:
         """Lay the networks' parameters into one ``theta``, under these names."""
@@ -118,17 +115,17 @@ class Model:
 
     def astype(self: ModelType, dtype: DTypeLike) -> ModelType:
         """Return a copy of the model in another precision: float32, float64 or complex128."""
-        dtype = check.dtype("dtype", dtype, DTYPES)
         twin = copy.deepcopy(self)
-        twin.dtype = dtype
+        twin.dtype = check.dtype("dtype", dtype)
         twin.pack(**twin.networks)
         return twin
 
-    def set_output_bias(self, decoder: MLP, x_mean: ArrayLike) -> None:
-        """Let a fresh decoder's output lie around the data's mean: set the bias of its last layer."""
-        mean = check.array("x_mean", x_mean, (self.x_dim,))
-        self.likelihood.check_support(mean, "x_mean")
-        decoder.output.b[:] = self.likelihood.bias(mean)
+    def set_output_bias(self, decoder: MLP, x_mean: ArrayLike | None) -> None:
+        """Let a fresh decoder's output lie around the data's mean, if it is given: set the bias of its last layer."""
+        if x_mean is not None:
+            mean = check.array("x_mean", x_mean, (self.x_dim,))
+            self.likelihood.check_support(mean, "x_mean")
+            decoder.output.b[:] = self.likelihood.bias(mean)
 
     def check_x(self, x: ArrayLike) -> Array:
         """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
@@ -166,14 +163,6 @@ class Model:
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log p(x)")
-
-    def encode(self, x: ArrayLike) -> Any:
-        """Return what q says of x: a code, or mu and logvar, or a list of these."""
-        raise NotImplementedError
-
-    def decode(self, z: ArrayLike) -> Array:
-        """Return E[x | z], of shape (n, x_dim)."""
-        raise NotImplementedError
 
     # and inherits these -------------------------------------------------------------------------
 
@@ -229,9 +218,8 @@ class Model:
         ValueError
             If x has the wrong shape or values, or n_samples or max_rows is below 1.
         """
-        x, rng = self.check_x(x), check.generator("rng", rng)
-        n_samples, max_rows = check.size("n_samples", n_samples), check.size("max_rows", max_rows)
-        at_once = min(n_samples, max_rows)
+        x, n_samples, max_rows = self.check_x(x), check.size("n_samples", n_samples), check.size("max_rows", max_rows)
+        rng, at_once = check.generator("rng", rng), min(n_samples, max_rows)
         step = max_rows // at_once
         log_sum = np.full(len(x), -np.inf)             # the log of a sum that is still empty
         for i in range(0, len(x), step):

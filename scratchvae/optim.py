@@ -41,20 +41,18 @@ BLOCK = 131072                                         # work in pieces that fit
 
 
 class Adam:
-    """Adam: steps of about the learning rate, whatever the scale of the gradient (far above epsilon).
+    """Adam: steps whose size does not depend on the scale of the gradient (if it is far above epsilon).
 
-    m and v are decaying means of g and of g².  They start at 0, so after t steps
-    they are too small by the factors 1 - beta1ᵗ and 1 - beta2ᵗ, which are divided
-    out.  Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1; MATH (9.2):
+    For a steady gradient a step is the learning rate; for one that is all noise, of mean
+    0, some 0.2 of it.
 
-        m ← beta1 m + (1 - beta1) g
-        v ← beta2 v + (1 - beta2) g²
-        θ ← θ - learning_rate · [m / (1 - beta1ᵗ)] / ( √[v / (1 - beta2ᵗ)] + epsilon )
+    m and v are decaying means of g and of g², in which the first steps are made up
+    for by the factors 1 - beta1ᵗ and 1 - beta2ᵗ.  Kingma and Ba 2015 (arXiv 1412.6980),
+    algorithm 1; MATH (9.2).  The code gathers all constants in two numbers a step,
+    MATH (9.3): with root = √[(1 - beta2ᵗ) / (1 - beta2)],
 
-    Here m and v are kept without their factors, as sums m ← beta1 m + g and
-    v ← beta2 v + g², and all the factors are gathered in two numbers a step:
-    with root = √[(1 - beta2ᵗ) / (1 - beta2)], MATH (9.3),
-
+        m ← beta1 m + g
+        v ← beta2 v + g²
         θ ← θ - [learning_rate · root · (1 - beta1) / (1 - beta1ᵗ)] · m / ( √v + epsilon · root )
 
     Parameters

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .autoencoder import Autoencoder
 from .layers import Array
-from .model import Model
 from .training import History
+from .vae import VAE
 
 try:
     from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
     return points
 
 
-def plane(ax: Any, model: Model, image_shape: tuple[int, int], ticks: Array, title: str = "") -> None:
+def plane(ax: Any, model: Autoencoder | VAE, image_shape: tuple[int, int], ticks: Array, title: str = "") -> None:
     """Draw what a model with two latents decodes at every crossing of the ticks."""
     grid = np.array([[(z1, z2) for z1 in ticks] for z2 in ticks[::-1]])          # z2 grows upwards
     decoded = model.decode(grid.reshape(-1, 2)).reshape(len(ticks), len(ticks), -1)

@@ -2,14 +2,16 @@
 
 A run can stop between any two steps and go on later, to the same bits.  All that
 the next step depends on is theta, the optimiser's vectors, and a `State`: where
-in the data the run is, and the generator of its noise.  The order of the data
-needs no memory, as it follows from the seed and the number of the epoch.
+in the data the run is, the generator of its noise, and the average of theta if
+there is one.  The order of the data needs no memory, as it follows from the seed
+and the number of the epoch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -86,6 +88,13 @@ class State:
         Time spent so far.
     history : dict of str to list of float
         What `fit` returns.
+    average : array of shape (size,), optional
+        The average of theta, where `fit` keeps one.
+    weight : float
+        The sum of the weights in it: Σ decay^age over the steps so far.
+    theta : array of shape (size,), optional
+        With an average, where the optimiser stands: the model's theta itself while a
+        step is made, and a vector of its own while the model holds the average.
     """
 
     seed: int
@@ -95,6 +104,9 @@ class State:
     step: int = 0
     seconds: float = 0.0
     history: History = field(default_factory=dict)
+    average: Array | None = None
+    weight: float = 0.0
+    theta: Array | None = None
 
     @classmethod
     def start(cls, model: Model, seed: int = 0) -> State:
@@ -102,6 +114,45 @@ class State:
         if not isinstance(getattr(model, "latent_dims", None), tuple):
             raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
         return cls(check.size("seed", seed, 0, np.inf), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
+
+    def add(self, theta: Array, decay: float) -> None:
+        """Take theta into the average: a mean over all steps so far, each with the weight decay^age.  MATH (12.7)."""
+        if self.average is None:
+            self.average = np.zeros_like(theta)
+        self.weight = 1 + decay * self.weight
+        self.average += (theta - self.average) / self.weight
+
+
+@contextmanager
+def stepping(model: Model, state: State, average: float | None) -> Iterator[None]:
+    """Let the model's theta be where the optimiser stands; when it is over, put the average there."""
+    if average is None:
+        yield
+        return
+    if state.theta is not None:
+        model.theta[:] = state.theta
+    state.theta = model.theta
+    try:
+        yield
+    finally:
+        state.theta = model.theta.copy()
+        if state.average is not None:                  # at least one step was made
+            model.theta[:] = state.average
+
+
+@contextmanager
+def averaged(model: Model, state: State) -> Iterator[None]:
+    """Let the model hold the average, if there is one, for what is done between two epochs."""
+    if state.average is None:
+        yield
+        return
+    state.theta = model.theta.copy()
+    model.theta[:] = state.average
+    try:
+        yield
+    finally:
+        model.theta[:] = state.theta
+        state.theta = model.theta
 
 
 def spare(beta: Any, kl: Array, free_bits: Any) -> Array:
@@ -160,14 +211,14 @@ class HeldOut:
 
 def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
         learning_rate: float | Schedule | None = None, beta: float | Array | Schedule = 1.0, free_bits: Any = None,
-        seed: int = 0, resample: bool = False, x_valid: Any = None,
+        average: float | None = None, seed: int = 0, resample: bool = False, x_valid: Any = None,
         callback: Callable[[Model, History], Any] | None = None, progress: bool | TextIO | None = None,
         state: State | None = None, after_step: Callable[[State], Any] | None = None) -> History:
     """Train a model, in place.
 
     Parameters
     ----------
-    model : Autoencoder, VAE, HVAE, or what follows their contract
+    model : Autoencoder, VAE, HVAE, TopDown, or what follows their contract
     x : array of shape (n, x_dim)
     epochs, batch_size : int, default 100 and 64
         Passes over the data, each in a new order; examples for each step.
@@ -184,6 +235,13 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         not above them, its beta is 0.  So a level gains nothing by giving up its
         last nats.  Kingma et al. 2016 (arXiv 1606.04934), equation 15, each level
         being a group.  The bound that is recorded has no such discount.
+    average : float, optional
+        Keep a running average of theta: after every step a mean over all steps so
+        far, each with the weight average^age, so that 0.999 is a memory of some 1000
+        steps (Polyak and Juditsky 1992; with these weights and without bias, as in
+        Adam's m: MATH (12.7)).  The optimiser knows nothing of it.  The bound of
+        held-out data is that of the average, the callback sees it, and at the end
+        the model holds it; ``state.theta`` is where the optimiser stands.
     seed : int, default 0
         The order of the data, the noise and the resampling follow from it: the
         same seed on the same machine gives the same bits.
@@ -223,7 +281,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         a number.
     Interrupted
         A KeyboardInterrupt, raised between two steps: the model is as the last
-        one left it, can be used, and with ``state`` trained further.
+        one left it (or holds the average), can be used, and with ``state`` trained further.
     """
     check.has("model", model, ("check_x", "check_beta", "draw_noise", "bound", "backward"), "VAE(64, 16)")
     x, T = model.check_x(x), len(model.latent_dims)
@@ -246,13 +304,19 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                          f"{model.theta.size}")
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
+    if average is not None:
+        average = check.number("average", average, 0, 1, open_low=True)
+        if state.theta is not None and state.theta.shape != model.theta.shape:
+            raise ValueError(f"state is of a model of {state.theta.size} parameters; this one has {model.theta.size}")
+    elif state.average is not None:
+        raise ValueError("average must be given, as state has one: a number such as 0.999")
     try:
         held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
     except ValueError as error:
         raise ValueError(f"x_valid is no such data as x: {error}") from None
     line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
-    with held_back() as ctrl_c, line:
+    with held_back() as ctrl_c, line, stepping(model, state, average):
         while state.epoch < epochs:
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
@@ -268,6 +332,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
                 model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
                 optimizer.step(model.theta, model.gradient)
+                if average is not None:
+                    state.add(model.theta, average)
                 state.step += 1
                 state.sums[0] += elbo.reconstruction.sum()
                 state.sums[1:] += elbo.kl.sum(axis=0)
@@ -279,7 +345,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             means = by_name(state.sums / len(x))
             record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means}
             if held_out is not None:
-                record.update({f"valid_{name}": value for name, value in held_out.bound(model).items()})
+                with averaged(model, state):
+                    record.update({f"valid_{name}": value for name, value in held_out.bound(model).items()})
             for bound in (record["elbo"], record.get("valid_elbo", 0.0)):
                 if not np.isfinite(bound):
                     raise FloatingPointError(f"the ELBO became {bound} in epoch {epoch}; "
@@ -290,6 +357,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             state.sums[:] = 0
             line.update(epoch, "  ".join(f"{name.replace('valid_', 'held-out ').replace('_', ' ')} {record[name]:.2f}"
                                          for name in (*means, "valid_elbo") if name in record))
-            if callback is not None and callback(model, state.history):
-                break
+            with averaged(model, state):
+                if callback is not None and callback(model, state.history):
+                    break
     return state.history

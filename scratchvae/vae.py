@@ -55,12 +55,10 @@ class VAE(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
-        x_dim, latent_dim = self.x_dim, *self.latent_dims
-        self.latent_dim = latent_dim
-        self.q = conditional((x_dim, *hidden, latent_dim), activation, rng)
-        self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
-        if x_mean is not None:
-            self.set_output_bias(self.p, x_mean)
+        self.latent_dim, = self.latent_dims
+        self.q = conditional((x_dim, *hidden, self.latent_dim), activation, rng)
+        self.p = MLP((self.latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
+        self.set_output_bias(self.p, x_mean)
         self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
@@ -104,9 +102,8 @@ class VAE(Model):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        alpha = check.number("alpha", alpha, -np.inf)
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
         dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)      # (n, d) each
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)        # (n, D), (n, n_outputs)
@@ -114,7 +111,7 @@ class VAE(Model):
         dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)                # (n, d) each
         dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # (n, 2 d); used by z and by the KL
         dx_q = self.q.backward(dh_q, q_cache, input_gradient)                   # (n, D)
-        return dx_q + dx_r if input_gradient else dx_q                          # used by q and by log p(x | z)
+        return dx_q + dx_r if input_gradient else dx_q                          # x is used by q and by log p(x | z)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""

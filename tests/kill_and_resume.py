@@ -24,7 +24,8 @@ import numpy as np
 
 TRAIN = [sys.executable, "-m", "scratchvae", "train"]
 OPTIONS = ["--model", "hvae", "--latents", "8,4", "--hidden", "32", "--batch-size", "400", "--seed", "3", "--binarize",
-           "resample-each-epoch", "--warm-up", "20", "--free-bits", "0.5,0.1", "--schedule", "exponential:1e-4"]
+           "resample-each-epoch", "--warm-up", "20", "--free-bits", "0.5,0.1", "--schedule", "exponential:1e-4",
+           "--average", "0.99"]
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "",
                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
 

@@ -51,7 +51,7 @@ CASES = [
     (lambda: Autoencoder(6, 0), "^latent_dim must be"),
     (lambda: Autoencoder(6, 2, 64), "^hidden_dims must be a sequence"),
     (lambda: Autoencoder(6, 2, rng="dice"), "^rng must be a Generator or a seed"),
-    (lambda: HVAE(6, ()), "^latent_dims must name at least one level"),
+    (lambda: HVAE(6, ()), "^the number of latent_dims must be a whole number of at least 1; got 0"),
     (lambda: HVAE(6, 0), "^latent_dims must be a sequence"),
     (lambda: HVAE(6, (4, 2), rng="dice"), "^rng must be a Generator or a seed"),
     (lambda: HVAE(6, (4, 0)), "latent_dims must be a whole number of at least 1; got 0"),

@@ -1,4 +1,4 @@
-"""The gallery of bugs (demos/gallery) and the checks against it (demos/5_bugs.py): what their table says is so."""
+"""The gallery of bugs (demos/gallery) and the checks against it (demos/10_bugs.py): what their table says is so."""
 
 import importlib
 import re
@@ -47,7 +47,7 @@ def load(name):
 
 
 pytest.importorskip("matplotlib")
-lesson, gallery = load("5_bugs"), load("gallery.bugs")
+lesson, gallery = load("10_bugs"), load("gallery.bugs")
 each_bug = pytest.mark.parametrize("bug", gallery.BUGS, ids=lambda bug: bug.name)
 each_check = pytest.mark.parametrize("check", lesson.CHECKS.values(), ids=NAMES)
 

@@ -83,6 +83,43 @@ def test_a_run_goes_on_from_a_file(path, steps):
     np.testing.assert_array_equal(model.theta, whole.theta)
 
 
+@pytest.mark.parametrize("steps", range(1, 10))
+def test_a_run_with_an_average_goes_on_from_a_file(path, steps):
+    """Saved within the run, when the model holds the optimiser's theta, or after it, when it holds the average: both
+    files have both, theta is the average, and the bits are those of a run in one piece."""
+    options = {"batch_size": 5, "average": 0.7, "x_valid": X[:4].round()}
+    whole, whole_state = HVAE(6, (3, 2), (4,)), State.start(HVAE(6, (3, 2), (4,)), 5)
+    fit(whole, X, epochs=3, state=whole_state, **options)
+    for after in (False, True):
+        first, optimizer, state = HVAE(6, (3, 2), (4,)), Adam(), State.start(HVAE(6, (3, 2), (4,)), 5)
+
+        def stop(state):
+            if 3 * state.epoch + state.step == steps:
+                if not after:
+                    checkpoint.save(path, first, optimizer, state)
+                raise StopIteration
+
+        with pytest.raises(StopIteration):
+            fit(first, X, epochs=3, optimizer=optimizer, state=state, after_step=stop, **options)
+        if after:
+            checkpoint.save(path, first, optimizer, state)
+        found, model = checkpoint.load(path), HVAE(6, (3, 2), (4,), rng=99)
+        np.testing.assert_array_equal(found.theta, first.theta)
+        assert found.state.weight == state.weight and not np.shares_memory(found.theta, found.state.average)
+        model.theta[:] = found.theta
+        fit(model, X, epochs=3, optimizer=found.optimizer, state=found.state, **options)
+        np.testing.assert_array_equal(model.theta, whole.theta)
+        np.testing.assert_array_equal(found.state.theta, whole_state.theta)
+
+
+def test_a_file_from_before_there_were_averages_is_read(path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    checkpoint.save(path, *trained())
+    monkeypatch.undo()
+    found = checkpoint.load(path)
+    assert found.state.average is None and found.state.theta is None and found.state.weight == 0
+
+
 @pytest.mark.parametrize("kind", [np.random.PCG64, np.random.SFC64, np.random.MT19937, np.random.Philox])
 def test_any_of_numpys_generators_comes_back(path, kind):
     model, optimizer, state = trained()
@@ -177,7 +214,7 @@ def test_a_pickle_is_never_loaded(path):
 
 
 def test_a_newer_format_is_refused_in_its_own_words(path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     monkeypatch.setattr(checkpoint, "__version__", "7.0")
     checkpoint.save(path, *trained())
     monkeypatch.undo()

@@ -1,14 +1,30 @@
-"""The lessons run from any directory, and draw; the longer proofs, by their own commands."""
+"""The lessons run from any directory, draw, and print what their texts say; the longer proofs, by their own commands.
 
+In the text cells of a lesson, what stands in backticks between "prints" and the end of the sentence is a part of its
+output: of its default run, or of the command in backticks before it in the same paragraph.
+"""
+
+import ast
+import functools
+import re
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 ROOT = Path(__file__).parents[1]
-DEMOS = {"1_vae": ["--epochs", "5"], "2_hierarchy": ["--epochs", "5"], "3_gradients": [],
-         "4_consistency": ["--epochs", "5", "--seeds", "1"], "5_bugs": []}
+SHORT = {                                              # options with which a lesson runs as quickly as it can
+    "01_backprop_by_hand": [], "02_gradient_check": [], "03_autoencoder": ["--epochs", "5"],
+    "04_reparameterisation": ["--draws", "1000"], "05_bound": ["--epochs", "20"], "06_vae": ["--epochs", "1"],
+    "07_dead_latents": ["--epochs", "2"], "08_hierarchy": ["--epochs", "5"], "09_consistency": ["--epochs", "5"],
+    "10_bugs": [], "11_mend": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"]}
+FAST = ("01_backprop_by_hand", "02_gradient_check", "04_reparameterisation")
+NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?"
 
 
 def run(*command, cwd):
@@ -17,20 +33,174 @@ def run(*command, cwd):
     return done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DEMOS)
-def test_lesson_runs_elsewhere_and_draws(name, tmp_path):
-    printed = run(ROOT / "demos" / f"{name}.py", *DEMOS[name], cwd=tmp_path)
-    if name != "3_gradients":
-        assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000 and f"{name}.png" in printed
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """Return what a lesson prints, from a directory far from its own; each command runs once."""
+    folder = tmp_path_factory.mktemp("lessons")
+
+    @functools.lru_cache(maxsize=None)
+    def output(name, *options):
+        return run(ROOT / "demos" / f"{name}.py", *options, cwd=folder)
+
+    output.folder = folder
+    return output
+
+
+def test_no_lesson_is_left_out():
+    assert list(SHORT) == sorted(path.stem for path in (ROOT / "demos").glob("[0-9]*.py") if path.stem in SHORT)
+    assert [name[:2] for name in SHORT] == [f"{i:02}" for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+                                  for name in SHORT])
+def test_lesson_runs_elsewhere_and_draws(name, printed):
+    assert f"figure: out/{name}.png" in printed(name, *SHORT[name])
+    assert (printed.folder / "out" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_lesson_1_by_differences(printed):
+    """Every derivative on the blackboard is that of the loss, and every product there is worked out correctly."""
+    x, t = np.array([[1.0, 2], [2, -1], [-1, 1]]), np.array([[2], [3], [-1.5]])
+    weights = {"dW1": np.array([[1, -1], [0.5, 1]]), "dW2": np.array([[2.0], [-1.0]])}
+
+    def loss():
+        h = np.maximum(x @ weights["dW1"] + [0, 0.5], 0)
+        return 0.5 * ((h @ weights["dW2"] + 0.5 - t) ** 2).sum()
+
+    lines = re.findall(r"(dW\d)\[(\d)(?:, (\d))?\]\s+= (.*) = (\S+)\n", printed("01_backprop_by_hand"))
+    assert len(lines) == 6
+    for name, i, j, products, total in lines:
+        W, at = weights[name], (int(i) - 1, int(j or 1) - 1)
+        W[at] += 0.001
+        plus = loss()
+        W[at] -= 0.002
+        minus = loss()
+        W[at] += 0.001
+        assert np.isclose((plus - minus) / 0.002, float(total), rtol=0, atol=1e-9)
+        assert sum(np.prod([float(ast.literal_eval(factor)) for factor in product.split("·")])
+                   for product in products.split(" + ")) == float(total)
+    assert "our gradients and the library's: 0\n" in printed("01_backprop_by_hand")
+
+
+def test_lesson_2_has_two_vs_and_a_flat_line(printed):
+    """The best steps of the differences are where theory has them; the complex step has 15 digits at 1e-30."""
+    out = printed("02_gradient_check")
+    forward, central = (list(map(float, pair)) for pair in
+                        re.findall(r"difference: least error (\S+), at h = (\S+)\n", out))
+    assert 1e-9 < forward[0] < 1e-6 and 1e-9 <= forward[1] <= 1e-7
+    assert 1e-12 < central[0] < 1e-9 and 1e-6 <= central[1] <= 1e-4
+    assert float(re.search(r"complex step: error (\S+) at h = 1e-30", out)[1]) < 3e-15
+    verdicts = re.findall(r"^\S.*?(ok|WRONG) .*?(ok|WRONG) *$", out, re.MULTILINE)
+    assert verdicts == [("ok", "ok")] + 3 * [("WRONG", "WRONG")] + 3 * [("ok", "ok")]
+
+
+def test_lesson_4_by_quadrature(printed):
+    """Its exact variances, by an integral over eps_1 and SciPy's moments of the other squares."""
+    eps, weight = np.polynomial.hermite_e.hermegauss(20)
+    weight = weight / weight.sum()
+    out = printed("04_reparameterisation", "--draws", "1000")
+    for d, ratio in re.findall(r"d = (\d+): the score function needs (\d+) draws", out):
+        d, mu = int(d), int(d) ** -0.5
+        mean, variance = stats.ncx2.stats(d - 1, (d - 1) / d)
+        z2 = (mu + eps) ** 2
+        estimate = weight @ ((z2 ** 2 + 2 * z2 * mean + mean ** 2 + variance) * eps ** 2) - 4 * mu ** 2
+        assert round(estimate / 4) == int(ratio)
+
+
+def claims():
+    """Return (lesson, options, what its text says that it prints) for every such claim."""
+    found = []
+    for name in SHORT:
+        text = (ROOT / "demos" / f"{name}.py").read_text(encoding="utf-8")
+        cells = [cell for cell in re.split(r"^# %%", text, flags=re.MULTILINE) if cell.startswith(" [markdown]")]
+        for paragraph in re.split(r"\n#\n|\n# - ", "\n#\n".join(cells)):
+            options, listening = (), False
+            for span, words in re.findall(r"`([^`]*)`|([^`]+)", re.sub(r"\n# *", " ", paragraph)):
+                if span.startswith(f"python demos/{name}.py"):
+                    options, listening = tuple(span.split()[2:]), False
+                elif span and listening:
+                    found.append((name, options, span))
+                elif not span:
+                    last = re.split(r"[.:] ", words)[-1]         # a new sentence hears its own "prints" only
+                    listening = "prints" in last if last != words or "prints" in words else listening
+    return found
+
+
+def close(said, got):
+    """Tell whether two numbers are equal up to what differs from machine to machine."""
+    a, b = float(said.replace(",", "")), float(got.replace(",", ""))
+    if "e-" in said:
+        return b == 0 or abs(np.log10(b / a)) < 1.1 or max(a, b) < 1e-14
+    return abs(a - b) <= 0.02 * abs(a) + 0.011
+
+
+def test_claims_are_found_and_compared():
+    found = claims()
+    assert len(found) > 25 and {name for name, _, _ in found} == set(SHORT)
+    assert ("01_backprop_by_hand", (), "loss = 0.75") in found
+    assert close("-22.31", "-22.30") and not close("0.75", "0.79") and close("2e-16", "9e-16")
+    assert not close("4e-08", "4e-06")
 
 
 @pytest.mark.slow
-def test_lesson_3_shows_a_spoilt_entry(tmp_path):
+@pytest.mark.parametrize("name, options, said", claims())
+def test_what_a_lesson_says_it_prints(name, options, said, printed):
+    out = " ".join(printed(name, *options).split())
+    pattern = re.sub(r"(?:\\ )+", " *", re.escape(" ".join(re.sub(NUMBER, "\0", said).split()))).replace("\0", NUMBER)
+    numbers = re.findall(NUMBER, said)
+    matches = [re.findall(NUMBER, match) for match in re.findall(f"(?=({pattern}))", out)]
+    assert any(len(match) == len(numbers) and all(map(close, numbers, match)) for match in matches), matches
+
+
+@pytest.mark.slow
+def test_lesson_6_shows_a_spoilt_entry(printed):
     """One entry of q1.dense1.W wrong by a thousandth: that array is wrong in every part that knows it, no other."""
-    printed = run(ROOT / "demos" / "3_gradients.py", "--break", cwd=tmp_path)
-    wrong = [line for line in printed.splitlines() if line.endswith("WRONG")]
+    wrong = [line for line in printed("06_vae", "--break").splitlines() if line.endswith("WRONG")]
     assert wrong and all("q1.dense1.W" in line for line in wrong if "gradients," not in line)
+
+
+@pytest.fixture
+def run_here(monkeypatch, tmp_path, capsys):
+    """Run a lesson in this process, with this command line, from an empty folder; return what it prints."""
+    def output(name, *argv):
+        monkeypatch.setattr(sys, "argv", [name, *argv])
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(ROOT / "demos"))
+        runpy.run_path(str(ROOT / "demos" / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+    return output
+
+
+@pytest.mark.parametrize("ending, begins", [("pdf", b"%PDF-"), ("svg", b"<?xml")])
+def test_figures_for_slides(ending, begins, run_here, tmp_path):
+    assert f"out/01_backprop_by_hand.{ending}" in run_here("01_backprop_by_hand", "--format", ending)
+    assert (tmp_path / "out" / f"01_backprop_by_hand.{ending}").read_bytes().startswith(begins)
+
+
+def test_as_a_notebook(monkeypatch, run_here):
+    """There the command line is the kernel's, the options are the defaults, and the figure is shown."""
+    shown = []
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    ipython = types.SimpleNamespace(version_info=(9,), get_ipython=lambda: None)       # matplotlib looks at these
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display",
+                        types.SimpleNamespace(Image=lambda data: data, display=shown.append))
+    assert "loss = 0.75" in run_here("01_backprop_by_hand", "--f=/somewhere/kernel.json")
+    assert shown[0][:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("argv, message", [(["--epoch", "3"], "there is no option --epoch 3"),
+                                           (["--seed", "-1"], "--seed: it must be a whole number of at least 0"),
+                                           (["--format", "gif"], "invalid choice: 'gif'")])
+def test_a_wrong_option_is_told(argv, message, run_here, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_here("01_backprop_by_hand", *argv)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_thumbnails_are_there_and_small():
+    thumbnails = {path.stem: path.stat().st_size for path in (ROOT / "demos" / "thumbnails").glob("*.png")}
+    assert {name[:2] for name in SHORT} <= set(thumbnails) and sum(thumbnails.values()) < 1_000_000
 
 
 @pytest.mark.slow

@@ -117,9 +117,16 @@ def test_theorem_and_its_proof_beyond_gaussians():
     C2 = np.einsum("nab,nab->n", q12, np.log(q2)) - np.einsum("nbc,ncb->n", r23, np.log(p2))
     printed = R - P - C1 - C2
 
-    fine = [information(q12) - information(r12), information(q123.sum(axis=1)) - information(r23)]
-    np.testing.assert_allclose(printed, elbo(r) - fine[0] - fine[1], rtol=1e-10, atol=1e-10)
+    def given(triple, other):                                         # I(other; third | the one that is left)
+        joint = triple / triple.sum(axis=(other, 3), keepdims=True)
+        apart = joint.sum(axis=other, keepdims=True) * joint.sum(axis=3, keepdims=True)
+        return (triple * np.log(joint / apart)).sum(axis=(1, 2, 3))
+
+    lost = [information(q12) - information(r12), information(q123.sum(axis=1)) - information(r23)]
+    np.testing.assert_allclose(printed, elbo(r) - lost[0] - lost[1], rtol=1e-10, atol=1e-10)
     assert np.abs(information(r12)).max() < 1e-10, "at t = 1, I_r = 0"
-    assert min(f.min() for f in fine) > -1e-10, "data processing: I_r <= I_q"
+    assert min(nats.min() for nats in lost) > -1e-10, "I_r <= I_q"
+    r123 = np.einsum("na,nab,nac->nabc", q1, q2, q2 @ q3)             # z_2, z_3 drawn apart from the same z_1
+    np.testing.assert_allclose(lost[1], given(q123, 2) + given(r123, 1), rtol=1e-9, atol=1e-10)
     assert (elbo(r) < log_p).all() and (elbo(q123) < log_p).all() and (printed < log_p).all()
     assert (printed > elbo(q123)).any() and (printed < elbo(q123)).any()    # but not the ELBO of q, nor below it

@@ -138,3 +138,65 @@ def test_kl_is_zero_only_between_equals(rng):
     assert np.all(gaussian.kl(mu, logvar, mu, logvar)[0] == 0)
     assert np.all(gaussian.kl(mu, logvar, mu + 0.1, logvar)[0] > 0)
     assert np.all(gaussian.kl(mu, logvar, mu, logvar + 0.1)[0] > 0)
+
+
+# the merge ---------------------------------------------------------------------------------------
+
+
+def side_by_side(mu_m, logvar_m, mu_p, logvar_p):
+    """`merge` with one array as its result, as check_function wants it."""
+    (mu, logvar), cache = gaussian.merge(mu_m, logvar_m, mu_p, logvar_p)
+    return np.concatenate([mu, logvar], axis=-1), cache
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+def test_gradients_of_the_merge(method, rng, proven):
+    inputs = [2 * rng.standard_normal((5, 3)) for _ in range(4)]
+    proven(check_function(side_by_side, lambda dy, cache: gaussian.merge_backward(dy[:, :3], dy[:, 3:], cache), *inputs,
+                          method=method))
+
+
+def test_merge_is_bayes_rule(rng):
+    """p(z) p(m | z) / p(m), with p(m) = N(mu_p, both variances), is the density that is returned, at every z."""
+    z, mu_m, logvar_m, mu_p, logvar_p = rng.standard_normal((5, 6, 4))
+    mu, logvar = gaussian.merge(mu_m, logvar_m, mu_p, logvar_p)[0]
+    both = np.log(np.exp(logvar_m) + np.exp(logvar_p))
+    expected = (gaussian.log_prob(z, mu_p, logvar_p)[0] + gaussian.log_prob(mu_m, z, logvar_m)[0]
+                - gaussian.log_prob(mu_m, mu_p, both)[0])
+    np.testing.assert_allclose(gaussian.log_prob(z, mu, logvar)[0], expected, rtol=1e-12)
+
+
+def test_merge_in_numbers():
+    """MATH (12.2) to (12.4): N(0, 1), measured as 3 with variance 1/2."""
+    m, logvar_m, mu_p, logvar_p = np.array([[[3.0]], [[np.log(0.5)]], [[0.0]], [[0.0]]])
+    (mu, logvar), cache = gaussian.merge(m, logvar_m, mu_p, logvar_p)
+    np.testing.assert_allclose([mu[0, 0], logvar[0, 0]], [2, -np.log(3)], rtol=1e-14)
+    assert gaussian.kl(mu, logvar, mu_p, logvar_p)[0][0] == pytest.approx(2.216, abs=5e-4)
+    gradients = np.ravel(gaussian.merge_backward(np.ones((1, 1)), np.ones((1, 1)), cache))
+    np.testing.assert_allclose(gradients, [2 / 3, 0, 1 / 3, 1], atol=1e-14)
+
+
+def test_merge_takes_what_an_exponential_cannot_hold():
+    """Whichever of the two knows infinitely more than the other has the word, in float32, and so have its gradients."""
+    one, far = np.ones((1, 1), np.float32), np.full((1, 1), 1000, np.float32)
+    for logvar_m, logvar_p, mean in [(-far, one, 2), (far, one, 5), (one, -far, 5), (one, far, 2), (far, far, 3.5),
+                                     (-far, -far, 3.5)]:
+        (mu, logvar), cache = gaussian.merge(2 * one, logvar_m, 5 * one, logvar_p)
+        assert mu.dtype == logvar.dtype == np.float32 and mu[0, 0] == mean
+        np.testing.assert_allclose(logvar, min(logvar_m, logvar_p) - np.log(2) * (mean == 3.5), rtol=1e-6)
+        gradients = np.ravel(gaussian.merge_backward(one, one, cache))
+        expected = {2: [1, 1, 0, 0], 5: [0, 0, 1, 1], 3.5: [0.5, 1.25, 0.5, -0.25]}[mean]
+        np.testing.assert_allclose(gradients, expected, atol=1e-6)
+    (_, logvar), _ = gaussian.merge(2 * one, far, 5 * one, one)
+    np.testing.assert_array_equal(logvar, one, "a measurement that says nothing changes nothing, to the last digit")
+
+
+def test_merge_leaves_what_is_handed_in(rng):
+    inputs = rng.standard_normal((4, 5, 3))
+    before = inputs.copy()
+    (mu, logvar), cache = gaussian.merge(*inputs)
+    kept = mu.copy(), logvar.copy()
+    first, second = gaussian.merge_backward(mu, logvar, cache), gaussian.merge_backward(mu, logvar, cache)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(inputs, before)
+    np.testing.assert_array_equal((mu, logvar), kept)

@@ -10,13 +10,17 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from scipy import stats
 
 import scratchvae
+from scratchvae import Bernoulli, gaussian, layers
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
-COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "optim", "exact")
+COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
+           "diffusion", "writings", "optim", "exact")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     *(f"model.Model.{name}" for name in ("pack", "astype", "set_output_bias", "check_x", "check_noise", "check_beta",
@@ -24,6 +28,8 @@ PLUMBING = {                                           # what moves numbers abou
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
     *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
     *(f"hvae.HVAE.{name}" for name in ("levels", "draw_noise", "check_noise", "reconstruct")),
+    *(f"diffusion.Diffusion.{name}" for name in ("with_levels", "column", "draw_noise", "check_noise", "check_level",
+                                                 "reconstruct")),
     *(f"exact.{name}" for name in ("Affine", "linear_hvae", "generation", "inference", "set_q")),
 }
 NUMBER = r"\(([\d.]*\d)\)"
@@ -103,7 +109,7 @@ def cited_numbers_exist(files):
         for number, where in citations(file, text):
             if number not in known:
                 yield f"{where}: cites MATH ({number}), but MATH.md has no equation of that number"
-    for match in re.finditer(r"\((\d+\.\d+)\)", files[MATH]):
+    for match in re.finditer(r"(?<![\w`])\((\d+\.\d+)\)", files[MATH]):
         if match[1] not in known:
             yield f"{place(MATH, files[MATH], match.start())}: refers to ({match[1]}), which does not exist"
 
@@ -183,6 +189,55 @@ def test_named_code_is_importable():
             found = importlib.import_module(f"scratchvae.{module}")
             for part in path:
                 found = getattr(found, part)
+
+
+# the worked numbers --------------------------------------------------------------------------------------------------
+
+def row(*numbers):
+    """One example, a row."""
+    return np.array([numbers], float)
+
+
+def log_normal(x, mu, variance):
+    return float(stats.norm(mu, np.sqrt(variance)).logpdf(x))
+
+
+NAMES = {"np": np, "row": row, "gaussian": gaussian, "softplus": layers.softplus, "sigmoid": layers.sigmoid,
+         "bernoulli": lambda x, logits: Bernoulli(x.shape[1]).log_prob(x, logits)[0],
+         "joint": lambda x, z: log_normal(z, 0, 1) + log_normal(x, z, 1),      # the model of (5.1)
+         "posterior": lambda x, z: log_normal(z, x / 2, 0.5)}
+
+
+def numbers(text):
+    """Yield place, given numbers, expression and stated value of each worked number: `expression` = value."""
+    for block in re.finditer(r"^number: (.*?)\n\n", text, re.MULTILINE | re.DOTALL):
+        plain = re.sub(r"`[^`]*`", "", block[1])
+        given = {name: np.array(ast.literal_eval(value)) for name, value in
+                 re.findall(r"(\w+) = (\[[-\d.,\s\[\]]*\]|-?\d[\d.]*\b)", plain)}
+        for pair in re.finditer(r"`([^`]*)`\s+=\s+(-?\d[\d.]*\b|\[[-\d.,\s\[\]]*\])", block[1]):
+            yield place(MATH, text, block.start()), given, " ".join(pair[1].split()), pair[2]
+
+
+def wrong_numbers(text):
+    for where, given, expression, stated in numbers(text):
+        value = np.asarray(eval(expression, {**NAMES, **given}))
+        digits = max([len(decimals) for decimals in re.findall(r"\.(\d+)", stated)], default=0)
+        if not np.allclose(value, ast.literal_eval(stated), rtol=1e-9, atol=0.51 * 10.0 ** -digits):
+            yield f"{where}: {expression} = {stated} should be {value}"
+
+
+def test_every_worked_number_is_what_the_library_computes():
+    text = read()[MATH]
+    wrong = list(wrong_numbers(text))
+    assert not wrong, "\n".join(wrong)
+    assert len(list(numbers(text))) >= 50 and text.count("\nnumber: ") >= 25
+
+
+def test_a_wrong_number_is_found():
+    text = read()[MATH]
+    assert "= 0.6931" in text
+    wrong, = wrong_numbers(text.replace("= 0.6931", "= 0.6932"))
+    assert "softplus(0.0) = 0.6932 should be 0.693147" in wrong
 
 
 BROKEN = [                                             # what is changed, where it first stands, and what must be said

@@ -12,7 +12,8 @@ import scratchvae
 
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
-MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae"]
+MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
+        "diffusion", "writings"]
 ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
          "gradcheck", "exact"]
 PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]

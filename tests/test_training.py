@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, SGD, VAE, Adam, State, check, decay, fit, gradcheck, steps, warm_up
+from scratchvae import HVAE, SGD, VAE, Adam, State, TopDown, check, decay, fit, gradcheck, steps, warm_up
 from scratchvae.datasets import binarize
 from scratchvae.progress import Interrupted, Progress
 from scratchvae.training import HeldOut, spare, stream
@@ -47,6 +47,88 @@ def test_fit_is_the_loop_written_out():
         np.testing.assert_allclose(got, expected, rtol=1e-6)
         assert history["beta"][epoch - 1] == epoch / 4 and history["epoch"][epoch - 1] == epoch
     np.testing.assert_array_equal(model.theta, twin.theta)
+
+
+def test_average_is_the_mean_with_its_weights():
+    """θ̄ after each of ten steps, against the weighted mean by its definition; and MATH (12.7)'s numbers."""
+    cases = (0.8, np.random.default_rng(0).standard_normal((10, 3))), (0.5, np.array([[4.0], [1], [3]]))
+    for decay_, thetas in cases:
+        state = State.start(vae())
+        for n, theta in enumerate(thetas, start=1):
+            state.add(theta, decay_)
+            weights = decay_ ** np.arange(n)[::-1]
+            np.testing.assert_allclose(state.average, weights @ thetas[:n] / weights.sum(), rtol=1e-12, atol=1e-15)
+            assert state.weight == pytest.approx(weights.sum(), rel=1e-13)
+    assert state.average[0] == pytest.approx(2.571, abs=5e-4)
+
+
+def test_fit_with_an_average_is_the_loop_written_out():
+    """The optimiser's way is that of a run without one; held-out bound, callback and the model at the end have it."""
+    plain, model, seen = hvae(), hvae(), []
+    path, state = [], State.start(model, 7)
+    fit(plain, X, epochs=2, batch_size=5, optimizer=Adam(0.01), seed=7, x_valid=B[:4],
+        after_step=lambda state: path.append(plain.theta.copy()))
+    history = fit(model, X, epochs=2, batch_size=5, optimizer=Adam(0.01), x_valid=B[:4], average=0.7, state=state,
+                  callback=lambda model, history: seen.append(model.theta.copy()))
+    np.testing.assert_array_equal(state.theta, plain.theta)
+    expected = {n: 0.7 ** np.arange(n)[::-1] @ path[:n] / (0.7 ** np.arange(n)).sum() for n in (3, 6)}
+    for got, n in ((seen[0], 3), (seen[1], 6), (model.theta, 6)):
+        np.testing.assert_allclose(got, expected[n], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(model.theta, state.average)
+    assert history["valid_elbo"][1] == pytest.approx(HeldOut(model, B[:4], 7).bound(model)["elbo"], rel=1e-12)
+    assert not np.shares_memory(state.theta, model.theta) and not np.shares_memory(state.average, model.theta)
+
+
+def test_without_an_average_nothing_is_kept():
+    model = vae()
+    state = State.start(model)
+    fit(model, X, epochs=1, state=state)
+    assert state.average is None and state.theta is None and state.weight == 0
+
+
+def test_an_average_is_better_than_the_last_step():
+    """At a learning rate that is too high, the mean of the steps lies lower than they do."""
+    x = B[np.random.default_rng(0).integers(0, 13, 400)]
+    model = TopDown(6, (3, 2), (8,))
+    state = State.start(model)
+    fit(model, x, epochs=30, batch_size=10, optimizer=Adam(0.03), average=0.99, state=state)
+    twin = TopDown(6, (3, 2), (8,))
+    twin.theta[:] = state.theta
+    bounds = [HeldOut(one, x, 1).bound(one)["elbo"] for one in (model, twin)]
+    assert bounds[0] > bounds[1] + 0.02
+
+
+@pytest.mark.parametrize("average, message", [
+    (0.0, r"^average must be a number in \(0, 1\); got 0.0"), (1, r"^average must be a number in \(0, 1\); got 1"),
+    ("x", "^average must be a number"), (None, "^average must be given, as state has one: a number such as 0.999"),
+])
+def test_a_wrong_average_is_refused(average, message):
+    model = vae()
+    state = State.start(model)
+    fit(model, X, epochs=1, average=0.9, state=state)
+    theta = model.theta.copy()
+    with pytest.raises(ValueError, match=message):
+        fit(model, X, epochs=2, average=average, state=state)
+    np.testing.assert_array_equal(model.theta, theta)
+    with pytest.raises(ValueError, match=r"^state is of a model of \d+ parameters; this one has \d+"):
+        fit(VAE(6, 3, (5,)), X, average=0.9, state=state)
+
+
+def test_what_goes_wrong_leaves_the_average_in_the_model():
+    """An exception in a callback, at a moment when the average is on show: the optimiser's theta is not lost."""
+    whole, model = vae(), vae()
+    fit(whole, X, epochs=3, average=0.9, optimizer=SGD(0.1))
+    state, optimizer = State.start(model), SGD(0.1)
+
+    def stop(model, history):
+        if len(history["epoch"]) == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(model, X, epochs=3, average=0.9, state=state, optimizer=optimizer, callback=stop)
+    np.testing.assert_array_equal(model.theta, state.average)
+    fit(model, X, epochs=3, average=0.9, state=state, optimizer=optimizer)
+    np.testing.assert_array_equal(model.theta, whole.theta)
 
 
 def test_a_seed_is_all_the_randomness_there_is():
@@ -171,6 +253,7 @@ OPTIONS = {
     "plain": {},
     "all": {"resample": True, "x_valid": B[:4], "beta": warm_up(2), "learning_rate": decay(1e-2, 1e-3, 3),
             "free_bits": [0.1, 0.2]},
+    "average": {"average": 0.7, "resample": True, "x_valid": B[:4]},
 }
 
 

@@ -12,7 +12,7 @@ follows a wrong forward faithfully.  Here backward is written by hand, so such a
 bug changes both sides: it is still one mistake.
 
 A fragment that the library no longer has, or has twice, is an error: the
-gallery cannot rot in silence.  The checks against all this are in 5_bugs.py.
+gallery cannot rot in silence.  The checks against all this are in checks.py.
 """
 
 import importlib
@@ -149,7 +149,7 @@ BUGS = [
         ("hvae:HVAE.backward", "dz_1[t] + dz_2[t]", "(dz_2[t] if t == 1 else dz_1[t] + dz_2[t])")]),
     Bug("z_t detached as the point", "log p(z_t | z_{t+1}) moves its mean to z_t, but not z_t to that mean.", [
         ("hvae:HVAE.backward", " + dz_3[t]", "")]),
-    Bug("z_{t+1} detached as the condition", "What p(z_t | z_{t+1}) wants of z_{t+1}, z_{t+1} never hears.", [
+    Bug("z_{t+1} detached as the condition", "The gradient of log p(z_t | z_{t+1}) by its condition is left out.", [
         ("hvae:HVAE.backward", "dz_2[t + 1] = ", "dz_2[t + 1] = 0 * ")]),
     Bug("prior matching at the wrong level", "The KL with N(0, I) is charged to z_1 at the bottom, not to z_T.", [
         ("hvae:HVAE.bound", "kl_standard(mu_q[T], logvar_q[T])", "kl_standard(mu_q[1], logvar_q[1])"),

@@ -28,7 +28,8 @@ from .examples import Config, Data, Rows
 from .tables import listed
 from .runs import Run
 
-GREY = "grey values under a Bernoulli likelihood: nats that compare with no others; see train --binarize"
+GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lower bounds on the mean log p of the "
+        "black-and-white pictures that may be drawn from them; see train --binarize")
 
 
 def train(args: argparse.Namespace, given: Config) -> int:
@@ -124,7 +125,8 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
-    found = evaluate(run.model, x, n_samples=args.samples, rng=given.get("seed", 0),
+    n_samples = args.samples or (10 if run.config["model"] == "diffusion" else 1000)
+    found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None)
     is_density = run.config["likelihood"] != "bernoulli" and run.config["binarize"] == "none"
     log_scale = run.log_scale
@@ -171,7 +173,7 @@ def finite(value: Any) -> Any:
 def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model."""
     run, _ = used(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config)
+    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
     output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0), draw=draw)}, 10,
                  f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior")
@@ -181,10 +183,10 @@ def sample(args: argparse.Namespace, given: Config) -> int:
 def reconstruct(args: argparse.Namespace, given: Config) -> int:
     """Send examples up to a level and down again."""
     run, _ = used(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
+    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x = look.x[:args.count]
-    output.write(args.out, run.config, {"x": x, "reconstruction": run.decode(run.means(x, args.level), args.level)}, 10,
+    output.write(args.out, run.config, {"x": x, "reconstruction": run.reconstruct(x, args.level)}, 10,
                  f"{len(x)} rows and their reconstructions from level {args.level}; {look.name}",
                  stored={"x": look.stored[:args.count]} if run.config["binarize"] == "none" else {})
     return 0
@@ -193,7 +195,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
 def interpolate(args: argparse.Namespace, given: Config) -> int:
     """Walk from one example to another, in equal steps through the latents of a level."""
     run, _ = used(args.run)
-    output.check_path(args.out, (".png", ".npz", ".csv"), run.config, args.data)
+    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
         raise ValueError(f"--between must be two of the {len(look.x)} rows of {look.name}, counted from 0; "
@@ -203,7 +205,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
     share = np.linspace(0, 1, args.steps, dtype=ends.dtype)[:, None]
     walk = run.decode((1 - share) * first + share * last, args.level)
     what = f"{args.steps} steps from row {i} to row {j} of {look.name}"
-    if args.out.suffix == ".png":                      # the two rows themselves stand at its ends
+    if args.out.suffix in output.PICTURES:                 # the two rows themselves stand at its ends
         walk, labels = np.concatenate([ends[:1], walk, ends[1:]]), [f"row {i}", *[""] * args.steps, f"row {j}"]
         what += ", with the rows themselves at both ends"
     output.write(args.out, run.config, {"x": walk}, len(walk), what, labels)
@@ -229,6 +231,8 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     """Check the gradients of the model that the options describe."""
     config, data = new_config(given)
     x = examples.prepare(config, data.x["train"][:args.rows], "train")
+    if config["model"] == "diffusion" and "log_noise" not in given:
+        config["log_noise"] = [-1.0, 8.0]              # less noise, and the slope of log p(x | z_1) rounds to 0
     model, rng = runs.build(config, x), np.random.default_rng(config["seed"])
     model.theta += 0.01 * model.normal(rng, model.theta.size)                  # fresh, it would hide mistakes in logvar
     ledger = check_model(model, x, directions=args.directions, rng=rng)
@@ -247,8 +251,19 @@ def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
-    if config["latents"] is None:
+    is_diffusion = config["model"] == "diffusion"
+    for name in ("latents", "consistency", "free_bits") if is_diffusion else ("levels", "log_noise"):
+        if name in given:
+            raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
+    if is_diffusion:
+        config.update({"hidden": given.get("hidden", [256, 256]),
+                       "activation": given.get("activation", "leaky_relu")})
+        if "log_noise" in given and (len(given["log_noise"]) != 2 or given["log_noise"][0] >= given["log_noise"][1]):
+            raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
+    elif config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    if "consistency" in given and config["model"] == "topdown":
+        raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
     if "consistency" in given and len(config["latents"]) == 1:
         raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
     data = examples.read(config)

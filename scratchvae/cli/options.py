@@ -20,10 +20,10 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "max_bytes": None, "keep": None, "without": None,
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
-    "consistency": "sampled", "dtype": "float32",
+    "consistency": "sampled", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
     "beta": 1.0, "warm_up": 0, "free_bits": None,
-    "patience": 0, "seed": 0, "checkpoint_every": 60.0,
+    "average": None, "patience": 0, "seed": 0, "checkpoint_every": 60.0,
 }
 
 TOP = """\
@@ -49,9 +49,14 @@ examples:
     scratchvae train --model hvae --latents 16,8,4 --warm-up 50 --epochs 300 \\
         --binarize resample-each-epoch --out runs/three
 
-  two levels with networks of their own (200-200 below, 100-100 above):
-    scratchvae train --data mnist --binarize sample --model hvae --latents 100,50 \\
-        --hidden 200,200/100,100 --schedule exponential:1e-4 --out runs/mnist
+  two levels with networks of their own (200-200 below, 100-100 above), inferred from
+  the top down, and an average of the parameters over the last 5000 steps or so:
+    scratchvae train --data mnist --binarize sample --model topdown --latents 100,50 \\
+        --hidden 200,200/100,100 --schedule exponential:1e-4 --average 0.9998 --out runs/mnist
+
+  a diffusion, its network two hidden layers of 256:
+    scratchvae train --model diffusion --binarize resample-each-epoch --batch-size 128 \\
+        --epochs 500 --learning-rate 2e-3 --schedule exponential:1e-4 --out runs/diffusion
 
   your table, its last column the labels, learned variance for every column:
     scratchvae train --data table.csv --labels -1 --likelihood gaussian --latents 4 --out runs/table
@@ -127,14 +132,14 @@ def whole(low: int = 1) -> Callable[[str], int]:
     return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low, np.inf))
 
 
-def number(open_low: bool = False) -> Callable[[str], float]:
-    """Read a number of at least 0, or above it."""
+def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Callable[[str], float]:
+    """Read a number from low, or above it, to below high."""
     def parse(text: str) -> float:
         try:
             value: Any = float(text)
         except ValueError:
             value = text                               # to be quoted in the sentence
-        return check.number("it", value, 0, open_low=open_low)
+        return check.number("it", value, low, high, open_low=open_low)
     return said(parse)
 
 
@@ -166,6 +171,11 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
         except argparse.ArgumentTypeError as error:
             raise argparse.ArgumentTypeError(f"{error}; several stand with commas between them: {example}") from None
     return typed
+
+
+def levels(text: str) -> Any:
+    """Read a whole number of at least 1, or inf."""
+    return text if text == "inf" else whole()(text)
 
 
 def hidden(text: str) -> list[Any]:
@@ -210,7 +220,9 @@ def add_view_options(parser: Any) -> None:
 
 def add_model_options(parser: Any) -> None:
     """Say which model."""
-    add(parser, "--model", "one level of latents, or several", choices=("vae", "hvae"))
+    add(parser, "--model", "one level of latents; several, with a q that runs up from the data; or with one that comes "
+                           "down from the top; or diffusion, whose latents are x with noise",
+        choices=("vae", "hvae", "topdown", "diffusion"))
     add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
         type=several(whole(), "16,8,4"))
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
@@ -218,8 +230,12 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any",
         choices=tuple(LIKELIHOODS))
-    add(parser, "--consistency", "the KL of levels below the top: exact, or as most texts print it",
+    add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
+    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=levels)
+    add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
+                               "give it as --log-noise=-3,8", metavar="A,B",
+        type=several(number(-np.inf, open_low=True), "-3,8"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
 
 
@@ -237,6 +253,9 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
         metavar="NATS,...", type=several(number(), "0.5,0.1"))
+    add(parser, "--average", "keep a running average of the parameters, each step's with the weight DECAY^age, such as "
+                             "0.999; the model that is watched and saved holds it", metavar="DECAY",
+        type=number(0, 1, open_low=True))
     add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
                               "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
         type=whole(0))
@@ -286,15 +305,16 @@ def parser() -> Parser:
 
     evaluate = seeded(reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units",
                              EVALUATE, ""))
-    evaluate.add_argument("--samples", type=whole(), default=1000, metavar="K",
-                          help="importance samples for log p(x) (default 1000)")
+    evaluate.add_argument("--samples", type=whole(), metavar="K",
+                          help="importance samples for log p(x) (default 1000; 10 for a diffusion, where each passes "
+                               "through all levels)")
     evaluate.add_argument("--rows", type=path, metavar="FILE",
                           help="write log p(x) of every row, in the units of the data, the parts of its bound, "
                                "its number, counted from 0, and its label (.npz, .csv)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 
-    drawn = "a picture (.png), or the numbers (.npz, .csv)"
+    drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"
     sample = seeded(reader("sample", "draw from a model", SAMPLE, drawn))
     sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
     sample.add_argument("--draw", action="store_true",

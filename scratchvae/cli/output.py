@@ -17,6 +17,8 @@ from ..training import History
 from .examples import Config, is_source, scaling_of
 from .runs import CHECKPOINTS
 
+PICTURES = (".png", ".pdf", ".svg")                    # endings; pdf and svg are for slides and print
+
 
 def say(text: object, stream: TextIO | None = None) -> None:
     """Print at once; what is no printable character, such as an escape code in a file's name, by its number."""
@@ -38,7 +40,7 @@ def check_path(path: Path, endings: Sequence[str], config: Config, data: str | N
             raise ValueError(f"--out would replace the data that are read: {source}")
     if path.name in (*CHECKPOINTS, "history.csv") and any((path.parent / name).exists() for name in CHECKPOINTS):
         raise ValueError(f"--out would replace a part of a run: {path}")
-    if path.suffix == ".png" and config["image_shape"] is None:
+    if path.suffix in PICTURES and config["image_shape"] is None:
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")
 
 
@@ -49,7 +51,7 @@ def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, wh
     Arrays in ``stored`` are in these units already, with the digits that they have in
     their file; as numbers they are written in place of those of the same name.
     """
-    if path.suffix == ".png":
+    if path.suffix in PICTURES:
         write_picture(path, config, arrays, columns, labels)
     else:
         unscaled = {name: scaling_of(config).invert(rows) for name, rows in arrays.items()}
@@ -111,7 +113,7 @@ def write_curves(path: Path, history: History) -> None:
 
 
 def save_page(path: Path, page: Any) -> None:
-    """Write a figure as PNG."""
+    """Write a figure in the format that the path ends in."""
     picture = io.BytesIO()
-    page.savefig(picture, format="png")
+    page.savefig(picture, format=path.suffix[1:])
     checkpoint.write(path, picture.getvalue())

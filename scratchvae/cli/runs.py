@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,10 +24,12 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import __version__, check, checkpoint, startup
+from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
 from ..optim import SGD, Adam
 from ..progress import Interrupted
+from ..topdown import TopDown
 from ..training import History, Schedule, State, decay, fit, steps, warm_up
 from ..vae import VAE
 from .examples import FACTS, Config, is_source
@@ -39,13 +42,19 @@ NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.
          "samples.csv")
 
 
-def build(config: Config, x: Array | None = None) -> VAE | HVAE:
+def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
     """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
     latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
     if x is not None:
         options["x_mean"] = x.mean(axis=0)
+    if config["model"] == "diffusion":
+        if any(isinstance(entry, list) for entry in config["hidden"]):
+            raise ValueError("--hidden must be given once for a diffusion, which has one network for all levels")
+        return Diffusion(config["x_dim"], math.inf if config["levels"] == "inf" else config["levels"],
+                         config["hidden"], log_noise=config["log_noise"], rng=config["seed"], **options)
     if config["model"] == "vae" and len(latents) != 1:
-        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae has several")
+        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and topdown "
+                         "have several")
     nested = any(isinstance(entry, list) for entry in config["hidden"])
     for option, by_level in (("--hidden", config["hidden"] if nested else [config["hidden"]]),
                              ("--free-bits", config["free_bits"] or [0.0])):
@@ -55,6 +64,8 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE:
     if config["model"] == "hvae":
         return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], rng=config["seed"],
                     **options)
+    if config["model"] == "topdown":
+        return TopDown(config["x_dim"], latents, config["hidden"], rng=config["seed"], **options)
     return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
 
 
@@ -96,7 +107,7 @@ class Run:
 
     folder: Path
     config: Config
-    model: VAE | HVAE
+    model: VAE | HVAE | Diffusion
     optimizer: SGD | Adam
     state: State
     place: tuple[int, int] | None = None               # the device and the number of the folder that is ours: `alone`
@@ -150,7 +161,7 @@ class Run:
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
-                beta=weight(config),
+                average=config["average"], beta=weight(config),
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
                 callback=self.watch if config["patience"] else None,
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
@@ -182,6 +193,9 @@ class Run:
 
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""
+        if isinstance(self.model, Diffusion):
+            raise ValueError("the latents of a diffusion are x with noise: there is nothing to encode, or to walk "
+                             "through; sample, evaluate and reconstruct look at it")
         encoded = self.model.encode(x)
         return encoded if isinstance(encoded, list) else [encoded]              # the VAE has one
 
@@ -192,6 +206,13 @@ class Run:
     def decode(self, z: Array, level: int) -> Array:
         """Return E[x | z] for z of a level."""
         return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
+
+    def reconstruct(self, x: Array, level: int) -> Array:
+        """Return E[x | z] for the mean z of x at a level; for a diffusion, at a draw of z."""
+        if isinstance(self.model, Diffusion):
+            model = self.model.with_levels(1000) if self.model.T == math.inf else self.model
+            return model.reconstruct(x, check.size("--level", level, 1, model.T))
+        return self.decode(self.means(x, level), level)
 
 
 def place(folder: Path) -> tuple[int, int] | None:
@@ -264,6 +285,8 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
         raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
+    if isinstance(found.config, dict):
+        found.config.setdefault("average", None)       # of a run that is older than this option
     missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
@@ -280,7 +303,7 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
 def load(folder: str | os.PathLike[str]) -> Run:
     """Return a run that `scratchvae train` made, to be used in Python.
 
-    ``run.model`` is the VAE or HVAE; ``run.scaling.apply(x)`` takes rows from the units
+    ``run.model`` is the model; ``run.scaling.apply(x)`` takes rows from the units
     of the data to those of the model, ``run.scaling.invert`` back;
     ``run.log_likelihood(x)`` is log p(x) in the units of the data::
 
@@ -302,7 +325,8 @@ def confirmed(config: Config, path: Path) -> Config:
     """Return the config of a checkpoint, if it is such as `train` writes; its checksum says only that it is whole."""
     try:
         options.confirm(config)
-        check.sizes("latents", config["latents"])
+        if config["model"] != "diffusion":
+            check.sizes("latents", config["latents"])
         x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
         if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
             raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")

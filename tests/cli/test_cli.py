@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import HVAE, VAE, checkpoint, cli, decay, fit, gaussian, warm_up
+from scratchvae import HVAE, VAE, TopDown, checkpoint, cli, decay, fit, gaussian, warm_up
 from scratchvae.cli import commands, examples, options, output, runs
 from scratchvae.datasets import binarize, digits
 
@@ -28,7 +28,7 @@ def run(capsys, *words):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with data and three trained runs: digits, a hierarchy of them, and a table."""
+    """A folder with data and trained runs: digits, two hierarchies of them, a table, and pictures."""
     home = tmp_path_factory.mktemp("home")
     rng = np.random.default_rng(0)
     table = rng.standard_normal((200, 3)) @ rng.standard_normal((3, 5)) * [1, 10, 100, 0.1, 1] + 50
@@ -38,6 +38,8 @@ def home(tmp_path_factory):
     np.save(home / "pictures.npy", (digits().x_train * 255).astype(np.uint8).reshape(-1, 8, 8)[:300])
     for name, words in {"vae": ["--binarize", "sample"],
                         "hvae": ["--model", "hvae", "--latents", "4,3,2", "--binarize", "resample-each-epoch"],
+                        "topdown": ["--model", "topdown", "--latents", "4,3,2", "--binarize", "sample",
+                                    "--average", "0.9"],
                         "table": ["--data", home / "table.csv", "--labels", "kind", "--likelihood", "gaussian"],
                         "pictures": ["--data", home / "pictures.npy", "--binarize", "threshold"]}.items():
         assert cli.main(list(map(str, ["train", "--out", home / name, *FAST, *words]))) == 0
@@ -53,7 +55,8 @@ def quick(monkeypatch):
 # what the commands do ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, samples", [("vae", "samples.png"), ("hvae", "samples.png"), ("table", "samples.csv")])
+@pytest.mark.parametrize("name, samples", [("vae", "samples.png"), ("hvae", "samples.png"), ("topdown", "samples.png"),
+                                           ("table", "samples.csv")])
 def test_train_fills_its_folder(home, name, samples):
     assert {path.name for path in (home / name).iterdir()} == {
         "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", samples}
@@ -107,10 +110,11 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
              "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
-             "warm_up": "4", "free_bits": "0.5,0.25", "seed": "9", "checkpoint_every": "0", "beta": "2",
-             "patience": "50"}
+             "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
+             "beta": "2", "patience": "50"}
     tables = {"keep", "without"}                       # these choose columns of tables: test_columns.py
-    assert words.keys() == options.DEFAULTS.keys() - tables, "an option that this test does not know"
+    of_diffusion = {"levels", "log_noise"}             # test_cli_diffusion.py has them
+    assert words.keys() == options.DEFAULTS.keys() - tables - of_diffusion, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
     opened, problem = runs.open_run(tmp_path / "r")
@@ -121,12 +125,13 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
         "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
         "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
-        "free_bits": [0.5, 0.25], "seed": 9, "checkpoint_every": 0.0, "header": "auto",
+        "free_bits": [0.5, 0.25], "average": 0.9, "seed": 9, "checkpoint_every": 0.0, "header": "auto",
         "max_bytes": 99999, "beta": 2.0, "patience": 50}
     assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens
     assert opened.state.history["beta"] == [0.5, 1.0, 1.5] and opened.state.seed == 9
+    assert opened.state.weight == pytest.approx(sum(0.9 ** age for age in range(12)))
 
 
 def test_a_run_is_what_the_library_does(tmp_path, capsys):
@@ -163,6 +168,37 @@ def home_file(folder):
     rng = np.random.default_rng(0)
     np.savez(folder / "data.npz", x=rng.integers(0, 256, (50, 6), np.uint8), y=np.arange(50) % 4)
     return str(folder / "data.npz")
+
+
+def test_a_topdown_run_with_an_average_is_what_the_library_does(tmp_path, capsys):
+    """And a run in two pieces is that in one: what is saved is the average, and the optimiser goes on from its own."""
+    words = ["--model", "topdown", "--latents", "4,2", "--hidden", "7", "--binarize", "sample", "--batch-size", 300,
+             "--average", 0.8, "--seed", 4]
+    run(capsys, "train", "--out", tmp_path / "whole", *words, "--epochs", 3)
+    run(capsys, "train", "--out", tmp_path / "parts", *words, "--epochs", 1)
+    run(capsys, "train", "--resume", tmp_path / "parts", "--epochs", 3)
+    x = binarize(digits().x_train, "sample", 1)
+    model = TopDown(64, (4, 2), (7,), x_mean=x.mean(axis=0), rng=4)
+    history = fit(model, x, x_valid=binarize(digits().x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
+                  average=0.8)
+    for name in ("whole", "parts"):
+        opened, _ = runs.open_run(tmp_path / name)
+        assert type(opened.model) is TopDown
+        np.testing.assert_array_equal(opened.model.theta, model.theta)
+        assert opened.state.history["valid_elbo"] == history["valid_elbo"]
+    assert kill_and_resume.differences(tmp_path / "whole", tmp_path / "parts") == []
+    found = json.loads(run(capsys, "evaluate", tmp_path / "whole", "--samples", 5, "--json"))
+    assert [level["latents"] for level in found["levels"]] == [4, 2] and found["consistency_1"] > 0
+
+
+def test_a_run_from_before_there_was_an_average_is_read(home):
+    found = checkpoint.load(home / "hvae" / "checkpoint.npz")
+    del found.config["average"]
+    folder = home / "older"
+    folder.mkdir()
+    opened, _ = runs.open_run(home / "hvae")
+    checkpoint.save(folder / "checkpoint.npz", opened.model, found.optimizer, found.state, found.config)
+    assert runs.open_run(folder)[0].config["average"] is None
 
 
 def test_the_same_options_give_the_same_bits(tmp_path, capsys):
@@ -364,7 +400,7 @@ def test_a_picture_of_a_walk_has_the_rows_themselves_at_its_ends(home, tmp_path,
     assert labels["column_labels"] == ["row 3", "", "", "", "", "row 8"]
 
 
-@pytest.mark.parametrize("name, level", [("vae", 1), ("hvae", 1), ("hvae", 3)])
+@pytest.mark.parametrize("name, level", [("vae", 1), ("hvae", 1), ("hvae", 3), ("topdown", 1), ("topdown", 3)])
 def test_reconstruct_and_interpolate(home, tmp_path, capsys, name, level):
     """They are the model's own, and a walk begins and ends at the reconstructions of its two ends."""
     run(capsys, "reconstruct", home / name, "--count", 9, "--level", level, "--out", tmp_path / "r.npz")
@@ -372,7 +408,7 @@ def test_reconstruct_and_interpolate(home, tmp_path, capsys, name, level):
         tmp_path / "i.npz")
     pairs, walk = np.load(tmp_path / "r.npz"), np.load(tmp_path / "i.npz")["x"]
     model = runs.open_run(home / name)[0].model
-    expected = model.reconstruct(pairs["x"], level) if name == "hvae" else model.reconstruct(pairs["x"])
+    expected = model.reconstruct(pairs["x"]) if name == "vae" else model.reconstruct(pairs["x"], level)
     np.testing.assert_allclose(pairs["reconstruction"], expected, rtol=1e-6)
     assert walk.shape == (5, 64)
     np.testing.assert_allclose(walk[[0, -1]], expected[[3, 8]], rtol=1e-6)
@@ -397,11 +433,20 @@ def test_pictures(home, tmp_path, capsys, command, name):
     assert (tmp_path / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_encode_writes_what_q_says(home, tmp_path, capsys):
-    run(capsys, "encode", home / "hvae", "--out", tmp_path / "z.npz")
-    run(capsys, "encode", home / "hvae", "--out", tmp_path / "z.csv")
+@pytest.mark.parametrize("ending, begins, holds", [("pdf", b"%PDF-", b"/Image"), ("svg", b"<?xml", b"<image")])
+def test_pictures_for_slides(home, tmp_path, capsys, ending, begins, holds):
+    """The ending decides the format; a walk has the rows themselves at its ends, as in a PNG."""
+    out = tmp_path / f"p.{ending}"
+    assert "with the rows themselves at both ends" in run(capsys, "interpolate", home / "vae", "--out", out)
+    assert out.read_bytes().startswith(begins) and holds in out.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["hvae", "topdown"])
+def test_encode_writes_what_q_says(home, tmp_path, capsys, name):
+    run(capsys, "encode", home / name, "--out", tmp_path / "z.npz")
+    run(capsys, "encode", home / name, "--out", tmp_path / "z.csv")
     z = np.load(tmp_path / "z.npz")
-    opened = runs.open_run(home / "hvae")[0]
+    opened = runs.open_run(home / name)[0]
     x = examples.prepare(opened.config, digits().x_test, "test")
     for t, (mu, logvar) in enumerate(opened.model.encode(x), start=1):
         np.testing.assert_allclose(z[f"mu_{t}"], mu, rtol=1e-5, atol=1e-6)
@@ -423,7 +468,7 @@ def test_gradcheck_finds_right_right_and_wrong_wrong(capsys, monkeypatch):
     assert "WRONG" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("model", ["vae", "hvae"])
+@pytest.mark.parametrize("model", ["vae", "hvae", "topdown"])
 def test_gradcheck_sees_mistakes_that_a_logvar_of_zero_would_hide(model, capsys, monkeypatch):
     """In a fresh model σ² - 1 is 0 everywhere, and a wrong factor on it is no mistake."""
     backward = gaussian.kl_standard_backward

@@ -202,6 +202,9 @@ CASES = [
     (["evaluate", "odd_header", "--data", "good.npy"], "has no header: only a CSV file"),
     (["train", "--out", "new", "--model", "hvae", "--latents", "8", "--consistency", "analytic"],
      "--consistency is between levels, and there is one"),
+    (train("--model", "topdown", "--consistency", "sampled"), "--consistency is of --model hvae; the third part of a "),
+    *[(train("--average", value), r"argument --average: it must be a number in \(0, 1\)")
+      for value in ("0", "1", "-1", "nan", "x", "")],
     (train("--consistency", "sampled"), "--consistency is between levels, and there is one"),
     (["train", "--out", "folder", "--overwrite"], "folder has a config.json, but is not the folder of a run: nothing"),
     *[(words, "argument .*: it must be a path; got ''")
@@ -221,13 +224,13 @@ CASES = [
     (["evaluate", "table", "--data", "wide.npy"], "wide.npy has rows of 7 numbers, the run's own data rows of 5"),
     (["evaluate", "table", "--data", "noise.npy"], "noise.npy"),
     (["evaluate", "table", "--data", "nowhere"], "nowhere"),
-    *[(["sample", "vae", "--out", out], "--out must end in .png or .npz or .csv; got")
+    *[(["sample", "vae", "--out", out], "--out must end in .png or .pdf or .svg or .npz or .csv; got")
       for out in ("x", "x.txt", ".png")],
     (["sample", "vae", "--out", "nowhere/x.csv"], "there is no folder 'nowhere'"),
     (["sample", "vae", "--out", "good.npy/x.csv"], "there is no folder"),
     (["sample", "vae", "--out", "folder.csv"], "folder.csv' cannot be written: Is a directory"),
     (["sample", "vae", "--out", "/proc/x.csv"], "/proc/x.csv"), (["sample", "vae", "--out", "x" * 300 + ".csv"], "."),
-    (["sample", "table", "--out", "new.png"], "--out cannot be a picture"),
+    *[(["sample", "table", "--out", f"new.{ending}"], "--out cannot be a picture") for ending in ("png", "pdf", "svg")],
     (["sample", "vae", "--out", "new.png", "--count", "0"], "argument --count: it must be"),
     *[(["reconstruct", "hvae", "--level", level, "--out", "new.csv"], "level.* must be a whole number from 1 to 2")
       for level in ("3", "99")],

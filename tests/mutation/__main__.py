@@ -47,7 +47,8 @@ LIST = Path(__file__).with_name("equivalent.txt")
 TESTS = {
     "layers": ["layers"], "mlp": ["mlp"], "gaussian": ["gaussian"], "likelihood": ["likelihood"],
     "model": ["vae", "hvae", "autoencoder", "bad_input"], "autoencoder": ["autoencoder", "bad_input"],
-    "vae": ["vae", "bad_input"], "hvae": ["hvae", "bad_input"], "optim": ["optim"],
+    "vae": ["vae", "bad_input"], "hvae": ["hvae", "bad_input"], "topdown": ["topdown"], "optim": ["optim"],
+    "schedule": ["diffusion"], "diffusion": ["diffusion"], "writings": ["diffusion"],
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
 DEAD = (1, 2, 4, -signal.SIGXCPU)                      # a test failed; tests, conftest.py not imported; out of time

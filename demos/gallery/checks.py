@@ -1,36 +1,19 @@
-"""Lesson 5: a gallery of bugs, and which check catches which.
+"""Ten small checks of a VAE: what the gallery of bugs is put before.
 
-"The loss goes down" is true of nearly every wrong VAE.  "The gradients are
-right" says that backward matches forward, and nothing about whether forward
-matches the math.  So here are mistakes that such code really contains, made one
-at a time in this very library (see gallery/bugs.py), and ten small checks, each of them
-run against every bug.
-
-Read the table by column: no check sees everything, and a glance at the curve
-sees next to nothing.  Read it by row: every bug has a check that catches it, and
-most have but one.
-
-    python demos/5_bugs.py           # some 10 seconds; prints the table, draws out/5_bugs.png
+Each check returns True if all is well, and uses models so small that it takes no
+time.  `catch` runs them all on the library with a bug in it: the lesson on the
+gallery draws the table of that, and the quiz hands the answers out one by one.
 """
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
-
-import argparse
-from itertools import groupby, product
-from pathlib import Path
+from itertools import product
 
 import numpy as np
-from gallery.bugs import BUGS, broken
+from gallery.bugs import broken
 from scipy import special, stats
 
 from scratchvae import HVAE, SGD, VAE, Adam, Bernoulli, Gaussian, exact, fit, gaussian, layers
 from scratchvae.datasets import binarize, digits
 from scratchvae.gradcheck import check_model
-from scratchvae.plotting import figure
-
-# The checks: each returns True if all is well, and uses models so small that it takes no time ---
 
 
 def generic(model):
@@ -161,7 +144,7 @@ def data():
 
 
 def it_trains():
-    """What everyone looks at: after some epochs on digits, the bound is higher than it was."""
+    """What is usually looked at: after some epochs on digits, the bound is higher than it was."""
     x = digits().x_train[:200]
     runs = [(VAE(64, 2, (16,)), Adam(0.005)), (HVAE(64, (4, 2), (16,)), Adam(0.005)),
             (VAE(64, 2, (16,)), SGD(0.01, 0.5))]
@@ -175,86 +158,7 @@ CHECKS = {"gradient": gradient, "KL by\nsampling": kl_by_sampling, "exact\nposte
           "first\nweights": first_weights, "data": data, "it\ntrains": it_trains}
 
 
-# The table, printed and drawn -------------------------------------------------------------------
-
-
 def catch(bug):
     """Run every check against a bug; return for each whether it caught it."""
     with broken(bug), np.errstate(all="ignore"):
         return [not check() for check in CHECKS.values()]
-
-
-def show(caught):
-    """Print the checks, the bugs, and the table; caught[i, j] says whether check j caught bug i."""
-    print("The checks; the library passes them all.\n")
-    for name, check in CHECKS.items():
-        print(f"  {' '.join(name.split()):<16} {check.__doc__}")
-    print("\nThe bugs, by the file in which they are made.")
-    for module, group in groupby(BUGS, lambda bug: bug.module):
-        print(f"\n{module}.py")
-        for bug in group:
-            print(f"  {bug.name}: {bug.story}")
-    print("\nWhich check catches which.\n")
-    heads = [("\n" + name).split("\n")[-2:] for name in CHECKS]                # two lines each
-    rows = [("", line) for line in zip(*heads)]
-    rows += [(bug.name, ["caught" if cell else "-" for cell in row]) for bug, row in zip(BUGS, caught)]
-    rows += [("", []), ("caught by this check", caught.sum(axis=0)),
-             ("by this check alone", caught[caught.sum(axis=1) == 1].sum(axis=0))]
-    for name, cells in rows:
-        line = " ".join(f"{cell:>{max(6, *map(len, head))}}" for cell, head in zip(cells, heads))
-        print(f"{name:<33} {line}".rstrip())
-
-
-def verdict(caught):
-    """Return the last line: how many bugs are caught, and how many each check alone would miss."""
-    (first, n), *others = zip((" ".join(name.split()) for name in CHECKS), (~caught).sum(axis=0))
-    return (f"{len(BUGS)} bugs, {caught.any(axis=1).sum()} caught; the {first} check alone misses {n}, "
-            + ", ".join(f"{name} {n}" for name, n in others))
-
-
-def draw(caught):
-    """Draw the table: a square for a bug that is caught, dark where no other check does; return the figure."""
-    step, left, top = 0.31, 2.75, 0.195 * len(BUGS)    # in inches: between columns; where they start; the first row
-    right = left + step * (len(CHECKS) + 0.5)
-    some, only, none = "#6baed6", "#08306b", "0.75"    # colours
-    page = figure(right + 4.5, top + 1.7)
-    ax = page.subplots()
-    ax.set(xlim=(0, right + 4.4), ylim=(-0.4, top + 1))
-    ax.axis("off")
-    x = left + step * (np.arange(len(CHECKS)) + 0.75)
-    y = top - 0.195 * (np.arange(len(BUGS) + 1) + 0.5)
-    for j, name in enumerate(CHECKS):
-        ax.text(x[j], top + 0.08, " ".join(name.split()), rotation=50, rotation_mode="anchor", fontsize=8)
-        ax.text(x[j], y[-1] - 0.05, caught[:, j].sum(), fontsize=8, ha="center", va="center")
-    ax.text(left, y[-1] - 0.05, f"caught, of {len(BUGS)}", fontsize=8, ha="right", va="center")
-    for i, (bug, row) in enumerate(zip(BUGS, caught)):
-        if i == 0 or BUGS[i - 1].module != bug.module:
-            ax.axhline(y[i] + 0.0975, color="0.8", linewidth=0.6)
-            ax.text(0, y[i], f"{bug.module}.py", fontsize=6.5, color="0.4", va="center")
-        ax.text(left, y[i], bug.name, fontsize=8, ha="right", va="center")
-        ax.text(right, y[i], bug.story, fontsize=6.5, color="0.25", va="center")
-        ax.plot(x[~row], 0 * x[~row] + y[i], ".", color=none, markersize=3)
-        ax.plot(x[row], 0 * x[row] + y[i], "s", color=only if row.sum() == 1 else some, markersize=9)
-    ax.axhline(y[-1] + 0.0975, color="0.4", linewidth=0.8)
-    ax.set_title(f"{len(BUGS)} bugs, made one at a time in the library's own code, and which check catches which",
-                 fontsize=11, loc="left")
-    for k, (text, marker, colour) in enumerate([("caught", "s", some), ("caught by this check alone", "s", only),
-                                                ("missed", ".", none)]):
-        ax.plot(0.06, top + 0.8 - 0.2 * k, marker, color=colour, markersize=9 if marker == "s" else 3)
-        ax.text(0.2, top + 0.8 - 0.2 * k, text, fontsize=8, va="center")
-    return page
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
-    args = parser.parse_args()
-
-    failed = [check.__doc__ for check in CHECKS.values() if not check()]
-    if failed:
-        raise SystemExit("the library itself fails: " + " ".join(failed))
-    caught = np.array([catch(bug) for bug in BUGS])
-    show(caught)
-    args.out.mkdir(parents=True, exist_ok=True)
-    draw(caught).savefig(args.out / "5_bugs.png")
-    print(f"\nfigure: {args.out / '5_bugs.png'}\n{verdict(caught)}")

@@ -1,0 +1,88 @@
+"""What the lessons share: their options, how a figure is saved, and colours that everyone can tell apart.
+
+Import it before NumPy: it sets the number of threads.  The pictures of the syllabus (README.md) are the lessons'
+figures, made small::
+
+    python demos/lesson.py out                         # from out/01_backprop_by_hand.png, ... to demos/thumbnails
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
+
+import argparse
+import sys
+from pathlib import Path
+
+THUMBNAILS = Path(__file__).parent / "thumbnails"
+THUMBNAIL_WIDTH = 320                                  # pixels
+
+# Okabe and Ito's colours (2008): also different as greys, and for people who do not see red and green.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "0.45"
+
+
+def options(about, epochs=None):
+    """Return a parser with the options of every lesson; a lesson may add its own."""
+    parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
+    if epochs is not None:
+        parser.add_argument("--epochs", type=whole, default=epochs,
+                            help=f"passes over the training data (default {epochs})")
+    parser.add_argument("--seed", type=whole, default=0, help="same seed, same numbers (default 0)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
+    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png",
+                        help="of the figure (default png); pdf and svg are for slides")
+    return parser
+
+
+def whole(text):
+    """Read a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 0; got {text!r}")
+    return int(text)
+
+
+def in_notebook():
+    """Tell whether the lesson runs as a notebook, whose command line is not the lesson's."""
+    return "ipykernel" in sys.modules
+
+
+def parse(parser):
+    """Return the options that were given; in a notebook, the defaults."""
+    args, unknown = parser.parse_known_args([] if in_notebook() else None)
+    if unknown:
+        parser.error(f"there is no option {' '.join(unknown)}")
+    if getattr(args, "epochs", 1) < 1:
+        parser.error("--epochs must be at least 1")
+    return args
+
+
+def save(page, name, args):
+    """Write the figure of a lesson, say where, and show it if this is a notebook."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{name}.{args.format}"
+    page.savefig(path)
+    print(f"figure: {path}")
+    if in_notebook():
+        from io import BytesIO
+
+        from IPython.display import Image, display
+        picture = BytesIO()
+        page.savefig(picture, format="png", dpi=100)
+        display(Image(picture.getvalue()))
+
+
+def thumbnails(folder):
+    """Make the figures of the lessons small: each pixel becomes the mean of a square of pixels."""
+    from matplotlib import image
+
+    THUMBNAILS.mkdir(exist_ok=True)
+    for path in sorted(folder.glob("[0-9][0-9]_*.png")):
+        page = image.imread(path)[..., :3]
+        k = max(1, page.shape[1] // THUMBNAIL_WIDTH)
+        rows, columns = page.shape[0] // k, page.shape[1] // k
+        small = page[:rows * k, :columns * k].reshape(rows, k, columns, k, 3).mean(axis=(1, 3))
+        image.imsave(THUMBNAILS / f"{path.name[:2]}.png", small)
+
+
+if __name__ == "__main__":
+    thumbnails(Path(sys.argv[1]))

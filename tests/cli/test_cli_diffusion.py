@@ -1,0 +1,85 @@
+"""The command line with --model diffusion: what works as for the others, and what is refused in one line."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from scratchvae import Diffusion, cli
+from scratchvae.cli import runs
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a trained run of each kind: the limit of many levels, and seven levels of a table."""
+    home = tmp_path_factory.mktemp("home")
+    np.savetxt(home / "table.csv", np.random.default_rng(0).standard_normal((60, 3)) * [1, 5, 9], delimiter=",")
+    for name, words in {"limit": ["--binarize", "sample", "--batch-size", "400"],
+                        "table": ["--data", home / "table.csv", "--likelihood", "gaussian", "--levels", "7",
+                                  "--log-noise=-2,4"]}.items():
+        words = ["train", "--model", "diffusion", "--out", home / name, "--epochs", "2", "--hidden", "8", *words]
+        assert cli.main(list(map(str, words))) == 0
+    return home
+
+
+def test_config_says_what_the_model_is(home):
+    limit, table = (runs.open_run(home / name)[0] for name in ("limit", "table"))
+    assert isinstance(limit.model, Diffusion) and limit.model.T == math.inf and limit.model.gamma[-1] == 8
+    assert table.model.T == 7 and table.model.gamma[1] == -2 and table.model.gamma[-1] == 4
+    assert table.config["levels"] == 7 and table.config["activation"] == "leaky_relu"
+    assert (home / "limit" / "samples.png").exists() and (home / "table" / "samples.csv").exists()
+
+
+def test_evaluate_prints_the_bound_over_all_levels(home, capsys):
+    assert cli.main(["evaluate", str(home / "table"), "--samples", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["elbo"] == pytest.approx(found["reconstruction"] - found["prior_matching"] - found["consistency_1"])
+    assert found["importance_samples"] == 3 and found["levels"] == [] and np.isfinite(found["log_likelihood"])
+    assert cli.main(["evaluate", str(home / "table")]) == 0
+    assert "10 importance samples" in capsys.readouterr().out
+
+
+def test_sample_and_reconstruct(home, tmp_path, capsys):
+    assert cli.main(["sample", str(home / "table"), "--count", "5", "--out", str(tmp_path / "x.npz")]) == 0
+    with np.load(tmp_path / "x.npz") as archive:
+        assert archive["x"].shape == (5, 3)
+    assert cli.main(["reconstruct", str(home / "limit"), "--level", "300", "--count", "4",
+                     "--out", str(tmp_path / "x.npz")]) == 0
+    model = runs.open_run(home / "limit")[0].model.with_levels(1000)
+    with np.load(tmp_path / "x.npz") as archive:
+        np.testing.assert_allclose(archive["reconstruction"], model.reconstruct(archive["x"], 300), rtol=1e-5)
+
+
+def test_training_goes_on_and_gradients_are_right(home, capsys):
+    assert cli.main(["train", "--resume", str(home / "table"), "--epochs", "3"]) == 0
+    assert runs.open_run(home / "table")[0].state.epoch == 3
+    assert cli.main(["gradcheck", "--model", "diffusion", "--hidden", "4", "--levels", "3", "--rows", "2"]) == 0
+    assert "all ok" in capsys.readouterr().out
+
+
+REFUSED = [
+    (["train", "--model", "diffusion", "--latents", "3"], "--latents is not for --model diffusion"),
+    (["train", "--model", "diffusion", "--consistency", "analytic"], "--consistency is not for --model diffusion"),
+    (["train", "--model", "diffusion", "--free-bits", "1"], "--free-bits is not for --model diffusion"),
+    (["train", "--levels", "9"], "--levels is not for --model vae"),
+    (["train", "--model", "hvae", "--log-noise=-3,8"], "--log-noise is not for --model hvae"),
+    (["train", "--model", "diffusion", "--levels", "0"], "argument --levels: it must be a whole number of at least 1"),
+    (["train", "--model", "diffusion", "--log-noise", "8,3"], "--log-noise must be two numbers that rise"),
+    (["train", "--model", "diffusion", "--log-noise", "8"], "--log-noise must be two numbers that rise"),
+    (["train", "--model", "diffusion", "--log-noise", "a,b"], "argument --log-noise: it must be a number"),
+    (["train", "--model", "diffusion", "--hidden", "3/4"], "--hidden must be given once for a diffusion"),
+]
+
+
+@pytest.mark.parametrize("words, says", REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_one_line_says_what_is_wrong(words, says, tmp_path, capsys):
+    assert cli.main([*words, "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"scratchvae: {says}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["encode", "interpolate"])
+def test_what_has_no_meaning_is_refused(command, home, tmp_path, capsys):
+    assert cli.main([command, str(home / "limit"), "--out", str(tmp_path / "x.npz")]) == 2
+    assert "the latents of a diffusion are x with noise" in capsys.readouterr().err
