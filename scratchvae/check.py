@@ -205,11 +205,12 @@ def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.nda
     return weights
 
 
-def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any) -> list[np.ndarray[Any, Any]]:
-    """Return a list of arrays of these shapes, one for each level."""
+def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any,
+           what: str = "one for each level") -> list[np.ndarray[Any, Any]]:
+    """Return a list of arrays of these shapes."""
     count = len(values) if isinstance(values, (list, tuple)) or np.asarray(values, object).ndim else None
     if count != len(shapes):
-        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, one for each level; "
+        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, {what}; "
                          f"got {shown(values) if count is None else count}")
     return [array(f"{name}[{i}]", value, shape, dtype) for i, (value, shape) in enumerate(zip(values, shapes))]
 

@@ -85,8 +85,7 @@ class HVAE(Model):
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
         self.T = check.size("the number of latent_dims", len(self.latent_dims))
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
-        hidden = check.sizes_by_level("hidden_dims", hidden_dims, self.T)
-        rng = check.generator("rng", rng)
+        hidden, rng = check.sizes_by_level("hidden_dims", hidden_dims, self.T), check.generator("rng", rng)
         d = self.d = (self.x_dim, *self.latent_dims)                            # columns of z_0 = x, z_1, ..., z_T
         self.q: dict[int, MLP] = {}
         self.p: dict[int, MLP] = {}
@@ -105,6 +104,7 @@ class HVAE(Model):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
+        rng = check.generator("rng", rng)              # one for all levels: a seed for each would draw the same eps
         return [self.normal(rng, n, d) for d in self.latent_dims]
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:

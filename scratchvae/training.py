@@ -135,8 +135,9 @@ def stepping(model: Model, state: State, average: float | None) -> Iterator[None
     try:
         yield
     finally:
-        state.theta = model.theta.copy()
+        state.theta = None
         if state.average is not None:                  # at least one step was made
+            state.theta = model.theta.copy()
             model.theta[:] = state.average
 
 
@@ -181,6 +182,10 @@ def check_state(state: Any, n_levels: int, n_steps: int, held_out: bool) -> None
     if epoch and ("valid_elbo" in history) != held_out:
         raise ValueError("x_valid must be given if and only if it was when the run of this state began, as its bound "
                          "is a column of the history")
+    check.number("state.weight", state.weight, 0)
+    if state.average is not None:
+        average = check.array("state.average", state.average, ("size",))
+        check.array("state.theta", state.theta, average.shape)
 
 
 def by_name(means: Array) -> dict[str, float]:

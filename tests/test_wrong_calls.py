@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import wrong_calls
-from scratchvae import HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Gaussian, State, check, checkpoint, decay
-from scratchvae import evaluate, fit, steps, warm_up
+from scratchvae import HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown, check
+from scratchvae import checkpoint, decay, evaluate, fit, steps, warm_up
 from scratchvae.datasets import binarize
 from scratchvae.gradcheck import check_layer, check_model
 from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, Tanh, glorot
@@ -292,3 +292,37 @@ def test_the_wrong_calls_find_what_is_wrong(monkeypatch):
 
     monkeypatch.setattr(wrong_calls, "doors", lambda: {"door": (door, {"x": 3})})
     assert len(wrong_calls.run(0, 30)[2]) > 20
+
+
+@pytest.mark.parametrize("make", [lambda: HVAE(4, (3, 3)), lambda: TopDown(4, (3, 3)), lambda: Diffusion(4, 3)],
+                         ids=["HVAE", "TopDown", "Diffusion"])
+def test_noise_from_a_seed_is_that_of_one_generator(make):
+    """Were the seed taken anew for every level, all would have the same noise."""
+    model = make()
+    noise = model.draw_noise(5, 0)
+    for eps, same in zip(noise, model.draw_noise(5, np.random.default_rng(0))):
+        np.testing.assert_array_equal(eps, same)
+    assert not np.array_equal(noise[-2], noise[-1])
+
+
+def test_a_mistake_before_the_first_step_leaves_the_state_of_an_average_as_it_was():
+    model, state = vae(), State.start(vae())
+    theta = model.theta.copy()
+    with pytest.raises(ValueError, match="^beta must be"):
+        fit(model, X, beta=-1, average=0.9, state=state)
+    assert state.average is None and state.theta is None and state.weight == 0
+    np.testing.assert_array_equal(model.theta, theta)
+
+
+@pytest.mark.parametrize("name, value, says", [
+    ("average", np.ones(3), r"^state.theta must have shape \(3,\)"),
+    ("average", "mean", "^state.average must be an array of numbers; got str$"),
+    ("theta", None, "^state.theta must be an array of numbers; got NoneType$"),
+    ("weight", -1.0, r"^state.weight must be a number in \[0, inf\); got -1.0$"),
+])
+def test_a_state_whose_average_is_none_is_refused(name, value, says):
+    model, state = vae(), State.start(vae())
+    fit(model, X, epochs=1, average=0.9, state=state)
+    setattr(state, name, value)
+    with pytest.raises(ValueError, match=says):
+        fit(model, X, epochs=2, average=0.9, state=state)

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Gaussian, State, checkpoint, decay, evaluate,
-                        fit, steps, warm_up)
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown,
+                        checkpoint, decay, evaluate, fit, steps, warm_up)
 from scratchvae.cli import files, scaling
 from scratchvae.datasets import binarize
 from scratchvae.gradcheck import check_function, check_layer, check_model
@@ -82,12 +82,17 @@ def doors():
                rng=0, dtype=np.float32)
     deep = {name: value for name, value in net.items() if name != "latent_dim"}
     vae, hvae, auto = VAE(4, 2, (3,)), HVAE(4, (3, 2), (3,)), Autoencoder(4, 2, (3,))
-    noises = {vae: np.ones((5, 2)), hvae: [np.ones((5, 3)), np.ones((5, 2))], auto: None}
+    top, diffusion = TopDown(4, (3, 2), (3,)), Diffusion(4, 3, (3,))
+    two = [np.ones((5, 3)), np.ones((5, 2))]
+    noises = {vae: np.ones((5, 2)), hvae: two, auto: None, top: two,
+              diffusion: [np.linspace(0, 0.9, 5), np.ones((5, 4)), np.ones((5, 4))]}
     found = {
         "SGD": (SGD, dict(learning_rate=0.1, momentum=0.5)),
         "Adam": (Adam, dict(learning_rate=0.1, beta1=0.9, beta2=0.9, epsilon=1e-8)),
         "VAE": (VAE, net), "Autoencoder": (Autoencoder, net),
         "HVAE": (HVAE, dict(**deep, latent_dims=(3, 2), consistency="sampled")),
+        "TopDown": (TopDown, dict(**deep, latent_dims=(3, 2))),
+        "Diffusion": (Diffusion, dict(**deep, T=3, log_noise=(-2.0, 3.0), variance="posterior")),
         "Bernoulli": (Bernoulli, dict(x_dim=4)), "Gaussian": (Gaussian, dict(x_dim=4, logvar=0.5)),
         "MLP": (MLP, dict(dims=(4, 3, 2), activation="tanh", rng=0)),
         "Dense": (Dense, dict(n_in=4, n_out=2, rng=0, initialise=glorot)),
@@ -99,6 +104,10 @@ def doors():
         "binarize": (binarize, dict(x=X, how="sample", rng=0)),
         "evaluate": (evaluate, dict(model=vae, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3, progress=False)),
         "evaluate deep": (evaluate, dict(model=hvae, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3, progress=False)),
+        "evaluate top down": (evaluate, dict(model=top, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
+                                             progress=False)),
+        "evaluate diffusion": (evaluate, dict(model=diffusion, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
+                                              progress=False)),
         "check_function": (lambda forward, backward, x, **options: check_function(forward, backward, x, **options),
                            dict(forward=Tanh().forward, backward=Tanh().backward, x=X, method="complex", directions=2,
                                 tolerance=1e-9, rng=0)),
@@ -123,8 +132,8 @@ def doors():
     for model, noise in noises.items():
         name = type(model).__name__
         found[f"fit {name}"] = (fit, dict(model=model, x=X, epochs=2, batch_size=3, optimizer=Adam(), learning_rate=0.1,
-                                          beta=0.5, free_bits=0.1, seed=0, resample=False, x_valid=X, callback=None,
-                                          progress=False, state=State.start(model), after_step=None))
+                                          beta=0.5, free_bits=0.1, average=0.9, seed=0, resample=False, x_valid=X,
+                                          callback=None, progress=False, state=State.start(model), after_step=None))
         found[f"{name}.forward"] = (model.forward, dict(x=X, noise=noise))
         found[f"{name}.backward"] = (lambda model=model, noise=noise, **weights: model.backward(
             model.forward(X, noise)[1], **weights), dict(beta=0.5, alpha=1.0, model=model))
@@ -138,9 +147,18 @@ def doors():
             found[f"{name}.draw_noise"] = (model.draw_noise, dict(n=3, rng=np.random.default_rng(0)))
             found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, draw=True))
             found[f"{name}.log_likelihood"] = (model.log_likelihood, dict(x=X, n_samples=3, rng=0, max_rows=2))
-    found["HVAE.decode"] = (hvae.decode, dict(z=np.ones((5, 2)), level=2, noise=noises[hvae], rng=0))
-    found["HVAE.reconstruct"] = (hvae.reconstruct, dict(x=X, level=2))
-    found["HVAE.sample"] = (hvae.sample, dict(n=3, rng=0, z=np.ones(2), level=2, draw=False))
+    for model in (hvae, top):
+        name = type(model).__name__
+        found[f"{name}.decode"] = (model.decode, dict(z=np.ones((5, 2)), level=2, noise=noises[model], rng=0))
+        found[f"{name}.reconstruct"] = (model.reconstruct, dict(x=X, level=2))
+        found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, z=np.ones(2), level=2, draw=False))
+    found["Diffusion.encode"] = (diffusion.encode, dict(x=X, level=2))
+    found["Diffusion.decode"] = (diffusion.decode, dict(z=np.ones((5, 4)), level=2, rng=0))
+    found["Diffusion.reconstruct"] = (diffusion.reconstruct, dict(x=X, level=2, rng=0))
+    found["Diffusion.with_levels"] = (diffusion.with_levels, dict(T=5))
+    found["Diffusion.bound_by_level"] = (diffusion.bound_by_level, dict(x=X, rng=0))
+    found["Diffusion.bound_by_level of the limit"] = (Diffusion(4, np.inf, (3,)).bound_by_level,
+                                                      dict(x=X, rng=0, n_times=3))
     return found
 
 
@@ -151,12 +169,12 @@ SAID = {"x": ("x", "numbers"), "dims": ("dims",), "n_in": ("n_in",), "key": ("ke
 
 def snapshot(value):
     """Return what must not have changed."""
-    if isinstance(value, (VAE, HVAE, Autoencoder)):
+    if isinstance(value, (VAE, HVAE, Autoencoder, Diffusion)):
         return value.theta.tobytes()
     if isinstance(value, State):
         return repr(sorted(vars(value).items(), key=str)) if not isinstance(value.rng, np.random.Generator) else (
             value.epoch, value.step, np.asarray(value.sums).tobytes(), repr(value.rng.bit_generator.state),
-            repr(value.history))
+            repr(value.history), repr((value.average, value.weight, value.theta)))
     if isinstance(value, (SGD, Adam)):
         return repr({name: v for name, v in vars(value).items() if name != "w"})
     return None
