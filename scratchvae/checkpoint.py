@@ -219,7 +219,7 @@ def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
                   check.size("step", header["step"], 0), check.number("seconds", arrays["seconds"], 0),
                   {name: check.array(name, column, (header["epoch"],), float).tolist()
                    for name, column in group("history").items()})
-    if "state.weight" in arrays:
+    if group("state"):                                 # with an average
         state.average = theta.copy()
         state.theta = check.array("state.theta", arrays["state.theta"], theta.shape, theta.dtype)
         state.weight = check.number("state.weight", arrays["state.weight"], 0, open_low=True)

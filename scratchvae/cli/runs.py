@@ -291,8 +291,7 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
                          f"{min(missing)}")
-    config = confirmed(found.config, path)
-    model = build(config)
+    config, model = confirmed(found.config, path)
     if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
         raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
                          f"not {model.theta.size}")
@@ -321,8 +320,11 @@ def load(folder: str | os.PathLike[str]) -> Run:
     return run
 
 
-def confirmed(config: Config, path: Path) -> Config:
-    """Return the config of a checkpoint, if it is such as `train` writes; its checksum says only that it is whole."""
+def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
+    """Return the config of a checkpoint and a fresh model, if it is such as `train` writes.
+
+    Its checksum says only that it is whole.
+    """
     try:
         options.confirm(config)
         if config["model"] != "diffusion":
@@ -339,9 +341,9 @@ def confirmed(config: Config, path: Path) -> Config:
         check.size("checksum", config["checksum"], 0, np.inf)
         check.size("threads", config["threads"])
         rate_schedule(config)
+        return config, build(config)
     except ValueError as error:
         raise ValueError(f"{path} has a config that `scratchvae train` does not write: {error}") from None
-    return config
 
 
 def go_on(run: Run) -> None:

@@ -160,6 +160,42 @@ def test_a_forged_checkpoint_is_refused_in_one_line(run, capsys, number):
     assert (run / "checkpoint.npz").read_bytes() == there
 
 
+FORGED_AVERAGE = [
+    in_config(average="x"), in_config(average=1), in_config(average=0), in_config(average=[0.9]),
+    in_arrays(**{"state.theta": lambda old: old["theta"][:1]}), in_arrays(**{"state.theta": lambda old: "text"}),
+    in_arrays(**{"state.theta": lambda old: old["theta"] * np.nan}), in_arrays(**{"state.weight": lambda old: -1.0}),
+    in_arrays(**{"state.weight": lambda old: np.nan}), in_arrays(**{"state.weight": lambda old: 0.0}),
+    in_arrays(**{"state.weight": lambda old: [1.0, 2.0]}), lambda header, arrays: arrays.pop("state.theta"),
+    lambda header, arrays: arrays.pop("state.weight"),
+    in_config(levels=0), in_config(levels="many"), in_config(levels=2.5), in_config(levels=10**7),
+    in_config(log_noise=None), in_config(log_noise=[3, -3]), in_config(log_noise=["a", 2]), in_config(log_noise=[1]),
+    in_config(hidden=[[4], [4]]),
+]
+
+
+@pytest.fixture(scope="module")
+def averaged(finished):
+    """A finished run of a diffusion with an average of the parameters."""
+    folder, patch = finished.parent / "averaged", pytest.MonkeyPatch()
+    patch.setattr(commands, "finish", lambda run: None)
+    assert cli.main(["train", "--data", str(finished.parent / "x.npy"), "--out", str(folder), *FAST, "--model",
+                     "diffusion", "--levels", "4", "--average", "0.9"]) == 0
+    patch.undo()
+    return folder
+
+
+@pytest.mark.parametrize("number", range(len(FORGED_AVERAGE)))
+def test_a_forged_average_or_diffusion_is_refused_in_one_line(averaged, monkeypatch, tmp_path, capsys, number):
+    monkeypatch.setattr(commands, "finish", lambda run: None)
+    run = tmp_path / "run"
+    shutil.copytree(averaged, run)
+    assert runs.open_run(run)[0].state.weight > 0
+    forge(run / "checkpoint.npz", FORGED_AVERAGE[number])
+    (run / "checkpoint.previous.npz").unlink(missing_ok=True)
+    for words in (["evaluate", run, "--samples", 1], ["train", "--resume", run, "--epochs", 2]):
+        assert "checkpoint.npz" in message(capsys, *words)
+
+
 def test_what_is_not_forged_is_still_read(run, tmp_path):
     """Every kind of option, and an optimiser that has not moved."""
     words = ["--model", "hvae", "--latents", "3,2", "--hidden", "4/5,6", "--free-bits", "0.5,0.1", "--warm-up", "3",
