@@ -24,7 +24,7 @@ import itertools
 import numbers
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -59,26 +59,26 @@ def size(name: str, value: Any, low: int = 1, high: float = MOST) -> int:
 
 def sizes(name: str, values: Any, high: float = MOST) -> tuple[int, ...]:
     """Return a tuple of whole numbers of at least 1."""
+    return tuple(size(f"every entry of {name}", value, 1, high) for value in entries(name, values))
+
+
+def entries(name: str, values: Any) -> list[Any]:
+    """Return the entries of a sequence, of which an iterator can be read only once."""
     if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or not np.iterable(values):
         raise ValueError(f"{name} must be a sequence of whole numbers, such as (16, 8); got {shown(values)}")
     try:
-        entries = list(itertools.islice(values, 1001))
+        found = list(itertools.islice(values, 1001))
     except Exception:                                  # such as a stream that cannot be read
         raise ValueError(f"{name} must be a sequence of whole numbers; got {shown(values)}") from None
-    if len(entries) > 1000:
+    if len(found) > 1000:
         raise ValueError(f"{name} must have at most 1000 entries; got more")
-    return tuple(size(f"every entry of {name}", value, 1, high) for value in entries)
+    return found
 
 
 def sizes_by_level(name: str, values: Any, n_levels: int) -> list[tuple[int, ...]]:
     """Return a tuple of whole numbers for each level: one tuple serves every level."""
-    entries = values
-    if isinstance(values, Iterator):
-        entries = sizes(name, values)                  # it can be read only once
-    elif isinstance(values, (list, tuple, np.ndarray)) and np.iterable(values):
-        entries = list(values)
-    nested = isinstance(entries, list) and any(np.iterable(entry) for entry in entries)
-    by_level = entries if nested else [entries] * n_levels
+    given = entries(name, values)
+    by_level = given if any(np.iterable(entry) for entry in given) else [given] * n_levels
     if len(by_level) != n_levels:
         raise ValueError(f"{name} must have an entry for each of the {n_levels} levels; got {len(by_level)}")
     return [sizes(name, entry) for entry in by_level]
@@ -206,11 +206,11 @@ def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.nda
 
 
 def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any,
-           what: str = "one for each level") -> list[np.ndarray[Any, Any]]:
+           what: str = ", one for each level") -> list[np.ndarray[Any, Any]]:
     """Return a list of arrays of these shapes."""
     count = len(values) if isinstance(values, (list, tuple)) or np.asarray(values, object).ndim else None
     if count != len(shapes):
-        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, {what}; "
+        raise ValueError(f"{name} must be a list of {len(shapes)} arrays{what}; "
                          f"got {shown(values) if count is None else count}")
     return [array(f"{name}[{i}]", value, shape, dtype) for i, (value, shape) in enumerate(zip(values, shapes))]
 

@@ -165,7 +165,7 @@ class Diffusion(Model):
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
         time, *eps = check.arrays("noise", noise, [(n,), (n, self.x_dim), (n, self.x_dim)], self.dtype,
-                                  "times, eps of z_1, eps of z_(t+1)")
+                                  ": times, eps of z_1, eps of z_(t+1)")
         if time.real.min() < 0 or time.real.max() > 1:
             raise ValueError("noise[0] must be times in [0, 1]; its values go from "
                              f"{time.real.min():g} to {time.real.max():g}")
@@ -225,10 +225,10 @@ class Diffusion(Model):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n = cache
+        (f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n), alpha = cache, check.alpha(alpha)
         dkl = self.check_beta(beta) / n                                         # (T,) or (2,): loss = ... + Σ beta KL
         da = dkl[0] * w_diff                                                    # (n, D); and -da for the guess
-        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dx, dh_1 = self.likelihood.log_prob_backward(dreconstruction, r_cache)  # (n, D) each
         dh = np.concatenate([dh_1, self.guess_backward(-da, a_hat)])            # (2 n, D)
         dz = self.read_backward(dh, f_cache, input_gradient)                    # (2 n, D): of z_1 and of z

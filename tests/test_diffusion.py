@@ -643,7 +643,7 @@ def test_training_learns_what_pixels_know_of_each_other(rng):
 
 BAD = [
     (lambda: Diffusion(0), "^x_dim must be a whole number of at least 1; got 0"),
-    (lambda: Diffusion(6, 0), "^T must be a whole number of at least 1; got 0"),
+    (lambda: Diffusion(6, 0), "^T must be a whole number from 1 to 1000000; got 0"),
     (lambda: Diffusion(6, 2.5), "^T must be a whole number"),
     (lambda: Diffusion(6, 3, 64), "^hidden_dims must be a sequence"),
     (lambda: Diffusion(6, 3, log_noise=(5, -5)), r"^log_noise must be 2 numbers that rise, .*; got \[5.0, -5.0\]"),
@@ -657,9 +657,10 @@ BAD = [
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), 0), "^noise must be a list of 3 arrays: .*; got 0"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [0, 0]), "^noise must be a list of 3 arrays: .*; got 2"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.zeros(3), 0, 0]), r"^noise\[0\] must have shape \(4,\)"),
-    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.full(4, 1.5), 0, 0]),
+    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.full(4, 1.5), *np.zeros((2, 4, 6))]),
      r"^noise\[0\] must be times in \[0, 1\]; its values go from 1.5 to 1.5"),
-    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.full(4, -0.5), 0, 0]), r"^noise\[0\] must be times in"),
+    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.full(4, -0.5), *np.zeros((2, 4, 6))]),
+     r"^noise\[0\] must be times in"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.zeros(4), np.zeros((4, 6)), np.zeros((4, 5))]),
      r"^noise\[2\] must have shape \(4, 6\)"),
     (lambda: Diffusion(6, 3).forward(np.full((4, 6), 2.0), []), r"^x must lie in \[0, 1\]"),

@@ -325,7 +325,7 @@ def test_a_path_that_is_no_file_is_refused_in_one_sentence(tmp_path):
         0: "must be a string or a Path", None: "must be a string or a Path", b"bytes": "must be a string or a Path",
         tmp_path / "two\nlines": "cannot be read: No such file",
     }.items():
-        refused(lambda: files.load(path), str(path), says)
+        refused(lambda: files.load(path), repr(str(path)) if isinstance(path, (str, os.PathLike)) else str(path), says)
 
 
 def test_a_file_that_may_not_be_read_or_fails_in_the_middle(tmp_path, monkeypatch):
