@@ -1,0 +1,87 @@
+"""What is wrong with a hand-written backward, where, and what kind of mistake it looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from .examine import examine, structural
+from .finding import Diagnosis, Finding, Problem, equation
+from .pairs import argument_names, function_pair, layer_pair, unnamed
+from .reference import Pair
+
+__all__ = ["Diagnosis", "Finding", "diagnose_function", "diagnose_layer"]
+
+
+def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any], *inputs: Any,
+                      names: Sequence[str] | None = None, name: str | None = None, **named: Any) -> Diagnosis:
+    """Diagnose ``y, cache = forward(*inputs)`` with ``dinputs = backward(dy, cache)``.
+
+    Parameters
+    ----------
+    forward, backward : function
+        forward may return a tuple of arrays for y; then dy is such a tuple.  backward
+        returns one array for one input, else a tuple of them in order.
+    *inputs, **named
+        The point at which to look, in order or by the names of forward's arguments.
+        Whole numbers for which backward returns None, such as labels, stay as they are.
+    names : sequence of str, optional
+        What to call the inputs; by default, as forward calls its arguments.
+    name : str, optional
+        What to call the function; by default, the name of backward.
+
+    Returns
+    -------
+    Diagnosis
+        ``ok``, ``where``, ``tensor``, ``kind``; print it to read it.
+    """
+    if named:
+        own = argument_names(forward, len(inputs) + len(named))
+        if not set(named) <= set(own[len(inputs):]):
+            raise ValueError(f"forward has the arguments {', '.join(own)}; got {', '.join(named)} by name")
+        names, inputs = names or own, (*inputs, *(named[n] for n in own[len(inputs):]))
+    called = name or getattr(backward, "__qualname__", "backward")
+    called = "backward" if "<lambda>" in called else called.replace("<locals>.", "").rpartition("test_")[2]
+    try:
+        pair = function_pair(forward, backward, inputs, names, called)
+    except Problem as problem:
+        return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+    return examine(pair, equation=equation(backward, forward))
+
+
+def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
+    """Diagnose a layer: an object with ``forward`` and ``backward``, its parameters named in ``parameter_names``.
+
+    Parameters
+    ----------
+    layer : Layer, or any object that follows the contract
+        It is left as it is.
+    x : array
+        The input at which to look.
+    name : str, optional
+        What to call it; by default, the name of its class.
+
+    Returns
+    -------
+    Diagnosis
+    """
+    called = f"{name or type(layer).__name__}.backward"
+    try:
+        pair = layer_pair(layer, np.asarray(x, float), called)
+        diagnosis = examine(pair, equation=equation(type(layer)))
+        forgotten = unnamed(layer, pair)
+        if forgotten:
+            diagnosis.findings.append(Finding(
+                called, forgotten, "not named", f"y depends on {forgotten}, which has a d{forgotten} beside it, but "
+                f"parameter_names does not have it: no optimiser will move it",
+                f"add {forgotten!r} to parameter_names"))
+        return diagnosis
+    except Problem as problem:
+        return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+
+
+def _nothing(*arguments: Any) -> Any:
+    raise NotImplementedError

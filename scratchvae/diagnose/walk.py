@@ -1,0 +1,1 @@
+"""The walk back from the loss."""
