@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..layers import Array
+from ..model import Model
 from .examine import examine, structural
 from .finding import Diagnosis, Finding, Problem, equation
 from .pairs import argument_names, function_pair, layer_pair, unnamed
 from .reference import Pair
+from .walk import Walk, walk
+from .wholes import layers_in, model_whole, stack_whole
 
-__all__ = ["Diagnosis", "Finding", "diagnose_function", "diagnose_layer"]
+__all__ = ["Diagnosis", "Finding", "diagnose_function", "diagnose_layer", "diagnose_model"]
 
 
 def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any], *inputs: Any,
@@ -43,7 +46,7 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
         if not set(named) <= set(own[len(inputs):]):
             raise ValueError(f"forward has the arguments {', '.join(own)}; got {', '.join(named)} by name")
         names, inputs = names or own, (*inputs, *(named[n] for n in own[len(inputs):]))
-    called = name or getattr(backward, "__qualname__", "backward")
+    called = str(name or getattr(backward, "__qualname__", "backward"))
     called = "backward" if "<lambda>" in called else called.replace("<locals>.", "").rpartition("test_")[2]
     try:
         pair = function_pair(forward, backward, inputs, names, called)
@@ -70,6 +73,9 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
     """
     called = f"{name or type(layer).__name__}.backward"
     try:
+        if layers_in(layer):
+            pair, wholes = stack_whole(layer, x)
+            return walk(Walk(pair, wholes))
         pair = layer_pair(layer, np.asarray(x, float), called)
         diagnosis = examine(pair, equation=equation(type(layer)))
         forgotten = unnamed(layer, pair)
@@ -80,6 +86,31 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
                 f"add {forgotten!r} to parameter_names"))
         return diagnosis
     except Problem as problem:
+        return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+
+
+def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
+    """Diagnose a model: which function of a pass is wrong, or which tensor its own backward hands on wrongly.
+
+    As for `gradcheck.check_model`, move a fresh model first: its logvar is 0.
+
+    Parameters
+    ----------
+    model : Autoencoder, VAE, HVAE, or your own subclass of Model
+        It is left as it is.
+    x : array of shape (n, x_dim)
+        A few rows are enough, and quick.
+    noise : optional
+        From ``model.draw_noise``.
+
+    Returns
+    -------
+    Diagnosis
+    """
+    try:
+        return walk(Walk(*model_whole(model, x, noise)))
+    except Problem as problem:
+        called = f"{type(model).__name__}.backward"
         return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
 
 

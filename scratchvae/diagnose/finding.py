@@ -9,7 +9,7 @@ from typing import Any
 from ..layers import Array
 
 THOUGHTS = {                                           # the likely line of thought behind each kind
-    "sign": "A minus was lost, or taken twice. Look for u - v, whose derivative by v is -1, and for loss = -elbo.",
+    "sign": "A minus was lost, or taken twice. Look for u - v, which has the derivative -1 by v; for loss = -elbo.",
     "factor": "A constant of forward is not in backward, or is there twice: a 1/2 before a square, a weight, a size.",
     "mean or sum": "Forward takes a sum and backward a mean, or the reverse. The gradient of a sum is dy for each term; "
                    "that of a mean over n terms is dy / n.",
@@ -57,6 +57,8 @@ class Finding:
         Of MATH.md.
     given, right : array, optional
         The gradient beside the reference, at the entries that were looked at.
+    places : list of str
+        The steps of a pass in which it shows: ``["q1.dense2", "q1.dense1"]``.
     """
 
     where: str
@@ -68,10 +70,13 @@ class Finding:
     equation: str = ""
     given: Array | None = None
     right: Array | None = None
+    places: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         of = f"the gradient by {self.tensor}" if self.tensor else "the pass"
         head = f"{self.where}: {of} is wrong ({self.kind})" if self.kind not in REMARKS else f"{self.where}: no mistake"
+        if self.places and self.where.partition(".")[0] not in self.places[0]:
+            head += f", in {', '.join(self.places[:3])}{' ...' if len(self.places) > 3 else ''}"
         lines = [head, *_indented(_sentence(self.says))]
         lines += [f"    {text}" for text in self.evidence[:2]]
         if self.hint:

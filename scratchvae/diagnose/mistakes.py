@@ -163,7 +163,11 @@ def guess(s: Suspect, c: float) -> str:
     for n in sorted(sizes):
         if abs(abs(c) - n) < 1e-6 * n or abs(abs(c) - 1 / n) < 1e-6 / n:
             return f"; {n} is the length of an axis, so perhaps a mean was taken for a sum, or a sum for a mean"
-    if abs(c) in (2, 0.5) or abs(abs(c) - 2) < 1e-6 or abs(abs(c) - 0.5) < 1e-6:
+    for name, value in s.pair.constants.items():
+        for f, words in ((value, "is there once too often"), (1 / value, "is forgotten")):
+            if abs(abs(c) - f) < 1e-6 * f:
+                return f"; {name} is {value:g} in this check: it {words}"
+    if abs(abs(c) - 2) < 1e-6 or abs(abs(c) - 0.5) < 1e-6:
         return "; a 1/2 or a 2 that belongs to a square, or to logvar = 2 log σ, is lost or taken twice"
     return ""
 

@@ -54,6 +54,8 @@ class Pair:
         What stood in the gradient of a parameter before backward was called.
     generators : list
         The sources of noise that forward can reach; they are put back after every call.
+    constants : dict of str to float
+        Weights that stand in the loss, such as beta: a gradient may lack one.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Pair:
     inputs: Arrays
     fills: Arrays = field(default_factory=dict)
     generators: list[Any] = field(default_factory=list)
+    constants: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -153,7 +156,8 @@ def still(pair: Pair) -> Iterator[Callable[[Any], int]]:
     """
     found: list[Any] = pair.generators
     states = [copy.deepcopy(state(g)) for g in found]
-    legacy, default_rng, fresh = np.random.get_state(), np.random.default_rng, []
+    legacy, default_rng = np.random.get_state(), np.random.default_rng
+    fresh: list[None] = []
 
     def seeded(seed: Any = None) -> Any:
         fresh.extend([] if seed is not None else [seed])
@@ -165,7 +169,7 @@ def still(pair: Pair) -> Iterator[Callable[[Any], int]]:
         n += sum(repr(state(g)) != repr(s) for g, s in zip(copied, states))
         return n + (str(np.random.get_state()) != str(legacy))
 
-    np.random.default_rng = seeded                     # type: ignore[assignment]
+    np.random.default_rng = seeded
     try:
         yield moved
     finally:
