@@ -11,12 +11,13 @@ from ..gradcheck import stream
 from ..layers import Array
 from .finding import Diagnosis, Finding, Problem
 from .mistakes import explain
-from .reference import (ENTRIES, Arrays, Case, NotComplex, Pair, Reference, case, copies, generators, jittered, size, still,
+from .reference import (Arrays, Case, NotComplex, Pair, Reference, case, copies, entries, generators, jittered, size, still,
                         trusted, varied)
 from .suspect import Suspect, leaf
 
 
-def examine(pair: Pair, dys: Arrays | None = None, equation: str = "", by: Iterable[str] | None = None) -> Diagnosis:
+def examine(pair: Pair, dys: Arrays | None = None, equation: str = "", by: Iterable[str] | None = None,
+            quick: bool = False) -> Diagnosis:
     """Check one pair, at the given dys or at random ones, and explain what is wrong.
 
     Parameters
@@ -28,12 +29,14 @@ def examine(pair: Pair, dys: Arrays | None = None, equation: str = "", by: Itera
         Of MATH.md, to be named in a message.
     by : names, optional
         Of the inputs to look at; by default all.
+    quick : bool, default False
+        Say only which gradients are wrong, and do not look for the kind of mistake.
     """
     diagnosis = Diagnosis(pair.name)
     try:
         at = case(pair, pair.inputs, dys)
         if repeatable(pair, diagnosis):
-            look(pair, at, diagnosis, list(pair.inputs if by is None else by))
+            look(pair, at, diagnosis, list(pair.inputs if by is None else by), quick)
     except Problem as problem:
         diagnosis.findings.append(structural(pair, problem))
     for found in diagnosis.findings:
@@ -79,7 +82,7 @@ def same(a: Arrays, b: Arrays) -> bool:
                for n in a)
 
 
-def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
+def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str], quick: bool) -> None:
     """Compare each gradient; explain those that are wrong."""
     reference, why = Reference(pair), ""
     try:
@@ -102,7 +105,8 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
         diagnosis.remarks.append(Finding(
             pair.name, rounded[0], "rounding", "it is computed in float32, and right to its some seven digits"))
     wrong = [by for by in wrong if by not in kinked and by not in rounded]
-    if not wrong:
+    if not wrong or quick:
+        diagnosis.findings += [Finding(pair.name, by, "unknown", "it is wrong") for by in wrong]
         return
     if draws_in_backward(pair):
         diagnosis.findings += [Finding(pair.name, by, "noise", "backward draws noise anew, where it needs the noise that "
@@ -130,14 +134,14 @@ def error(reference: Reference, at: Case, by: str) -> float:
     C, a = at.claimed[by], at.inputs[by]
     if not np.isfinite(C).all():
         return np.inf
-    if a.size <= ENTRIES:
+    if a.size <= entries(at.inputs):
         right = reference.entries(at.inputs, at.dys, by, np.arange(a.size))
         given = C.ravel()
     else:
         V = [stream(8 + i).standard_normal(a.shape) for i in range(2)]
         right = np.array([reference.along(at.inputs, at.dys, {by: v}) for v in V])
         given = np.array([(C * v).sum() for v in V])
-    scale = max(np.linalg.norm(given), np.linalg.norm(right), np.linalg.norm(C) if a.size > ENTRIES else 0.0)
+    scale = max(np.linalg.norm(given), np.linalg.norm(right), np.linalg.norm(C) if a.size > entries(at.inputs) else 0.0)
     arriving = np.sqrt(sum((dy * dy).sum() for dy in at.dys.values()))
     if np.linalg.norm(right) <= 1e-12 * arriving and np.linalg.norm(given) <= 1e-10 * arriving:
         return 0.0                                     # zero, up to the rounding of terms that cancel
@@ -154,7 +158,7 @@ def at_a_kink(reference: Reference, at: Case, by: str) -> bool:
         except (Problem, NotComplex, ArithmeticError):
             return False
     a, C = at.inputs[by], at.claimed[by]
-    if a.size > ENTRIES:
+    if a.size > entries(at.inputs):
         return True
     smooth = Reference(reference.pair, "central")
     for k in range(a.size):
@@ -189,7 +193,7 @@ def found(pair: Pair, reference: Reference, cases: list[Case], by: str) -> Findi
 def wrong_entry(reference: Reference, at: Case, by: str) -> Array | None:
     """Return the place of a wrong entry of a large array: by halves, along each axis."""
     shape = at.inputs[by].shape
-    if at.inputs[by].size <= ENTRIES or not np.isfinite(at.claimed[by]).all():
+    if at.inputs[by].size <= entries(at.inputs) or not np.isfinite(at.claimed[by]).all():
         return None
     v = stream(9).standard_normal(shape)
 

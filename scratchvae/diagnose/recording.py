@@ -202,19 +202,29 @@ def signature(part: Part, forward: Callable[..., Any], backward: Callable[..., A
     return names, outs, cached
 
 
+Wrapped = list[tuple[Part, str, Callable[..., Any]]]
+
+
+def wrap(recorder: Recorder, parts: list[Part]) -> Wrapped:
+    """Return what to put in the place of each forward and backward."""
+    found: Wrapped = []
+    for part in parts:
+        forward, backward = part.get()
+        found += [(part, part.keys[0], recorder.forward(part, forward, backward)),
+                  (part, part.keys[1], recorder.backward(part, backward, forward))]
+    return found
+
+
 @contextmanager
-def watching(recorder: Recorder, parts: list[Part]) -> Iterator[None]:
-    """Wrap the parts for as long as the block lasts."""
+def watching(wrapped: Wrapped) -> Iterator[None]:
+    """Put the wrapped parts in their places for as long as the block lasts."""
     with ExitStack() as stack:
-        for part in parts:
-            forward, backward = part.get()
-            for key, new in zip(part.keys, (recorder.forward(part, forward, backward),
-                                            recorder.backward(part, backward, forward))):
-                stack.callback(restore(part, key))
-                if isinstance(part.holder, dict):
-                    part.holder[key] = new
-                else:
-                    setattr(part.holder, key, new)
+        for part, key, new in wrapped:
+            stack.callback(restore(part, key))
+            if isinstance(part.holder, dict):
+                part.holder[key] = new
+            else:
+                setattr(part.holder, key, new)
         yield
 
 

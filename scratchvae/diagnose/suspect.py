@@ -13,7 +13,7 @@ import numpy as np
 
 from ..gradcheck import stream
 from ..layers import Array, sigmoid
-from .reference import ENTRIES, Arrays, Case, Reference
+from .reference import ENTRIES, Arrays, Case, Reference, entries
 
 Formula = Callable[[Array], Array]
 
@@ -47,8 +47,9 @@ class Suspect:
     def __init__(self, reference: Reference, by: str, cases: list[Case], wrong: Array | None = None) -> None:
         self.reference, self.by, self.cases = reference, by, cases
         self.pair, self.shape = reference.pair, cases[0].inputs[by].shape
-        self.whole = int(np.prod(self.shape)) <= ENTRIES
-        self.index = np.ix_(*block(self.shape, wrong)) if self.shape else ()
+        at_most = entries(cases[0].inputs)
+        self.whole = int(np.prod(self.shape)) <= at_most
+        self.index = np.ix_(*block(self.shape, wrong, at_most)) if self.shape else ()
         grid = np.arange(int(np.prod(self.shape))).reshape(self.shape)[self.index]
         self.fit = reference.fit
         self.R = [reference.entries(c.inputs, c.dys, by, grid.ravel()).reshape(grid.shape) for c in cases]
@@ -93,14 +94,14 @@ class Suspect:
         return np.array([(self.cases[k].claimed[self.by] * v).sum() for v in self.directions])
 
 
-def block(shape: tuple[int, ...], wrong: Array | None = None) -> list[Array]:
+def block(shape: tuple[int, ...], wrong: Array | None = None, at_most: int = ENTRIES) -> list[Array]:
     """Return indices along each axis, of at most so many entries in all; ``wrong`` is an entry to be among them."""
-    if int(np.prod(shape)) <= ENTRIES:
+    if int(np.prod(shape)) <= at_most:
         return [np.arange(n) for n in shape]
-    at_most = max(2, int((ENTRIES / 4) ** (1 / sum(n > 1 for n in shape))))
+    side = max(2, int((at_most if at_most < ENTRIES else ENTRIES / 4) ** (1 / sum(n > 1 for n in shape))))
     picked = []
     for axis, n in enumerate(shape):
-        index = np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
+        index = np.unique(np.linspace(0, n - 1, min(n, side)).astype(int))
         picked.append(index if wrong is None else np.unique(np.append(index, wrong[axis])))
     return picked
 

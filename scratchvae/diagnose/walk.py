@@ -23,9 +23,9 @@ from ..gradcheck import COMPLEX_STEP, stream
 from ..layers import Array
 from .examine import examine, found
 from .finding import Diagnosis, Finding, Problem, equation
-from .pairs import layer_pair
+from .pairs import layer_pair, parameters
 from .reference import Arrays, NotComplex, Pair, Reference, case, copies, varied
-from .recording import Part, Recorder, Step, parts_of, watching
+from .recording import Part, Recorder, Step, parts_of, signature, watching, wrap
 from .suspect import leaf
 
 WRONG = 1e-9                                           # relative, along a random direction
@@ -49,13 +49,14 @@ class Walk:
             self.parts += [part for part in parts_of(whole) if (id(part.holder), part.keys) not in known]
         self.x: Any = None
         self.recorder = Recorder()
+        self.wrapped = wrap(self.recorder, self.parts)
 
     def record(self, inputs: Arrays, dys: Arrays, replace: dict[tuple[int, str], Array] | None = None) -> Arrays:
         """Run a pass and keep its steps; return the gradients that are left at the end."""
         self.recorder.clear()
         self.recorder.replace = replace or {}
         self.recorder.replace_input = {}
-        with watching(self.recorder, self.parts):
+        with watching(self.wrapped):
             given = copies(inputs)
             self.x = given.get("x")
             _, kept = self.pair.forward(given)
@@ -67,7 +68,7 @@ class Walk:
         self.recorder.clear()
         step = {key: value + 1j * COMPLEX_STEP * v}
         self.recorder.replace, self.recorder.replace_input = ({}, step) if at_input else (step, {})
-        with watching(self.recorder, self.parts):
+        with watching(self.wrapped):
             outputs, _ = self.pair.forward({n: a.astype(complex) for n, a in inputs.items()})
         return float(sum((np.imag(y) * dys[n]).sum() for n, y in outputs.items())) / COMPLEX_STEP
 
@@ -125,7 +126,6 @@ def step_pair(step: Step) -> Pair:
 
 
 def _has_cache(part: Part) -> bool:
-    from .recording import signature
     return signature(part, *part.get())[2]
 
 
@@ -133,33 +133,46 @@ def own_backwards(w: Walk, steps: list[Step], diagnosis: Diagnosis) -> set[int]:
     """Examine the backward of each step; return the indices of the steps whose own backward is wrong."""
     wrong: dict[int, list[Finding]] = {}
     for step in reversed(steps):
-        try:
-            pair = step_pair(step)
-            names = [n for n in pair.inputs if not _dropped(pair, n)]
-            seen = examine(pair, equation=equation(step.part.get()[1], type(step.part.layer)), by=names)
-        except (Problem, NotComplex, TypeError, ValueError, ArithmeticError, IndexError):
+        seen = _examined(step, quick=True)
+        if seen is None:
             continue
         if seen.findings:
             wrong[step.index] = seen.findings
         for remark in seen.remarks:
             if all((remark.where, remark.kind) != (r.where, r.kind) for r in diagnosis.remarks):
                 diagnosis.remarks.append(remark)
-    parents = {steps[i].parent.index for i in wrong if steps[i].parent is not None}     # type: ignore[union-attr]
-    culprits = [i for i in wrong if i not in parents]
-    for i in culprits:
+    parents = {parent.index for i in wrong for parent in [steps[i].parent] if parent is not None}
+    groups: dict[tuple[str, str], list[Step]] = {}     # one function may be wrong in many steps: it is one mistake
+    for i in wrong:
         for finding in wrong[i]:
-            place = steps[i].part.name
-            twin = next((f for f in diagnosis.findings if (f.where, f.tensor) == (finding.where, finding.tensor)
-                         and (f.kind == finding.kind or "unknown" in (f.kind, finding.kind))), None)
-            if twin is None:
-                finding.places = [place]
-                diagnosis.findings.append(finding)
-                continue
-            twin.places.append(place)
-            if twin.kind == "unknown":
-                finding.places = twin.places
-                diagnosis.findings[diagnosis.findings.index(twin)] = finding
+            if i not in parents:
+                groups.setdefault((finding.where, finding.tensor), []).append(steps[i])
+    for (_, tensor), group in groups.items():
+        best: Finding | None = None
+        for step in sorted(group, key=_size)[:3]:      # where it is small, it is quickly explained
+            seen = _examined(step, [tensor] if tensor else None)
+            best = next((f for f in seen.findings if f.tensor == tensor), best) if seen is not None else best
+            if best is not None and best.kind != "unknown":
+                break
+        if best is not None:
+            best.places = [step.part.name for step in group]
+            diagnosis.findings.append(best)
     return set(wrong)
+
+
+def _examined(step: Step, by: list[str] | None = None, quick: bool = False) -> Diagnosis | None:
+    """Examine the backward of one step; None if it cannot be run by itself."""
+    try:
+        pair = step_pair(step)
+        names = [n for n in pair.inputs if not _dropped(pair, n)] if by is None and step.part.layer is None else by
+        return examine(pair, equation=equation(step.part.get()[1], type(step.part.layer)), by=names, quick=quick)
+    except (NotComplex, TypeError, ValueError, ArithmeticError, IndexError):
+        return None
+
+
+def _size(step: Step) -> int:
+    return sum(np.size(a) for a in step.inputs.values()) + sum(
+        a.size for a in parameters(step.part.layer).values()) if step.part.layer is not None else 0
 
 
 def _dropped(pair: Pair, name: str) -> bool:
@@ -225,7 +238,7 @@ def wiring(w: Walk, dys: Arrays, steps: list[Step], s: Step, out: str, given: Ar
         w.recorder.clear()
         w.recorder.replace, w.recorder.replace_input = {(s.index, out): at[name]}, {}
         kind = complex if np.iscomplexobj(at[name]) else float
-        with watching(w.recorder, w.parts):
+        with watching(w.wrapped):
             outputs, _ = w.pair.forward({n: a.astype(kind) for n, a in w.pair.inputs.items()})
         return {n: np.asarray(y) for n, y in outputs.items()}, at[name].real
 
