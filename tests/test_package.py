@@ -15,8 +15,8 @@ README = PACKAGE.parent / "README.md"
 MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae"]
 ORDER = ["check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
          "gradcheck", "exact"]
-DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "mistakes", "finding", "pairs", "examine", "recording", "wholes",
-            "walk"]
+DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
+            "recording", "wholes", "walk"]
 PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 

@@ -9,10 +9,10 @@ from typing import Any
 from ..layers import Array
 
 THOUGHTS = {                                           # the likely line of thought behind each kind
-    "sign": "A minus was lost, or taken twice. Look for u - v, which has the derivative -1 by v; for loss = -elbo.",
+    "sign": "A minus was lost, or taken twice: u - v has the derivative -1 by v, and loss = -elbo.",
     "factor": "A constant of forward is not in backward, or is there twice: a 1/2 before a square, a weight, a size.",
-    "mean or sum": "Forward takes a sum and backward a mean, or the reverse. The gradient of a sum is dy for each term; "
-                   "that of a mean over n terms is dy / n.",
+    "mean or sum": "Forward takes a sum and backward a mean, or the reverse. The gradient of a sum is dy for each "
+                   "term; that of a mean over n terms is dy / n.",
     "transposed": "The shapes fit, so nothing complains: but (x W) has dx = dy Wᵀ and dW = xᵀ dy. A reshape gives the "
                   "shape of a transpose, with the numbers in another order.",
     "zero": "What was computed does not arrive: a gradient that is never written, multiplied by 0, or returned for "
@@ -168,8 +168,8 @@ class Diagnosis:
 
     def draw(self, path: Any) -> None:
         """Write a figure of the first mistake: the gradient beside the reference. It needs matplotlib."""
-        found = next((f for f in self.findings if f.given is not None and f.right is not None), None)
-        if found is None:
+        found = next((f for f in self.findings if f.given is not None), None)
+        if found is None or found.given is None or found.right is None:
             raise ValueError("there is no wrong gradient to draw")
         from ..plotting import figure, gradients
         fig = figure(8, 3)

@@ -89,6 +89,7 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
     real = {n: np.array(a, float) for n, a in zip(names, inputs)
             if not isinstance(a, (bool, str, type(None))) and np.asarray(a).dtype.kind in "iuf"}
     whole = [n for n, a in zip(names, inputs) if n in real and np.asarray(a).dtype.kind in "iu"]
+    labels = whole + [n for n, a in real.items() if len(inputs) > 1 and np.all(a == np.round(a))]
     fixed: dict[str, Any] = {n: a for n, a in zip(names, inputs) if n not in real}
 
     def arguments(given: Arrays) -> list[Any]:
@@ -111,7 +112,7 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
             raise Problem("nothing returned", next(iter(real)), "backward returned None",
                           "return " + ", ".join(f"d{n}" for n in real))
         parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
-        for having in (names, list(real), [n for n in real if n not in whole]):
+        for having in (names, list(real), [n for n in real if n not in labels]):
             if len(parts) == len(having):
                 break
         else:
@@ -119,7 +120,7 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
                           "return one for each input, in their order: " + ", ".join(f"d{n}" for n in names))
         by_name = dict(zip(having, parts))
         for n in list(real):                           # whole numbers without a gradient are labels or indices
-            if n in whole and by_name.get(n) is None:
+            if n in labels and by_name.get(n) is None:
                 fixed[n] = np.asarray(inputs[names.index(n)])
                 del real[n]
         return {n: gradient(by_name.get(n), n, given[n], "backward") for n in real}

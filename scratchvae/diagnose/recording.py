@@ -28,7 +28,7 @@ class Part:
     """A forward with its backward, and where the two are kept: ``holder[key]`` or an attribute of it."""
 
     name: str                                          # "q1.dense1", "gaussian.kl"
-    called: str                                        # its backward in a message: "Dense.backward", "gaussian.kl_backward"
+    called: str                                        # its backward: "Dense.backward", "gaussian.kl_backward"
     holder: Any
     keys: tuple[str, str]
     layer: Any = None
@@ -188,7 +188,8 @@ class Recorder:
         return next((s for s in mine if [np.shape(y) for y in s.outputs.values()] == shapes), mine[0] if mine else None)
 
 
-def signature(part: Part, forward: Callable[..., Any], backward: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
+def signature(part: Part, forward: Callable[..., Any],
+              backward: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
     """Return the names of the inputs and the outputs of a part, and whether it has a cache."""
     def positional(function: Callable[..., Any]) -> list[str]:
         return [p.name for p in inspect.signature(function).parameters.values()

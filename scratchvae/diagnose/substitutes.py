@@ -122,6 +122,7 @@ def other_inputs(s: Suspect) -> Reason | None:
             for out, y in c.outputs.items():
                 if y.shape == a.shape:
                     yield sub("derivative", f"the output {out}", y)
+                    yield sub("derivative", f"the gradient d{out}", c.dys[out])
             for other, b in c.inputs.items():
                 if other > name and b.shape == a.shape:
                     yield ("swapped", f"with {name} and {other} swapped",
@@ -144,8 +145,8 @@ def other_inputs(s: Suspect) -> Reason | None:
                 yield sub(kind, f"1/{name}", 1 / a)
             yield sub(kind, f"{name}²", a * a)
             yield sub("sign", f"-{name}", -a)
-            yield sub("missing", "0", np.zeros_like(a))
-            yield sub("missing", "1", np.ones_like(a))
+            yield sub("derivative" if name == s.by else "missing", "0", np.zeros_like(a))
+            yield sub("derivative" if name == s.by else "factor", "1", np.ones_like(a))
             for axis in range(a.ndim):
                 if a.shape[axis] > 1:
                     for by in (1, -1):

@@ -116,7 +116,8 @@ def some_uses(s: Suspect) -> Reason | None:
     """C is what comes from some of the places where forward uses the array."""
     if s.reference.method != "complex":
         return None
-    n, parts, lines = len(s.cases), [], []
+    n, parts = len(s.cases), []
+    lines: list[str] = []
     for c in s.cases:
         values, lines = contributions(s.pair, c.inputs, c.dys, s.by, s.directions)
         parts.append(values)

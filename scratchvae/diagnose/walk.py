@@ -191,7 +191,9 @@ def users(array: Any, steps: list[Step]) -> list[tuple[Step, str]]:
 
 def between(w: Walk, dys: Arrays, steps: list[Step], wrong_parts: set[int], diagnosis: Diagnosis) -> set[int]:
     """Compare the dy that reached each step with the derivative of the loss by its output."""
-    inputs, culprits = w.pair.inputs, set()
+    inputs = w.pair.inputs
+    culprits: set[int] = set()
+    floor = rounding(w, dys)
     downstream: set[int] = set()                       # steps that something wrong is sent to
     outer = [s for s in steps if s.parent is None]
     for s in reversed(outer):
@@ -199,11 +201,11 @@ def between(w: Walk, dys: Arrays, steps: list[Step], wrong_parts: set[int], diag
             if not isinstance(value, np.ndarray):
                 continue
             given = np.zeros(value.shape) if s.dys is None else np.broadcast_to(s.dys[out], value.shape)
-            V = [stream(31 + i).standard_normal(value.shape) for i in range(2)]
+            V: list[Array] = [np.asarray(stream(31 + i).standard_normal(value.shape)) for i in range(2)]
             right = np.array([w.derivative(inputs, dys, (s.index, out), value, v) for v in V])
             claims = np.array([(given * v).sum() for v in V])
             scale = max(np.abs(right).max(), np.abs(claims).max(), float(np.linalg.norm(given)))
-            if scale == 0 or np.abs(right - claims).max() <= WRONG * scale:
+            if scale == 0 or np.abs(right - claims).max() <= WRONG * scale + floor:
                 continue
             uses = users(value, outer)
             sent = {id(u): np.asarray(u.returned[n]) for u, n in uses
@@ -306,6 +308,12 @@ def _and(words: list[str]) -> str:
 # 3. what is left at the end ------------------------------------------------------------------------
 
 
+def rounding(w: Walk, dys: Arrays) -> float:
+    """Return what rounding alone may do to a derivative of the outputs."""
+    outputs, _ = w.pair.forward(copies(w.pair.inputs))
+    return 1e-14 * sum(float(np.abs(y).max(initial=0) * np.linalg.norm(dys[n])) for n, y in outputs.items())
+
+
 def wrong_at_the_end(w: Walk, dys: Arrays, gradients: Arrays) -> list[str]:
     """Return the inputs of the whole whose gradients are wrong when backward has ended."""
     reference, names = Reference(w.pair), []
@@ -314,7 +322,7 @@ def wrong_at_the_end(w: Walk, dys: Arrays, gradients: Arrays) -> list[str]:
         right = np.array([reference.along(w.pair.inputs, dys, {name: v}) for v in V])
         claims = np.array([(given * v).sum() for v in V])
         scale = max(np.abs(right).max(), np.abs(claims).max(), float(np.linalg.norm(given)))
-        if not (scale == 0 or np.abs(right - claims).max() <= WRONG * scale):
+        if not (scale == 0 or np.abs(right - claims).max() <= WRONG * scale + rounding(w, dys)):
             names.append(name)
     return names
 

@@ -15,7 +15,7 @@ from .pairs import gradient, outputs_of, parameters, run
 from .recording import parts_of
 from .reference import Arrays, Pair, generators
 
-ALPHA, BETA = 1.25, 0.8                                # weights in the loss that are no 1, so that one forgotten is seen
+ALPHA, BETA = 1.25, 0.8                                # no 1: a weight that is forgotten is seen
 
 
 def model_whole(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[Any]]:

@@ -101,7 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="say of each what was answered, if it is not right")
     args = parser.parse_args()
-    table, kinds, start = {}, Counter(), time.perf_counter()
+    table, start = {}, time.perf_counter()
     for text, name, source, sizes, expected in all_mistakes():
         began = time.perf_counter()
         place, kind, diagnosis = answer(name, source, sizes, expected)
