@@ -16,7 +16,7 @@ MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae"
 ORDER = ["check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
          "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
-            "recording", "wholes", "walk"]
+            "recording", "wholes", "flow", "walk"]
 PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 

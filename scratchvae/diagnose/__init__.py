@@ -13,7 +13,8 @@ from .examine import examine, structural
 from .finding import Diagnosis, Finding, Problem, equation
 from .pairs import argument_names, function_pair, layer_pair, unnamed
 from .reference import Pair
-from .walk import Walk, walk
+from .flow import Walk
+from .walk import walk
 from .wholes import layers_in, model_whole, stack_whole
 
 __all__ = ["Diagnosis", "Finding", "diagnose_function", "diagnose_layer", "diagnose_model"]
@@ -44,7 +45,8 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
     if named:
         own = argument_names(forward, len(inputs) + len(named))
         if not set(named) <= set(own[len(inputs):]):
-            raise ValueError(f"forward has the arguments {', '.join(own)}; got {', '.join(named)} by name")
+            raise ValueError(f"forward has the arguments {', '.join(own)}; got "
+                             f"{', '.join(n for n in named if n not in own[len(inputs):])} by name")
         names, inputs = names or own, (*inputs, *(named[n] for n in own[len(inputs):]))
     called = str(name or getattr(backward, "__qualname__", "backward"))
     called = "backward" if "<lambda>" in called else called.replace("<locals>.", "").rpartition("test_")[2]

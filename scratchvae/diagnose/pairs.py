@@ -18,7 +18,7 @@ import numpy as np
 from ..gradcheck import stream
 from ..layers import Array
 from .finding import Problem
-from .reference import Arrays, Pair, generators
+from .reference import Arrays, Pair, generators, still
 
 
 def run(what: str, call: Callable[[], Any], params: Sequence[tuple[str, Array]] = ()) -> Any:
@@ -93,7 +93,10 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
     fixed: dict[str, Any] = {n: a for n, a in zip(names, inputs) if n not in real}
 
     def arguments(given: Arrays) -> list[Any]:
-        return [given[n] if n in given else fixed[n] for n in names]
+        rows, first = {len(a) for n, a in list(given.items())[:1] if a.ndim}, next(iter(real), "")
+        cut = {n: a[:next(iter(rows))] for n, a in fixed.items() if first and rows and isinstance(a, np.ndarray)
+               and a.ndim and real[first].ndim and len(a) == len(real[first])}           # fewer rows, fewer labels
+        return [given[n] if n in given else cut.get(n, fixed.get(n)) for n in names]
 
     def run_forward(given: Arrays) -> tuple[Arrays, Any]:
         result = forward(*arguments(given)) if any(np.iscomplexobj(a) for a in given.values()) else run(
@@ -128,7 +131,8 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
     sources = list({id(g): g for f in (forward, backward) for g in generators(f)}.values())
     try:
         pair = Pair(name, run_forward, run_backward, real, generators=sources)
-        outputs, kept = run_forward({n: a.copy() for n, a in real.items()})
+        with still(pair):
+            run_forward({n: a.copy() for n, a in real.items()})
     except Problem as problem:
         if not whole or problem.kind != "error":
             raise
@@ -224,14 +228,16 @@ def unnamed(layer: Any, pair: Pair) -> str:
         return ""
     twin = copy.deepcopy(layer)
     try:
-        y, cache = twin.forward(next(iter(pair.inputs.values())).copy())
-        twin.backward(np.ones_like(y), cache)
+        with still(pair):
+            y, cache = twin.forward(next(iter(pair.inputs.values())).copy())
+            twin.backward(np.ones_like(y), cache)
     except Exception:                                  # which is told elsewhere
         return ""
     for n, a in vars(twin).items():
         if n not in pair.inputs and isinstance(a, np.ndarray) and a.dtype.kind == "f" and hasattr(twin, "d" + n):
             other = copy.deepcopy(layer)
             setattr(other, n, a * 1.01 + 0.01)
-            if not np.array_equal(other.forward(next(iter(pair.inputs.values())).copy())[0], y):
-                return n
+            with still(pair):
+                if not np.array_equal(other.forward(next(iter(pair.inputs.values())).copy())[0], y):
+                    return n
     return ""

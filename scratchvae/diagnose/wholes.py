@@ -15,13 +15,14 @@ from .pairs import gradient, outputs_of, parameters, run
 from .recording import parts_of
 from .reference import Arrays, Pair, generators
 
-ALPHA, BETA = 1.25, 0.8                                # no 1: a weight that is forgotten is seen
+ALPHA, BETA = 1.3, 0.8                                 # no 1: a weight that is forgotten is seen
 
 
 def model_whole(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[Any]]:
     """Return the pair of a model's loss, and the two copies of the model that it works with.
 
-    The loss has the weights alpha = 1.25 and beta = 0.8, 0.75, ...: with 1, a forgotten weight would not be seen.
+    The loss has the weights alpha = 1.3 and beta = 0.8, 0.75, ...: with 1, a forgotten weight would not be seen.
+    The dy of the loss multiplies what backward leaves: a backward that ignores beta does not ignore dy.
     """
     point = model.astype(np.float64)
     x = point.check_x(x)
@@ -48,9 +49,9 @@ def model_whole(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[A
         (twin, cache), dy = kept, float(np.real(dys["loss"]))
         twin.gradient[:] = fill
         options = {"input_gradient": True} if wants_dx else {}
-        dx = run(f"{what}.backward", lambda: twin.backward(cache, beta * dy, ALPHA * dy, **options))
-        found = {name: view.copy() for name, view in twin.gradients.items()}
-        return {**({"x": gradient(dx, "x", x, f"{what}.backward")} if wants_dx else {}), **found}
+        dx = run(f"{what}.backward", lambda: twin.backward(cache, beta, ALPHA, **options))
+        found = {name: dy * view for name, view in twin.gradients.items()}
+        return {**({"x": dy * gradient(dx, "x", x, f"{what}.backward")} if wants_dx else {}), **found}
 
     start, fills = 0, {}
     for name, view in point.parameters.items():
