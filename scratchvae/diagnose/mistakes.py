@@ -23,7 +23,7 @@ from ..layers import Array
 from .ratios import factor, ratio, ratio_along, unknown
 from .substitutes import other_dy, other_inputs
 from .suspect import CONSTANTS, FORMULAS, Reason, Suspect, agreed, close, leaf
-from .uses import some_uses
+from .uses import some_uses, unshared
 
 
 def explain(s: Suspect) -> Reason:
@@ -82,6 +82,17 @@ def dy_forgotten(s: Suspect) -> Reason | None:
                   else ""), hint="multiply by the gradient that arrives, dy: the chain rule")
 
 
+def in_place(s: Suspect) -> Reason | None:
+    """The gradient is right if no operation works in place: so one has changed what the cache holds."""
+    for k, c in enumerate(s.cases):
+        claimed = unshared(s.pair, c, s.by)
+        if claimed is None or not close(np.array([(claimed * v).sum() for v in s.directions]), s.numbers[k], s.fit):
+            return None
+    return Reason("in place", "an array is changed in place after it was put into the cache: without operations in "
+                  "place, such as y *= 2, the same backward is right", ["right in all cases once y *= 2 is y = y * 2"],
+                  hint="make a new array, y = y * 2, or put a copy into the cache")
+
+
 def derivative(s: Suspect) -> Reason | None:
     """A function of each entry alone, with a wrong derivative: C = dy · g(a)."""
     out = [name for name, y in s.cases[0].outputs.items() if y.shape == s.shape]
@@ -99,7 +110,7 @@ def derivative(s: Suspect) -> Reason | None:
                     candidate = np.asarray(g(a), float)
                     for c in CONSTANTS:
                         if s.fits(values[k], dys[k] * c * candidate):
-                            found.add(("" if c == 1 else "-" if c == -1 else f"{c:g} ") + text.replace("{a}", name))
+                            found.add(("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", name))
             return found
         return agreed(test, len(values))
 
@@ -186,7 +197,7 @@ def summed(s: Suspect) -> Reason | None:
         axes = [axes for n in range(1, R.ndim + 1) for axes in combinations(range(R.ndim), n)]
         return {f"{word} over {'all axes' if len(a) == R.ndim else f'axis {a[0]}'}" for a in axes
                 for word, f in (("summed", np.sum), ("averaged", np.mean))
-                if np.prod([R.shape[i] for i in a]) > 1
+                if np.prod([R.shape[i] for i in a]) > 1 and ((R != 0).sum(axis=a) > 1).all()
                 and s.fits(s.C[k], np.broadcast_to(f(R, axis=a, keepdims=True), R.shape))}
 
     found = agreed(test, len(s.cases))
@@ -237,5 +248,5 @@ def centred(s: Suspect) -> Reason | None:
                   ["given - right is this multiple in every entry, to rounding"])
 
 
-HYPOTHESES = (not_finite, added, zero, dy_forgotten, factor, derivative, ratio, turned, summed, some_uses, other_dy,
-              other_inputs, another, ratio_along, centred, diagonal)
+HYPOTHESES = (not_finite, added, zero, dy_forgotten, in_place, factor, derivative, ratio, turned, summed, some_uses,
+              other_dy, other_inputs, another, ratio_along, centred, diagonal)

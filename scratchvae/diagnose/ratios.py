@@ -29,7 +29,7 @@ def factor(s: Suspect) -> Reason | None:
             return None
         found.append((c, where(s, k)))
     (c, at), spread = found[0], max(abs(other - found[0][0]) for other, _ in found)
-    if spread > 100 * s.fit * max(1, abs(c)) or not np.isfinite(c):
+    if spread > 10 * s.fit * max(1, abs(c)) or not np.isfinite(c):
         return None
     if len({at for _, at in found}) > 1:
         at = "some entries"
@@ -53,15 +53,16 @@ def growth(s: Suspect, c: float) -> str:
     for axis, word in ((0, "row"), (-1, "column")):
         lengths = {a.shape[axis] for a in [*c0.inputs.values(), *c0.outputs.values()] if a.ndim > (axis == -1)}
         for n in sorted(lengths):
-            factors = {n: "a sum is taken where a mean is due", 1 / n: "a mean is taken where a sum is due"}
-            if n < 3 or not any(abs(abs(c) - f) < 1e-5 * f for f in factors):
+            whole = max(abs(c), 1 / abs(c))            # n, or n times the length of another axis
+            if n < 3 or abs(whole / n - round(whole / n)) > 1e-5:
                 continue
             cut = resized(s, axis, n)
-            for f, words in factors.items():
-                expected = (n - 1) if f == n else 1 / (n - 1)
-                if cut is not None and abs(abs(c) - f) < 1e-5 * f and abs(abs(cut) - expected) < 1e-5 * expected:
-                    return (f"{words}, over the {n} {word}s (with {n - 1} {word}s the factor is {nice(cut)})"
-                            + (", and the sign is flipped" if c < 0 else ""))
+            grows = abs(c) > 1
+            expected = abs(c) * (n - 1) / n if grows else abs(c) * n / (n - 1)
+            if cut is not None and abs(abs(cut) - expected) < 1e-5 * expected:
+                words = "a sum is taken where a mean is due" if grows else "a mean is taken where a sum is due"
+                return (f"{words}, over the {n} {word}s (with {n - 1} {word}s the factor is {nice(cut)})"
+                        + (", and the sign is flipped" if c < 0 else ""))
     return ""
 
 
@@ -148,9 +149,9 @@ def ratio(s: Suspect) -> Reason | None:
                 values = np.asarray(g(a), float)
                 for c in CONSTANTS:
                     if s.fits(s.C[k], c * s.R[k] * values):
-                        found.add("times " + ("" if c == 1 else f"{c:g} ") + text.replace("{a}", name))
+                        found.add("times " + ("" if c == 1 else f"{c:g} · ") + text.replace("{a}", name))
                     if "/" not in text and s.fits(s.R[k], c * s.C[k] * values):
-                        found.add("divided by " + ("" if c == 1 else f"{c:g} ") + text.replace("{a}", name))
+                        found.add("divided by " + ("" if c == 1 else f"{c:g} · ") + text.replace("{a}", name))
         return found
 
     found = agreed(test, len(s.cases))
@@ -165,8 +166,11 @@ def ratio(s: Suspect) -> Reason | None:
     if any(dy in found[0] for dy in dys):
         return Reason("dy forgotten", f"{says}: the gradient that arrives is used "
                       + ("twice" if "times" in found[0] and "1/" not in found[0] else "not at all"))
+    if "sigmoid" in found[0] or "tanh" in found[0]:
+        return None
     if "exp" in found[0] or any(word in found[0] for word in ("var", "std", "sigma")):
-        return Reason("scale", f"{says}: variance, standard deviation and logvar are taken for one another",
+        return Reason("scale", f"{says}: variance, standard deviation and logvar are taken for one another, or one of "
+                      "them is lost",
                       hint="σ = exp(logvar / 2), σ² = exp(logvar)")
     return Reason("factor", f"{says}: this factor is there once too often, or missing")
 

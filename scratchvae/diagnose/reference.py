@@ -207,7 +207,7 @@ class Reference:
 
     def __init__(self, pair: Pair, method: str = "complex") -> None:
         self.pair, self.method = pair, method
-        self.tolerance, self.fit = TOLERANCE[method], FITS[method]
+        self.tolerance, self.fit, self.step = TOLERANCE[method], FITS[method], 1e-3
 
     def outputs(self, inputs: Arrays) -> Arrays:
         """Run forward, and nothing else."""
@@ -229,9 +229,9 @@ class Reference:
             return float(sum((np.imag(y) * dys[name]).sum() for name, y in outputs.items())) / COMPLEX_STEP
         return self.differences(inputs, dys, directions)
 
-    def differences(self, inputs: Arrays, dys: Arrays, directions: Arrays, step: float = 1e-3) -> float:
+    def differences(self, inputs: Arrays, dys: Arrays, directions: Arrays, step: float | None = None) -> float:
         """Return the same by differences of order six."""
-        h = step * min([size(inputs[name]) or 1.0 for name in directions])
+        h = (self.step if step is None else step) * min([size(inputs[name]) or 1.0 for name in directions])
         total = 0.0
         for k, weight in STENCIL.items():
             plus, minus = (self.outputs({name: a + sign * k * h * directions[name] if name in directions else a

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..gradcheck import COMPLEX_STEP
 from ..layers import Array
-from .reference import Arrays, Pair, copies, still
+from .reference import Arrays, Case, Pair, copies, still
 from .suspect import Reason, Suspect, close
 
 HERE = __file__
@@ -110,6 +110,26 @@ def contributions(pair: Pair, inputs: Arrays, dys: Arrays, by: str, directions: 
         found.append(row)
         k += 1
     return np.array(found), lines
+
+
+class Fresh(np.ndarray[Any, Any]):
+    """An array that is never changed by a ufunc: y *= 2 makes a new one, and the cache keeps the old."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Compute into a new array, whatever ``out`` says."""
+        options.pop("out", None)
+        result = getattr(ufunc, method)(*(a.view(np.ndarray) if isinstance(a, Fresh) else a for a in inputs), **options)
+        return result.view(Fresh) if isinstance(result, np.ndarray) else result
+
+
+def unshared(pair: Pair, c: Case, by: str) -> Array | None:
+    """Return what backward claims when forward cannot work in place; None if it cannot be run so."""
+    try:
+        with still(pair):
+            _, kept = pair.forward({name: a.copy().view(Fresh) for name, a in c.inputs.items()})
+            return np.asarray(pair.backward(copies(c.dys), kept)[by]).view(np.ndarray)
+    except Exception:                                  # code that minds what it is given
+        return None
 
 
 def some_uses(s: Suspect) -> Reason | None:
