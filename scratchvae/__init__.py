@@ -7,7 +7,7 @@ gradcheck.  The command line is cli, with options, examples, runs and output.
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
 
-from . import checkpoint, datasets, gaussian, gradcheck, layers
+from . import checkpoint, datasets, diagnose, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
 from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
@@ -20,5 +20,6 @@ from .vae import VAE
 
 __all__ = [
     "Adam", "Autoencoder", "Bernoulli", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD", "State", "VAE",
-    "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps", "warm_up",
+    "checkpoint", "datasets", "decay", "diagnose", "evaluate", "fit", "gaussian", "gradcheck", "layers", "steps",
+    "warm_up",
 ]

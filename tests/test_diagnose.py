@@ -3,13 +3,14 @@
 import importlib
 import re
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, MLP, VAE, Autoencoder, Gaussian, cli, gaussian
+from scratchvae import HVAE, MLP, VAE, Autoencoder, Gaussian, cli, diagnose, gaussian
 from scratchvae.diagnose import diagnose_function, diagnose_layer, diagnose_model
 from scratchvae.layers import Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
 
@@ -201,6 +202,25 @@ def test_a_cache_that_is_changed_in_place(x):
     assert (diagnosis.tensor, diagnosis.kind) == ("x", "in place")
 
 
+def test_a_cache_that_shares_its_memory_with_what_is_changed(x):
+    def forward(x):
+        y = np.tanh(x)
+        cache = y
+        y += 1
+        return y, cache
+
+    diagnosis = diagnose_function(forward, lambda dy, y: dy * (1 - y * y), x)
+    assert (diagnosis.tensor, diagnosis.kind) == ("x", "in place")
+
+
+def test_what_the_docstring_prints():
+    code, _, printed = diagnose.__doc__.partition("\n\nprints\n\n")
+    code = textwrap.dedent(code.partition("\n\n")[2])
+    said = []
+    exec(code, {"np": np, "diagnose_function": diagnose_function, "print": lambda text: said.append(str(text))})
+    assert said == [textwrap.dedent(printed.partition("\n\nThe fix")[0])]
+
+
 def test_a_kink_is_no_mistake(x):
     x[0], x[1, 1] = 0, 0
     for layer in (ReLU(), LeakyReLU()):
@@ -294,7 +314,8 @@ def test_each_bug_of_the_gallery_is_located_to_its_function_and_named(name, rng)
 def test_gradcheck_names_the_culprit_first(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     bug = next(bug for bug in gallery.BUGS if bug.name == "tanh' of the wrong variable")
-    words = ["gradcheck", "--latents", "2", "--hidden", "3", "--directions", "1", "--rows", "2"]
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((6, 4)))
+    words = ["gradcheck", "--data", str(tmp_path / "x.npy"), "--latents", "2", "--hidden", "3", "--directions", "1"]
     with gallery.broken(bug):
         assert cli.main(words) == 1
         printed = capsys.readouterr().out

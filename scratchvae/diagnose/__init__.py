@@ -1,4 +1,59 @@
-"""What is wrong with a hand-written backward, where, and what kind of mistake it looks like."""
+"""What is wrong with a hand-written backward: where, what kind of mistake it looks like, and the numbers that show it.
+
+    def forward(x, W, b):
+        return x @ W + b, (x, W)
+
+    def backward(dy, cache):
+        x, W = cache
+        return dy @ W.T, x.T @ dy, dy.mean(axis=0)
+
+    rng = np.random.default_rng(0)
+    x, W, b = rng.normal(size=(5, 4)), rng.normal(size=(4, 3)), np.zeros(3)
+    print(diagnose_function(forward, backward, x, W, b))
+
+prints
+
+    backward: the gradient by b is wrong (mean or sum)
+      It is off by the factor 1/5: a mean is taken where a sum is due, over the 5 rows (with 4 rows the factor is 1/4).
+        db[2]: given -0.723898, right -3.61949
+        given / right = 1/5 in each of these entries
+      Instead: take the sum, not the mean.
+
+The fix is ``dy.sum(axis=0)``.  `diagnose_layer` does this for an object with forward
+and backward, or a stack of them; `diagnose_model` for a whole model, where one wrong
+function is told from all that is wrong only because of it.  Each returns a
+`Diagnosis`: ``ok``, ``where``, ``tensor``, ``kind``; ``explain()`` for all the
+evidence; ``draw(path)`` for a figure.  The kind is "unknown" unless a hypothesis fits
+to rounding in three random cases (mistakes.py).
+
+Code that imports nothing from here needs two functions.  A class with other names:
+
+    def forward(x, weight):
+        layer.weight = weight
+        return layer(x), None
+
+    diagnose_function(forward, lambda dy, cache: (layer.grad(dy), layer.weight_grad), x, layer.weight)
+
+A backward in PyTorch's style, as an autograd.Function has it, on NumPy arrays:
+
+    class Context:
+        def save_for_backward(self, *arrays):
+            self.saved_tensors = arrays
+
+    def forward(input, weight):
+        ctx = Context()
+        return Scale.forward(ctx, input, weight), ctx
+
+    diagnose_function(forward, lambda dy, ctx: Scale.backward(ctx, dy), input, weight)
+
+What is no mistake is a remark, and ``ok`` stays true: a forward with np.abs or np.var,
+which the complex step cannot differentiate (differences are taken instead); noise that
+forward draws itself (it is held still); a point on a kink; float32.
+
+The files, in their order: reference (what is right), suspect, uses, substitutes, ratios and
+mistakes (what kind), finding (what is said), pairs and examine (one function),
+recording, wholes, flow and walk (a pass through many).
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def factor(s: Suspect) -> Reason | None:
     why = growth(s, c) if at == "" else ""
     evidence = [f"given / right = {nice(c)} in each of these entries"]
     if why:
-        return Reason("mean or sum", f"it is off by the factor {nice(c)}: {why}", evidence)
+        hint = "take the mean, not the sum" if "a sum is taken" in why else "take the sum, not the mean"
+        return Reason("mean or sum", f"it is off by the factor {nice(c)}: {why}", evidence, hint)
     return Reason("factor", f"it is off by the factor {nice(c)}{place}{guess(s, c)}", evidence)
 
 
