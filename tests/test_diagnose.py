@@ -373,6 +373,24 @@ def test_a_beta_that_is_forgotten_is_named(rng):
     assert diagnosis.where == "Forgetful.backward" and "beta" in str(diagnosis), str(diagnosis)
 
 
+WIRING = [                                             # a change in a model's own backward; the tensor, the kind
+    ("vae:VAE.backward", "dmu_z + dmu_k, dlogvar_z + dlogvar_k", "dlogvar_z + dlogvar_k, dmu_z + dmu_k", "mu of q1",
+     "swapped"),
+    ("vae:VAE.backward", "-alpha / n", "alpha / n", "log_prob of p1", "sign"),
+    ("vae:VAE.backward", "-alpha / n", "-alpha", "log_prob of p1", "factor"),
+    ("vae:VAE.backward", "dmu_z + dmu_k", "dmu_z - dmu_k", "mu of q1", "sign"),
+    ("vae:VAE.backward", "dx_q + dx_r if", "dx_q if", "x", "missing"),
+    ("vae:VAE.backward", "dz = self", "dz = 0 * self", "z of q1", "zero"),
+]
+
+
+@pytest.mark.parametrize("where, old, new, tensor, kind", WIRING, ids=[new for _, _, new, _, _ in WIRING])
+def test_what_stands_between_the_functions_of_a_model(where, old, new, tensor, kind, rng):
+    with gallery.broken(gallery.Bug("wiring", "", [(where, old, new)])):
+        diagnosis = diagnose_model(generic(VAE(4, 2, (3,))), rng.random((3, 4)))
+    assert [(f.where, f.tensor, f.kind) for f in diagnosis.findings] == [("VAE.backward", tensor, kind)]
+
+
 def test_a_gradient_that_is_changed_after_it_was_computed(rng):
     class After(VAE):
         def backward(self, *args, **options):

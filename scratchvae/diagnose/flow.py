@@ -89,6 +89,7 @@ def between(w: Walk, dys: Arrays, steps: list[Step], wrong_parts: set[int], diag
     downstream: set[int] = set()                       # steps that something wrong is sent to
     outer = [s for s in steps if s.parent is None]
     for s in reversed(outer):
+        seen: dict[str, tuple[Array, Array]] = {}      # right and claimed, along the same directions
         for out, value in s.outputs.items():
             if not isinstance(value, np.ndarray):
                 continue
@@ -96,6 +97,7 @@ def between(w: Walk, dys: Arrays, steps: list[Step], wrong_parts: set[int], diag
             V: list[Array] = [np.asarray(stream(31 + i).standard_normal(value.shape)) for i in range(2)]
             right = np.array([w.derivative(inputs, dys, (s.index, out), value, v) for v in V])
             claims = np.array([(given * v).sum() for v in V])
+            seen[out] = right, claims
             scale = max(np.abs(right).max(), np.abs(claims).max(), float(np.linalg.norm(given)))
             if scale == 0 or np.abs(right - claims).max() <= WRONG * scale + floor:
                 continue
@@ -112,7 +114,15 @@ def between(w: Walk, dys: Arrays, steps: list[Step], wrong_parts: set[int], diag
                 if any(t.index > s.index for t in outer if t.index in wrong_parts | culprits):
                     continue
             culprits.add(s.index)
-            diagnosis.findings.append(wiring(w, dys, steps, s, out, given, uses))
+            finding = wiring(w, dys, steps, s, out, given, uses)
+            if finding.kind != "unknown" or not (wrong_parts or culprits - {s.index}):
+                diagnosis.findings.append(finding)     # else it is rather a consequence
+        for a, b in combinations(seen, 2):
+            if not _close(*seen[a]) and _close(seen[a][0], seen[b][1]) and _close(seen[b][0], seen[a][1]):
+                names = {called(s, a, steps), called(s, b, steps)}
+                diagnosis.findings = [f for f in diagnosis.findings if f.where != w.name or f.tensor not in names]
+                diagnosis.findings.append(Finding(w.name, called(s, a, steps), "swapped", f"what is handed on as the "
+                                                  f"gradient by {a} is that by {b}, and the reverse"))
     return culprits
 
 

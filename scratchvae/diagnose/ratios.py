@@ -96,6 +96,9 @@ def guess(s: Suspect, c: float) -> str:
         for f, words in ((value, "is there once too often"), (1 / value, "is forgotten")):
             if abs(abs(c) - f) < 1e-6 * f:
                 return f"; {name} is {value:g} in this check: it {words}"
+        for other, instead in s.pair.constants.items():
+            if value != instead and abs(abs(c) - value / instead) < 1e-6:
+                return f"; {name} is taken, it seems, where {other} is due"
     if abs(abs(c) - 2) < 1e-6 or abs(abs(c) - 0.5) < 1e-6:
         return "; a 1/2 or a 2 that belongs to a square, or to logvar = 2 log σ, is lost or taken twice"
     return ""
