@@ -112,6 +112,15 @@ def test_line_counts_of_the_readme_are_true():
     assert not wrong, f"the README should say: {wrong}"
 
 
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_readmes_wrong_backward_is_diagnosed_as_it_says(capsys):
+    text = README.read_text(encoding="utf-8")
+    pattern = r"```python\n(import numpy as np\nfrom scratchvae.diagnose.*?)```\n\n```text\n(.*?)```"
+    code, = re.findall(pattern, text, re.DOTALL)
+    exec(code[0], {})
+    assert capsys.readouterr().out == code[1]
+
+
 def code_lines(path):
     """Count the lines that hold code: of every statement but docstrings, without blank lines and comments."""
     source = path.read_text()
