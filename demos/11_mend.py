@@ -187,10 +187,10 @@ lesson.save(page, "11_mend", args)
 #   every logvar of m_1 is too large by 1/2. The 1000 log-weights are no longer one number: they go from -13.42 to
 #   -9.77. Their mean, the ELBO, is -10.94, and log p(x) is -10.79 as before: p has not changed, only q.
 # - *A level without a measurement.* After training, let the data say nothing of z_1:
-#   `q = models["top-down"].q[1].output`, then `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 |
-#   z_2) as it is, and the KL of level 1 is exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows
-#   what z_2 tells. But log p(x) is a matter of p alone: 1000 importance samples find -22.43 with this poor q, and
-#   -22.40 with the right one.
+#   `q = models["top-down"].q[1].output`, then `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and
+#   `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 | z_2) as it is, and the KL of level 1 is
+#   exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows what z_2 tells. But log p(x) is a matter of
+#   p alone: 1000 importance samples find -22.43 with this poor q, and -22.40 with the right one.
 # - *Train longer*, with more steps and their average: `python demos/11_mend.py --epochs 1000 --batch-size 32
 #   --average 0.998`. The printed form ends at -22.41, the sampled at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
 #   1.74). More training helps all three, and no training revives the upper levels of the printed form.
