@@ -1,6 +1,6 @@
 """Right code, at random: the diagnosis must find nothing in it.
 
-    python tests/mistakes/right.py           # 1000 layers, functions and models; some minutes
+    python tests/mistakes/silence.py           # 1000 layers, functions and models; some minutes
 
 The library's own layers, densities and models; and functions of planted.py with others beside them: layer norm, batch
 norm, dropout, softmax, attention, a small RNN; shapes, seeds and sizes of the inputs at random; some
