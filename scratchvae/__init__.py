@@ -10,6 +10,7 @@ program.
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
 
+from . import startup                                  # noqa: F401  (before anything that loads NumPy)
 from . import checkpoint, datasets, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
 from .diffusion import Diffusion

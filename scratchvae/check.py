@@ -1,78 +1,185 @@
 """The guard at the door: bad arguments get one sentence that names them.
 
 Nothing here is needed to follow the math.  Each function returns the argument,
-made ready for use, or raises a ValueError.
+made ready for use, or raises a ValueError.  Use what is returned: it is a plain
+number or a plain array, where ``2 * np.uint8(200)`` would be 144.
+
+These check what they are given: the constructors of models, likelihoods, layers
+and optimisers; what a model is asked for (forward, encode, decode, reconstruct,
+sample, draw_noise, log_likelihood, astype, and the weights of backward); `fit` and
+its schedules, `evaluate`, `gradcheck`, `checkpoint` and `datasets`.
+
+These do not, by design, as they are the blackboard, are called at every step, and
+get what one of the above has checked: the functions of `gaussian`; forward and
+backward of layers and of `MLP`; the methods of a likelihood; ``bound``,
+``log_weight`` and the cache of ``backward``; ``step`` of an optimiser; and the
+records `ELBO`, `Evaluation` and `State`, which hold what is put into them (`fit`
+checks the state that it is given).
 """
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import numbers
 import operator
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
+DTYPES = (np.float32, np.float64, np.complex128)       # of a model
+MOST = 10**9                                           # of anything that is counted
+MOST_WEIGHTS = 2**28                                   # of one layer: 2 GiB in float64
 
-def size(name: str, value: Any, low: int = 1, high: float = np.inf) -> int:
+
+def shown(value: Any) -> str:
+    """Return a value for the end of a sentence: short, on one line, and never an error of its own."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array of shape {value.shape}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:                                  # it has a repr of its own, or more digits than Python prints
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:40]} ... of type {type(value).__name__}"
+
+
+def size(name: str, value: Any, low: int = 1, high: float = MOST) -> int:
     """Return a whole number from low to high, both included."""
     try:
         checked = operator.index(value)
-    except TypeError:
+    except Exception:                                  # whatever an object's own __index__ raises
         checked = low - 1
     if not (low <= checked <= high) or isinstance(value, bool):
-        bounds = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
-        raise ValueError(f"{name} must be a whole number {bounds}; got {value!r}")
+        bounds = f"of at least {low}" if high == np.inf or (high == MOST and checked < low) else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {bounds}; got {shown(value)}")
     return checked
 
 
-def sizes(name: str, values: Any) -> tuple[int, ...]:
+def sizes(name: str, values: Any, high: float = MOST) -> tuple[int, ...]:
     """Return a tuple of whole numbers of at least 1."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} must be a sequence of whole numbers, such as (16, 8); got {values!r}")
-    return tuple(size(f"every entry of {name}", value) for value in values)
+    if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or not np.iterable(values):
+        raise ValueError(f"{name} must be a sequence of whole numbers, such as (16, 8); got {shown(values)}")
+    try:
+        entries = list(itertools.islice(values, 1001))
+    except Exception:                                  # such as a stream that cannot be read
+        raise ValueError(f"{name} must be a sequence of whole numbers; got {shown(values)}") from None
+    if len(entries) > 1000:
+        raise ValueError(f"{name} must have at most 1000 entries; got more")
+    return tuple(size(f"every entry of {name}", value, 1, high) for value in entries)
 
 
 def sizes_by_level(name: str, values: Any, n_levels: int) -> list[tuple[int, ...]]:
     """Return a tuple of whole numbers for each level: one tuple serves every level."""
-    entries = list(values) if np.iterable(values) else values                # an iterator can be read only once
-    nested = np.iterable(entries) and any(np.iterable(entry) for entry in entries)
+    entries = values
+    if isinstance(values, Iterator):
+        entries = sizes(name, values)                  # it can be read only once
+    elif isinstance(values, (list, tuple, np.ndarray)) and np.iterable(values):
+        entries = list(values)
+    nested = isinstance(entries, list) and any(np.iterable(entry) for entry in entries)
     by_level = entries if nested else [entries] * n_levels
     if len(by_level) != n_levels:
         raise ValueError(f"{name} must have an entry for each of the {n_levels} levels; got {len(by_level)}")
     return [sizes(name, entry) for entry in by_level]
 
 
-def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """Return one of the options."""
-    if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
-    return value
-
-
-def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
-    """Return a number in [low, high), or (low, high) if ``open_low``."""
-    try:
-        checked = float(value)
-    except (TypeError, ValueError):
-        checked = np.nan
-    if not (low <= checked < high) or (open_low and checked == low):
-        raise ValueError(f"{name} must be a number in {'(' if open_low else '['}{low:g}, {high:g}); got {value!r}")
+def dims(values: Any) -> tuple[int, ...]:
+    """Return the columns of the input, of each hidden layer and of the output of a network that can be held."""
+    checked = sizes("dims", values, np.inf)
+    if len(checked) < 2:
+        raise ValueError(f"dims must have two entries or more, for the input and the output; got {len(checked)}")
+    for n_in, n_out in zip(checked, checked[1:]):
+        if n_in * n_out > MOST_WEIGHTS:
+            raise ValueError(f"dims, and so x_dim, hidden_dims and the latents, must give layers of at most "
+                             f"{MOST_WEIGHTS} weights; got one of {n_in} times {n_out}")
     return checked
 
 
-def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Return an array of finite numbers of this shape; a letter in it stands for any length but 0."""
+def layer(n_in: Any, n_out: Any, rng: Any, initialise: Any = len) -> tuple[int, int, np.random.Generator]:
+    """Return the columns that go into a layer and come out, and a generator."""
+    function("initialise", initialise, "n_in, n_out and rng")
+    n_in, n_out = size("n_in", n_in), size("n_out", n_out)
+    if n_in * n_out > MOST_WEIGHTS:
+        raise ValueError(f"n_in times n_out must be at most {MOST_WEIGHTS} weights; got {n_in} times {n_out}")
+    return n_in, n_out, generator("rng", rng)
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> str:
+    """Return one of the options."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {shown(value)}")
+    return value
+
+
+def network(dims_given: Any, activation: Any, known: Mapping[str, Any], rng: Any) -> tuple[tuple[int, ...], Any, Any]:
+    """Return the columns of a network's layers, what makes its activations, and a generator."""
+    columns, source = dims(dims_given), generator("rng", rng)
+    return columns, known[choice("activation", activation, known)], source
+
+
+def likelihood(name: str, value: Any, known: Mapping[str, Any], x_dim: int) -> Any:
+    """Return a likelihood over x_dim columns that has all that a model asks of it: an object, or a known one's name."""
+    if isinstance(value, str):
+        value = known[choice(name, value, known)](x_dim)
+    if isinstance(value, type) or not hasattr(value, "log_prob"):
+        raise ValueError(f"{name} must be a name or an object, such as Gaussian({x_dim}); got {shown(value)}")
+    for method in ("log_prob_backward", "mean", "sample", "bias", "check_support"):
+        if not callable(getattr(value, method, None)):
+            raise ValueError(f"{name} must have a method {method}, as Gaussian({x_dim}) has; "
+                             f"{type(value).__name__} has none")
+    for number_of in ("x_dim", "n_outputs"):
+        size(f"{name}.{number_of}", getattr(value, number_of, None))
+    if value.x_dim != x_dim:
+        raise ValueError(f"{name} is over {value.x_dim} columns, but x_dim is {x_dim}")
+    return value
+
+
+def alpha(value: Any) -> float:
+    """Return the weight of the reconstruction, any finite number."""
+    return number("alpha", value, -np.inf)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False: ``"no"`` is neither, though Python takes it for True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False; got {shown(value)}")
+    return bool(value)
+
+
+def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
+    """Return a real number in [low, high), or (low, high) if ``open_low``; a text or a bool is none."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    checked = np.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            checked = float(value)
+        except Exception:                              # a whole number beyond all floats
+            pass
+    if not (low <= checked < high) or (open_low and checked == low):
+        raise ValueError(f"{name} must be a number in {'(' if open_low or low == -np.inf else '['}{low:g}, {high:g}); "
+                         f"got {shown(value)}")
+    return checked
+
+
+def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any = None) -> np.ndarray[Any, Any]:
+    """Return an array of finite numbers of this shape; a letter stands for any length but 0, None for any shape."""
     try:
         checked = np.asarray(value)
-    except ValueError:                                       # rows of different lengths
+    except Exception:                                        # rows of different lengths, or an __array__ that fails
         checked = np.asarray(None)
     if checked.dtype.kind not in "biufc":
         raise ValueError(f"{name} must be an array of numbers; got {type(value).__name__}"
                          + (f" of {checked.dtype}" if isinstance(value, np.ndarray) else ""))
-    matches = [want == got or (isinstance(want, str) and got > 0) for want, got in zip(shape, checked.shape)]
-    if len(shape) != checked.ndim or not all(matches):
-        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-        raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must have no masked entries; it has {np.ma.count_masked(value)}: fill them, or leave "
+                         "out their rows")
+    if shape is not None:
+        matches = [want == got or (isinstance(want, str) and got > 0) for want, got in zip(shape, checked.shape)]
+        if len(shape) != checked.ndim or not all(matches):
+            wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+            raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
     if dtype is not None and checked.dtype.kind == "c" != np.dtype(dtype).kind:
         raise ValueError(f"{name} must be an array of real numbers; got {checked.dtype}")
     with np.errstate(over="ignore"):
@@ -83,50 +190,89 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = None
     return typed
 
 
-def likelihood(name: str, value: Any, known: Mapping[str, Any], x_dim: int) -> Any:
-    """Return a likelihood over x_dim columns: an object, or the name of a known one."""
-    if isinstance(value, str):
-        value = known[choice(name, value, known)](x_dim)
-    if isinstance(value, type) or not hasattr(value, "log_prob"):
-        raise ValueError(f"{name} must be a name or an object, such as Gaussian({x_dim}); got {value!r}")
-    if value.x_dim != x_dim:
-        raise ValueError(f"{name} is over {value.x_dim} columns, but x_dim is {x_dim}")
-    return value
-
-
-def by_level(name: str, value: Any, n_levels: int, dtype: Any) -> np.ndarray[Any, Any]:
-    """Return one number for each level, from a number or one for each."""
-    numbers = np.empty(n_levels, dtype)
+def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.ndarray[Any, Any]:
+    """Return an array of n_levels weights of at least 0, from one number for all levels or one for each."""
     try:
-        numbers[:] = value
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, or one for each of the {n_levels} levels; got {value!r}") from None
-    return numbers
+        given = np.asarray(value)
+    except Exception:
+        given = np.asarray(None)
+    if given.dtype.kind not in "iuf" or given.shape not in ((), (1,), (n_levels,)) or np.ma.is_masked(value) \
+            or not (given.min() >= 0 and given.max() < np.inf):                # false for NaN
+        raise ValueError(f"{name} must be a number of at least 0, or one for each of the {n_levels} levels; "
+                         f"got {shown(value)}")
+    weights = np.empty(n_levels, dtype)
+    weights[:] = given
+    return weights
 
 
-def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any) -> list[np.ndarray[Any, Any]]:
-    """Return a list of arrays of these shapes, one for each level."""
-    if not hasattr(values, "__len__") or len(values) != len(shapes):
-        got = len(values) if hasattr(values, "__len__") else values
-        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, one for each level; got {got}")
+def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: Any,
+           what: str = "one for each level") -> list[np.ndarray[Any, Any]]:
+    """Return a list of arrays of these shapes."""
+    count = len(values) if isinstance(values, (list, tuple)) or np.asarray(values, object).ndim else None
+    if count != len(shapes):
+        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, {what}; "
+                         f"got {shown(values) if count is None else count}")
     return [array(f"{name}[{i}]", value, shape, dtype) for i, (value, shape) in enumerate(zip(values, shapes))]
 
 
 def generator(name: str, value: Any) -> np.random.Generator:
     """Return a generator, made from a seed if need be."""
+    if isinstance(value, np.random.Generator):
+        return value
     try:
-        return np.random.default_rng(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a Generator or a seed, a whole number of at least 0; got {value!r}") from None
+        return np.random.default_rng(size(name, value, 0, np.inf))
+    except ValueError:
+        raise ValueError(f"{name} must be a Generator or a seed, a whole number of at least 0; "
+                         f"got {shown(value)}") from None
 
 
-def dtype(name: str, value: Any, options: Iterable[Any]) -> np.dtype[Any]:
+def dtype(name: str, value: Any, options: Iterable[Any] = DTYPES) -> np.dtype[Any]:
     """Return one of these NumPy dtypes."""
     allowed = [np.dtype(option) for option in options]
     try:
-        checked = np.dtype(value)
-    except TypeError:
+        checked = np.dtype(object if value is None else value)                 # NumPy takes None for float64
+    except Exception:                                                          # of many kinds, for text of many kinds
         checked = np.dtype(object)
     if checked not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; got {shown(value)}")
     return checked
+
+
+def path(name: str, value: Any) -> str:
+    """Return a path as text."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise ValueError(f"{name} must be a path, a string or a Path; got {shown(value)}")
+    text = os.fspath(value)
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be a path, which is not empty and has no zero byte; got {shown(value)}")
+    return text
+
+
+def function(name: str, value: Any, takes: str) -> Any:
+    """Return a function, or what can be called as one."""
+    if not callable(value) or isinstance(value, type):
+        raise ValueError(f"{name} must be a function of {takes}; got {shown(value)}")
+    return value
+
+
+def has(name: str, value: Any, methods: Iterable[str], such_as: str) -> Any:
+    """Return an object, no class, that has these methods."""
+    missing = [method for method in methods if not callable(getattr(value, method, None))]
+    if isinstance(value, type) or missing:
+        which = "" if isinstance(value, type) else f", which has no method {missing[0]}"
+        raise ValueError(f"{name} must be an object such as {such_as}; got {shown(value)}{which}")
+    return value
+
+
+def stream(name: str, value: Any) -> Any:
+    """Return a text stream, to be written to, or None."""
+    return value if value is None else has(name, value, ("write", "flush", "isatty"), "sys.stderr, or True for it")
+
+
+def needs_argument(make: Any) -> bool:
+    """Return whether a class or a function cannot be called without an argument."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):                    # some that are written in C do not tell
+        return False
+    return any(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

@@ -39,13 +39,14 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, check
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
 from .training import State
 
 FORMAT = 2                                             # to be raised when older code would misread a file
+GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}
 
 
@@ -93,6 +94,10 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
         If the file cannot be written.  In all cases the files that were there
         are there still.
     """
+    path = Path(check.path("path", path))
+    if not isinstance(model, Model) or not isinstance(state, State):
+        name, value, kind = ("state", state, State) if isinstance(model, Model) else ("model", model, Model)
+        raise ValueError(f"{name} must be a {kind.__name__}; got {check.shown(value)}")
     if type(optimizer) not in OPTIMIZERS.values():
         raise ValueError(f"optimizer must be one that a checkpoint can hold, of class {' or '.join(OPTIMIZERS)}; "
                          f"got {type(optimizer).__name__}")
@@ -113,7 +118,12 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     header = {"format": FORMAT, "scratchvae": __version__, "config": config, "seed": state.seed, "epoch": state.epoch,
               "step": state.step, "rng": state.rng.bit_generator.state,
               "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}
-    text, buffer = json.dumps(header, default=lambda value: value.tolist()), io.BytesIO()      # NumPy's numbers, too
+    try:
+        text = json.dumps(header, default=lambda value: value.tolist())        # NumPy's numbers, too
+    except Exception:
+        raise ValueError(f"config must be what JSON can say: a dict of numbers, texts and lists; "
+                         f"got {check.shown(config)}") from None
+    buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)
     content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")              # a zip archive ends with the length
     write(path, content + seal(content), keep=previous(path))                  # of its comment, and the comment
@@ -136,6 +146,8 @@ def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} cannot be written: {os.strerror(errno.EISDIR)}")
     try:
         with open(part, "xb") as file:
             file.write(data)
@@ -166,9 +178,10 @@ def load(path: str | Path) -> Checkpoint:
     OSError
         If it cannot be read.
     """
-    if not Path(path).is_file():                       # a device or a pipe might never end
+    path = Path(check.path("path", path))
+    if not path.is_file():                             # a device or a pipe might never end
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
-    content = Path(path).read_bytes()
+    content = path.read_bytes()
     if content[-64:] != seal(content[:-64]):
         raise ValueError(f"{path} is damaged, or not a checkpoint: it does not end with the checksum of its content")
     try:
@@ -190,16 +203,27 @@ def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
     def group(name: str) -> dict[str, Array]:
         return {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
 
-    optimizer = OPTIMIZERS[header["optimizer"]]()
-    vars(optimizer).update(header["optimizer_numbers"], **group("optimizer"))
-    bits = getattr(np.random, header["rng"]["bit_generator"])()
+    theta = check.array("theta", arrays["theta"], ("size",))
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"theta must be float32 or float64; got {theta.dtype}")
+    optimizer = OPTIMIZERS[check.choice("optimizer", header["optimizer"], OPTIMIZERS)](**{
+        name: number for name, number in header["optimizer_numbers"].items() if name not in ("t", "m", "v")})
+    vars(optimizer).update({name: None if value is None else check.size("t", value, 0)
+                            for name, value in header["optimizer_numbers"].items() if name in ("t", "m", "v")})
+    vars(optimizer).update({name: check.array(name, array, theta.shape, theta.dtype)
+                            for name, array in group("optimizer").items() if hasattr(optimizer, name)})
+    bits = {kind.__name__: kind for kind in GENERATORS}[header["rng"]["bit_generator"]]()
     bits.state = header["rng"]
-    state = State(header["seed"], np.random.Generator(bits), arrays["sums"], header["epoch"], header["step"],
-                  float(arrays["seconds"]), {name: column.tolist() for name, column in group("history").items()})
-    if "state.weight" in arrays:
-        state.average, state.theta = arrays["theta"].copy(), arrays["state.theta"]
-        state.weight = float(arrays["state.weight"])
-    return Checkpoint(arrays["theta"], optimizer, state, header["config"])
+    state = State(check.size("seed", header["seed"], 0, np.inf), np.random.Generator(bits),
+                  check.array("sums", arrays["sums"], ("T",), float), check.size("epoch", header["epoch"], 0),
+                  check.size("step", header["step"], 0), check.number("seconds", arrays["seconds"], 0),
+                  {name: check.array(name, column, (header["epoch"],), float).tolist()
+                   for name, column in group("history").items()})
+    if group("state"):                                 # with an average
+        state.average = theta.copy()
+        state.theta = check.array("state.theta", arrays["state.theta"], theta.shape, theta.dtype)
+        state.weight = check.number("state.weight", arrays["state.weight"], 0, open_low=True)
+    return Checkpoint(theta, optimizer, state, header["config"])
 
 
 def load_newest(path: str | Path) -> tuple[Checkpoint, Exception | None]:
@@ -221,12 +245,14 @@ def load_newest(path: str | Path) -> tuple[Checkpoint, Exception | None]:
 
 def previous(path: str | Path) -> Path:
     """Return where the checkpoint before the one at this path is kept."""
-    return Path(path).with_suffix(f".previous{Path(path).suffix}")
+    path = Path(check.path("path", path))
+    return path.with_suffix(f".previous{path.suffix}")
 
 
 def every(seconds: float, save: Callable[[State], Any]) -> Callable[[State], None]:
     """Return an ``after_step`` for `training.fit`: it saves whenever so many seconds of training have gone by."""
-    saved_at = 0.0
+    seconds, saved_at = check.number("seconds", seconds, 0), 0.0
+    check.function("save", save, "the state")
 
     def after_step(state: State) -> None:
         nonlocal saved_at

@@ -60,9 +60,11 @@ def binarize(x: ArrayLike, how: str = "threshold", rng: int | np.random.Generato
     -------
     array of x's shape and dtype, of zeros and ones
     """
-    x = np.asarray(x)
+    x = check.array("x", x, None)
+    if x.dtype.kind == "c":
+        raise ValueError(f"x must be an array of real numbers; got {x.dtype}")
     if not (x.min(initial=0) >= 0 and x.max(initial=1) <= 1):
-        raise ValueError(f"x must lie in [0, 1]; its values go from {x.min():g} to {x.max():g}")
+        raise ValueError(f"x must lie in [0, 1]; its values go from {float(x.min()):g} to {float(x.max()):g}")
     if check.choice("how", how, ("threshold", "sample")) == "threshold":
         return (x >= 0.5).astype(x.dtype)
     return (check.generator("rng", rng).random(x.shape, np.float32) < x).astype(x.dtype)

@@ -98,10 +98,9 @@ class Diffusion(Model):
         self._set_levels(Schedule(T, log_noise, variance))
         self.binary = isinstance(self.likelihood, Bernoulli)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
-        self.f = MLP((x_dim + COSINES, *hidden, x_dim), activation, rng)
+        self.f = MLP((self.x_dim + COSINES, *hidden, self.x_dim), activation, rng)
         self.f.output.W[:] = 0                         # a fresh network adds nothing
-        if x_mean is not None:
-            self.set_output_bias(self.f, x_mean)
+        self.set_output_bias(self.f, x_mean)
         self.pack(f=self.f)
 
     def _set_levels(self, schedule: Schedule) -> None:
@@ -159,19 +158,18 @@ class Diffusion(Model):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
         """Draw a time in [0, 1) for each example, see `times`, and eps ~ N(0, I) for z_1 and for z_{t+1}."""
+        n, rng = check.size("n", n), check.generator("rng", rng)
         time = times(n, rng).astype(np.float32 if self.dtype == np.float32 else np.float64)
         return [time, self.normal(rng, n, self.x_dim), self.normal(rng, n, self.x_dim)]
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
         """Return the noise in the model's precision, or raise a ValueError."""
-        if not hasattr(noise, "__len__") or len(noise) != 3:
-            got = len(noise) if hasattr(noise, "__len__") else noise
-            raise ValueError(f"noise must be a list of 3 arrays: times, eps of z_1, eps of z_(t+1); got {got}")
-        time = check.array("noise[0]", noise[0], (n,), self.dtype)
+        time, *eps = check.arrays("noise", noise, [(n,), (n, self.x_dim), (n, self.x_dim)], self.dtype,
+                                  "times, eps of z_1, eps of z_(t+1)")
         if time.real.min() < 0 or time.real.max() > 1:
             raise ValueError("noise[0] must be times in [0, 1]; its values go from "
                              f"{time.real.min():g} to {time.real.max():g}")
-        return [time, *(check.array(f"noise[{i}]", noise[i], (n, self.x_dim), self.dtype) for i in (1, 2))]
+        return [time, *eps]
 
     def q(self, a: Array, gamma: Array) -> tuple[Array, Array]:
         """Return mu and logvar of q(z | x) where the noise is gamma: √ᾱ a, and a column log (1 - ᾱ).  MATH (13.1)."""
@@ -230,7 +228,8 @@ class Diffusion(Model):
         f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n = cache
         dkl = self.check_beta(beta) / n                                         # (T,) or (2,): loss = ... + Σ beta KL
         da = dkl[0] * w_diff                                                    # (n, D); and -da for the guess
-        dx, dh_1 = self.likelihood.log_prob_backward(np.full(n, -alpha / n, self.dtype), r_cache)   # (n, D) each
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
+        dx, dh_1 = self.likelihood.log_prob_backward(dreconstruction, r_cache)  # (n, D) each
         dh = np.concatenate([dh_1, self.guess_backward(-da, a_hat)])            # (2 n, D)
         dz = self.read_backward(dh, f_cache, input_gradient)                    # (2 n, D): of z_1 and of z
         if not input_gradient:
@@ -301,7 +300,7 @@ class Diffusion(Model):
         """Return gamma of z_level, of shape (1,), or raise a ValueError."""
         if self.T == np.inf:
             raise ValueError("T is infinite, so that no level has a number: model.with_levels(1000) numbers them")
-        check.size("level", level, 1, self.T)
+        level = check.size("level", level, 1, self.T)
         return self.gamma[level:level + 1]
 
     def encode(self, x: ArrayLike, level: int = 1) -> tuple[Array, Array]:
@@ -339,7 +338,7 @@ class Diffusion(Model):
 
         Infinitely many levels are replaced by 1000.  MATH (13.2).
         """
-        check.size("n", n)
+        n, draw = check.size("n", n), check.flag("draw", draw)
         rng, model = check.generator("rng", rng), self.with_levels(MANY) if self.T == np.inf else self
         for _, z in model.descend(n, rng):
             pass

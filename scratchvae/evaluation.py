@@ -12,7 +12,7 @@ from .diffusion import Diffusion
 from .hvae import HVAE
 from .layers import Array
 from .model import ELBO
-from .progress import Progress
+from .progress import Progress, where
 from .topdown import TopDown
 from .vae import VAE
 
@@ -138,7 +138,7 @@ def whole(model: Any, x: Array, rng: np.random.Generator) -> ELBO:
 
 
 def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
-             batch_size: int = 1000, progress: TextIO | None = None) -> Evaluation:
+             batch_size: int = 1000, progress: bool | TextIO | None = False) -> Evaluation:
     """Measure a model on data.
 
     Parameters
@@ -155,8 +155,8 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
         The source of randomness, or a seed.
     batch_size : int, default 1000
         At most so many examples are looked at at once: memory is bounded.
-    progress : text stream, optional
-        Where to say how far it is.
+    progress : bool or text stream, default False
+        Where to say how far it is, as in `training.fit`.
 
     Returns
     -------
@@ -186,11 +186,15 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     """
     if not isinstance(model, (VAE, HVAE, Diffusion)):
         raise ValueError("model must be a VAE or an HVAE, whose q and p are known, or a Diffusion; "
-                         f"got {type(model).__name__}")
+                         f"got {'the class itself' if isinstance(model, type) else type(model).__name__}")
+    if np.iscomplexobj(model.theta):
+        raise ValueError(f"model must be float32 or float64 to be evaluated: model.astype(np.float32) is; "
+                         f"got {model.dtype}")
     is_diffusion = isinstance(model, Diffusion)
-    x, rng = model.check_x(x), check.generator("rng", rng)
-    unit_draws = max(2, check.size("n_draws", n_draws))                        # two means need two
-    rows = min(check.size("batch_size", batch_size), max(1, 50_000 // check.size("n_samples", n_samples)))
+    x, rng, progress = model.check_x(x), check.generator("rng", rng), where(progress)
+    n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
+    unit_draws = max(2, n_draws)                                               # two means need two
+    rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
     n, T = len(x), len(model.latent_dims)
     if n < 2:
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")

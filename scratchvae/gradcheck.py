@@ -147,7 +147,8 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
     -------
     Ledger
     """
-    tolerance = TOLERANCE[check.choice("method", method, TOLERANCE)] if tolerance is None else tolerance
+    method = check.choice("method", method, TOLERANCE)
+    tolerance = TOLERANCE[method] if tolerance is None else check.number("tolerance", tolerance, 0, open_low=True)
     rng = check.generator("rng", rng)
     if directions is not None:
         check.size("directions", directions)
@@ -202,9 +203,19 @@ def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *i
     Ledger
         Of y·dy with a random dy, by each input.
     """
+    check.function("forward", forward, "the inputs")
+    check.function("backward", backward, "dy and the cache")
+    if not inputs:
+        raise ValueError("inputs must be at least one array; got none")
     names = [f"input {i}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"]
-    arrays = {name: np.asarray(a, float) for name, a in zip(names, inputs)}
-    y, cache = forward(*(array.copy() for array in arrays.values()))           # copies: they may be worked in
+    arrays = {name: check.array(name, a, None, float) for name, a in zip(names, inputs)}
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ValueError(f"{name} must have numbers in it; got an array of shape {array.shape}")
+    found = forward(*(array.copy() for array in arrays.values()))              # copies: they may be worked in
+    if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[0], "shape"):
+        raise ValueError(f"forward must return an array and a cache; it returned {check.shown(found)}")
+    y, cache = found
     dy = stream(1).standard_normal(y.shape)
     dinputs = backward(dy.copy(), cache)
     dinputs = dinputs if isinstance(dinputs, tuple) else (dinputs,)
@@ -234,6 +245,12 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
     Ledger
         Of y·dy with a random dy, by x and by each parameter.
     """
+    check.has("layer", layer, ("forward", "backward"), "Tanh()")
+    if not isinstance(layer, MLP) and not isinstance(getattr(layer, "parameter_names", None), tuple):
+        raise ValueError(f"layer must have parameter_names, a tuple of texts, as a Layer has; got {check.shown(layer)}")
+    x = check.array("x", x, None, float)
+    if x.ndim == 0 or x.size == 0:
+        raise ValueError(f"x must have rows, and numbers in them; got an array of shape {x.shape}")
     twin = copy.deepcopy(layer)
     named: Mapping[str, Any] = twin.layers if isinstance(twin, MLP) else {type(twin).__name__: twin}
 
@@ -248,7 +265,7 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
         load(arrays)
         return {"y·dy": (twin.forward(arrays["x"].copy())[0] * dy).sum()}
 
-    arrays = {"x": np.asarray(x, float)}
+    arrays = {"x": x}
     arrays.update({f"{part}.{name}": np.array(getattr(owner, name), float)
                    for part, owner in named.items() for name in owner.parameter_names})
     load(arrays)
@@ -286,6 +303,9 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
     -------
     Ledger
     """
+    check.has("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"), "VAE(64, 16)")
+    check.flag("by_part", by_part)
+    method = check.choice("method", options.get("method", "complex"), TOLERANCE)
     point = model.astype(np.float64)
     x = point.check_x(x)
     noise = point.draw_noise(len(x), stream(2)) if noise is None else noise
@@ -303,7 +323,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         dx = point.backward(cache, beta, alpha, input_gradient=True)
         gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
 
-    twin = point.astype(np.complex128 if options.get("method", "complex") == "complex" else np.float64)
+    twin = point.astype(np.complex128 if method == "complex" else np.float64)
     noise = twin.check_noise(noise, len(x))
 
     def value(arrays: Mapping[str, Array]) -> dict[str, Any]:

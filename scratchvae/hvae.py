@@ -85,8 +85,7 @@ class HVAE(Model):
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
         self.T = check.size("the number of latent_dims", len(self.latent_dims))
         self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
-        hidden = check.sizes_by_level("hidden_dims", hidden_dims, self.T)
-        rng = check.generator("rng", rng)
+        hidden, rng = check.sizes_by_level("hidden_dims", hidden_dims, self.T), check.generator("rng", rng)
         d = self.d = (self.x_dim, *self.latent_dims)                            # columns of z_0 = x, z_1, ..., z_T
         self.q: dict[int, MLP] = {}
         self.p: dict[int, MLP] = {}
@@ -105,6 +104,7 @@ class HVAE(Model):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
+        rng = check.generator("rng", rng)              # one for all levels: a seed for each would draw the same eps
         return [self.normal(rng, n, d) for d in self.latent_dims]
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:
@@ -171,7 +171,7 @@ class HVAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         n, T = cache["n"], self.T
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
         zero = np.zeros(1, self.dtype)
         dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}   # z_T has no use 1 and no use 3
@@ -252,7 +252,7 @@ class HVAE(Model):
         -------
         array of shape (n, x_dim)
         """
-        check.size("level", level, 1, self.T)
+        level = check.size("level", level, 1, self.T)
         z = check.array("z", z, ("n", self.d[level]), self.dtype)
         noise = noise if noise is None else self.check_noise(noise, len(z))
         for t in range(level, 1, -1):
@@ -266,7 +266,7 @@ class HVAE(Model):
 
         From level t it shows what z_t still knows of x.
         """
-        check.size("level", level, 1, self.T)
+        level = check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
     def sample(self, n: int, rng: int | np.random.Generator = 0, z: ArrayLike | None = None, level: int | None = None,
@@ -291,11 +291,11 @@ class HVAE(Model):
         array of shape (n, x_dim)
         """
         level = self.T if level is None else check.size("level", level, 1, self.T)
-        rng = check.generator("rng", rng)
-        noise = self.draw_noise(check.size("n", n), rng)
+        rng, draw = check.generator("rng", rng), check.flag("draw", draw)
+        noise = self.draw_noise(n, rng)
         if z is None and level != self.T:
             raise ValueError("level says where z belongs, but z is not given")
-        z = noise[-1] if z is None else z
-        if np.shape(z) not in ((self.d[level],), (n, self.d[level])):
-            raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {np.shape(z)}")
+        z = check.array("z", noise[-1] if z is None else z, None, self.dtype)
+        if z.shape not in ((self.d[level],), (n, self.d[level])):
+            raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {z.shape}")
         return self.decode(np.broadcast_to(z, (n, self.d[level])), level, noise, rng if draw else None)

@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import check
+
 Array = NDArray[Any]
 Cache = Any                                            # what a forward leaves for its own backward, and for no one else
 
@@ -51,6 +53,7 @@ def glorot(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
     -------
     array of shape (n_in, n_out)
     """
+    n_in, n_out, rng = check.layer(n_in, n_out, rng)
     a = np.sqrt(6.0 / (n_in + n_out))
     return rng.uniform(-a, a, size=(n_in, n_out))
 
@@ -71,6 +74,7 @@ def he(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
     -------
     array of shape (n_in, n_out)
     """
+    n_in, n_out, rng = check.layer(n_in, n_out, rng)
     return np.sqrt(2.0 / n_in) * rng.standard_normal((n_in, n_out))
 
 
@@ -110,6 +114,7 @@ class Dense(Layer):
 
     def __init__(self, n_in: int, n_out: int, rng: np.random.Generator,
                  initialise: Callable[[int, int, np.random.Generator], Array] = glorot) -> None:
+        n_in, n_out, rng = check.layer(n_in, n_out, rng, initialise)
         self.W = initialise(n_in, n_out, rng)          # (n_in, n_out)
         self.b: Array = np.zeros(n_out)                # (n_out,)
         self.dW, self.db = np.zeros_like(self.W), np.zeros_like(self.b)
@@ -173,9 +178,7 @@ class LeakyReLU(Layer):
     """
 
     def __init__(self, slope: float = 0.01) -> None:
-        if not 0 <= slope < 1:
-            raise ValueError(f"slope must lie in [0, 1), so that max(x, slope x) is x for positive x; got {slope}")
-        self.slope = slope
+        self.slope = check.number("slope", slope, 0, 1)        # so that max(x, slope x) is x for positive x
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
@@ -246,6 +249,6 @@ class Sigmoid(Layer):
         return dy * y * (1 - y)
 
 
-ACTIVATIONS: dict[str, type[Layer]] = {
+ACTIVATIONS: dict[str, Callable[..., Layer]] = {      # each made anew for every place; see mlp.MLP for your own
     "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU, "softplus": Softplus, "sigmoid": Sigmoid,
 }

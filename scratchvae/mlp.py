@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from . import check
 from .layers import ACTIVATIONS, Array, Cache, Dense, Layer, glorot, he
 
 
@@ -23,17 +24,19 @@ class MLP:
         Columns of the input, of each hidden layer, of the output.  Two numbers
         make an affine map.
     activation : str
-        Between two Dense layers: a key of `layers.ACTIVATIONS`.
+        Between two Dense layers: a key of `layers.ACTIVATIONS`.  A layer of your own
+        there, which cannot be made without an argument, gets its number of columns.
     rng : numpy.random.Generator
         The source of the first weights: He's before a (leaky) ReLU, else Glorot's.
     """
 
     def __init__(self, dims: Sequence[int], activation: str, rng: np.random.Generator) -> None:
+        dims, make, rng = check.network(dims, activation, ACTIVATIONS, rng)
         initialise = he if activation in ("relu", "leaky_relu") else glorot
         self.layers: dict[str, Any] = {}               # Dense layers and activations, by name
         for i in range(1, len(dims) - 1):
             self.layers[f"dense{i}"] = Dense(dims[i - 1], dims[i], rng, initialise)
-            self.layers[f"{activation}{i}"] = ACTIVATIONS[activation]()
+            self.layers[f"{activation}{i}"] = make(dims[i]) if check.needs_argument(make) else make()
         self.output = Dense(dims[-2], dims[-1], rng)
         self.layers[f"dense{len(dims) - 1}"] = self.output
 

@@ -100,7 +100,7 @@ class Model:
         self.latent_dims = check.sizes("latent_dims", latent_dims)
         check.choice("activation", activation, ACTIVATIONS)
         self.likelihood = check.likelihood("likelihood", likelihood, LIKELIHOODS, self.x_dim)
-        self.dtype = check.dtype("dtype", dtype, (np.float32, np.float64, np.complex128))
+        self.dtype = check.dtype("dtype", dtype)
 
     def pack(self, **networks: MLP) -> None:
         """Lay the networks' parameters into one ``theta``, under these names."""
@@ -116,7 +116,7 @@ class Model:
     def astype(self: ModelType, dtype: DTypeLike) -> ModelType:
         """Return a copy of the model in another precision: float32, float64 or complex128."""
         twin = copy.deepcopy(self)
-        twin.dtype = np.dtype(dtype)
+        twin.dtype = check.dtype("dtype", dtype)
         twin.pack(**twin.networks)
         return twin
 
@@ -143,6 +143,7 @@ class Model:
 
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers, float32 for a float32 model, else float64."""
+        rng, shape = check.generator("rng", rng), tuple(check.size("n", n) for n in shape)
         return rng.standard_normal(shape, dtype=np.float32 if self.dtype == np.float32 else np.float64)
 
     # each model defines these -------------------------------------------------------------------
@@ -217,8 +218,8 @@ class Model:
         ValueError
             If x has the wrong shape or values, or n_samples or max_rows is below 1.
         """
-        x, rng = self.check_x(x), check.generator("rng", rng)
-        at_once = min(check.size("n_samples", n_samples), check.size("max_rows", max_rows))
+        x, n_samples, max_rows = self.check_x(x), check.size("n_samples", n_samples), check.size("max_rows", max_rows)
+        rng, at_once = check.generator("rng", rng), min(n_samples, max_rows)
         step = max_rows // at_once
         log_sum = np.full(len(x), -np.inf)             # the log of a sum that is still empty
         for i in range(0, len(x), step):

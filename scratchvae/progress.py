@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from . import check
+
+
+def where(progress: bool | TextIO | None) -> TextIO | None:
+    """Return the stream that the argument ``progress`` asks for: True is stderr, None is stderr if it is a terminal."""
+    if progress is None or isinstance(progress, bool):
+        return sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
+    return check.stream("progress", progress)
 
 
 class Progress:

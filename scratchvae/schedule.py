@@ -14,11 +14,12 @@ the second by Bayes' rule.  So gamma_1 < ... < gamma_T say everything.
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from . import check
 from .layers import Array, sigmoid, softplus
+
+MOST = 10**6                                           # levels
 
 
 def signal(gamma: Array) -> Array:
@@ -74,9 +75,9 @@ class Schedule:
     """
 
     def __init__(self, T: float, log_noise: Array, variance: str) -> None:
-        self.T = T if T == np.inf else check.size("T", T)
+        self.T = np.inf if isinstance(T, float) and T == np.inf else check.size("T", T, 1, MOST)
         check.choice("variance", variance, ("posterior", "forward"))
-        n_levels = 2 if T == np.inf else int(T)      # a limit has two ends
+        n_levels = 2 if self.T == np.inf else int(self.T)      # a limit has two ends
         if len(log_noise) not in (2, n_levels) or (np.diff(log_noise) <= 0).any():
             raise ValueError("log_noise must be 2 numbers that rise, or one for each of the T levels; "
                              f"got {log_noise.tolist()}")

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import gaussian
+from . import check, gaussian
 from .hvae import HVAE
 from .layers import Array, Cache
 from .likelihood import Likelihood
@@ -140,7 +140,7 @@ class TopDown(HVAE):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         n, T = cache["n"], self.T
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
         dm, dlogvar_m = {}, {}
 

@@ -9,7 +9,6 @@ and the number of the epoch.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from .datasets import binarize
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
-from .progress import Interrupted, Progress, held_back
+from .progress import Interrupted, Progress, held_back, where
 
 History = dict[str, list[float]]
 Schedule = Callable[[int], Any]                        # of the epoch, counted from 1
@@ -36,15 +35,15 @@ def warm_up(epochs: int) -> Schedule:
     with beta = 1 from the start, many are given up before that.  Bowman et al.
     2016 (arXiv 1511.06349), section 3.1.
     """
-    check.size("epochs", epochs)
+    epochs = check.size("epochs", epochs)
     return lambda epoch: min(1.0, epoch / epochs)
 
 
 def decay(first: float, last: float, epochs: int) -> Schedule:
     """Return a learning rate that falls by the same factor every epoch, from the first to the last."""
-    check.number("first", first, 0, open_low=True)
-    check.number("last", last, 0, open_low=True)
-    check.size("epochs", epochs)
+    first = check.number("first", first, 0, open_low=True)
+    last = check.number("last", last, 0, open_low=True)
+    epochs = check.size("epochs", epochs)
     return lambda epoch: float(first * (last / first) ** ((epoch - 1) / max(1, epochs - 1)))
 
 
@@ -54,6 +53,9 @@ def steps(first: float, changes: Mapping[int, float]) -> Schedule:
     ``steps(1e-3, {50: 3e-4, 80: 1e-4})`` is 1e-3 in epochs 1 to 49, 3e-4 in epochs
     50 to 79, and 1e-4 from then on.
     """
+    if not isinstance(changes, Mapping):
+        raise ValueError(f"changes must be a dict from epochs to rates, such as {{50: 3e-4}}; "
+                         f"got {check.shown(changes)}")
     rates = {1: check.number("first", first, 0, open_low=True)}
     rates.update({check.size("every epoch in changes", epoch): check.number("every rate in changes", rate, 0,
                                                                             open_low=True)
@@ -64,7 +66,7 @@ def steps(first: float, changes: Mapping[int, float]) -> Schedule:
 def stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
     """Return a generator that shares nothing with those of other purposes and epochs."""
     key = {"noise": 0, "held out": 1, "order": 2}[purpose], epoch
-    return np.random.default_rng(np.random.SeedSequence(check.size("seed", seed, 0), spawn_key=key))
+    return np.random.default_rng(np.random.SeedSequence(check.size("seed", seed, 0, np.inf), spawn_key=key))
 
 
 @dataclass
@@ -109,7 +111,9 @@ class State:
     @classmethod
     def start(cls, model: Model, seed: int = 0) -> State:
         """Return the state before the first step."""
-        return cls(check.size("seed", seed, 0), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
+        if not isinstance(getattr(model, "latent_dims", None), tuple):
+            raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
+        return cls(check.size("seed", seed, 0, np.inf), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
 
     def add(self, theta: Array, decay: float) -> None:
         """Take theta into the average: a mean over all steps so far, each with the weight decay^age.  MATH (12.7)."""
@@ -131,8 +135,9 @@ def stepping(model: Model, state: State, average: float | None) -> Iterator[None
     try:
         yield
     finally:
-        state.theta = model.theta.copy()
+        state.theta = None
         if state.average is not None:                  # at least one step was made
+            state.theta = model.theta.copy()
             model.theta[:] = state.average
 
 
@@ -156,12 +161,31 @@ def spare(beta: Any, kl: Array, free_bits: Any) -> Array:
     return np.where(kl.mean(axis=0) > free_bits, beta, 0.0)
 
 
-def check_free_bits(free_bits: Any, n_levels: int) -> Array:
-    """Return nats of at least 0, one number for all levels or one for each."""
-    checked = np.array([check.number("free_bits", nats, 0) for nats in np.ravel(free_bits)])
-    if len(checked) not in (1, n_levels):
-        raise ValueError(f"free_bits must be one number, or one for each of the {n_levels} levels; got {len(checked)}")
-    return checked
+def check_state(state: Any, n_levels: int, n_steps: int, held_out: bool) -> None:
+    """Raise a ValueError unless a run of so many levels and steps an epoch can go on from this state."""
+    if not isinstance(state, State):
+        raise ValueError(f"state must be a State, such as State.start(model); got {check.shown(state)}")
+    sums, history = check.array("state.sums", state.sums, ("T",), float), state.history
+    if len(sums) != 1 + n_levels:
+        raise ValueError(f"state is of a model with {len(sums) - 1} levels; this one has {n_levels}")
+    check.size("state.seed", state.seed, 0, np.inf)
+    check.number("state.seconds", state.seconds, 0)
+    if not isinstance(state.rng, np.random.Generator):
+        raise ValueError(f"state.rng must be a numpy.random.Generator; got {check.shown(state.rng)}")
+    epoch, step = check.size("state.epoch", state.epoch, 0), check.size("state.step", state.step, 0)
+    if step > n_steps:
+        raise ValueError(f"state has {step} steps of an epoch behind it, but x has only {n_steps} batches of this "
+                         "batch_size: x and batch_size must be those that the run began with")
+    if not isinstance(history, dict) or any(not isinstance(column, list) or len(column) != epoch
+                                            for column in history.values()):
+        raise ValueError(f"state.history must be a dict of lists of {epoch} numbers, one for each epoch behind it")
+    if epoch and ("valid_elbo" in history) != held_out:
+        raise ValueError("x_valid must be given if and only if it was when the run of this state began, as its bound "
+                         "is a column of the history")
+    check.number("state.weight", state.weight, 0)
+    if state.average is not None:
+        average = check.array("state.average", state.average, ("size",))
+        check.array("state.theta", state.theta, average.shape)
 
 
 def by_name(means: Array) -> dict[str, float]:
@@ -264,14 +288,18 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it (or holds the average), can be used, and with ``state`` trained further.
     """
-    x = model.check_x(x)
-    check.size("epochs", epochs)
-    check.size("batch_size", batch_size)
+    check.has("model", model, ("check_x", "check_beta", "draw_noise", "bound", "backward"), "VAE(64, 16)")
+    x, T = model.check_x(x), len(model.latent_dims)
+    epochs, batch_size = check.size("epochs", epochs), check.size("batch_size", batch_size)
     if free_bits is not None:
-        free_bits = check_free_bits(free_bits, len(model.latent_dims))
-    optimizer = Adam() if optimizer is None else optimizer
-    if not hasattr(optimizer, "step"):
-        raise ValueError(f"optimizer must be an object such as Adam(); got {optimizer!r}")
+        free_bits = check.by_level("free_bits", free_bits, T)
+    optimizer = check.has("optimizer", Adam() if optimizer is None else optimizer, ("step",), "Adam()")
+    if callback is not None:
+        check.function("callback", callback, "the model and the history")
+    if after_step is not None:
+        check.function("after_step", after_step, "the state")
+    if check.flag("resample", resample) and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(f"x must lie in [0, 1] for resample=True; its values go from {x.min():g} to {x.max():g}")
     if np.iscomplexobj(model.theta):
         raise ValueError("model must be float32 or float64 to be trained: model.astype(np.float32) is; "
                          f"got {model.dtype}")
@@ -280,25 +308,24 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
     state = State.start(model, seed) if state is None else state
-    if len(state.sums) != 1 + len(model.latent_dims):
-        raise ValueError(f"state is of a model with {len(state.sums) - 1} levels; this one has "
-                         f"{len(model.latent_dims)}")
+    check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
     if average is not None:
         average = check.number("average", average, 0, 1, open_low=True)
         if state.theta is not None and state.theta.shape != model.theta.shape:
             raise ValueError(f"state is of a model of {state.theta.size} parameters; this one has {model.theta.size}")
     elif state.average is not None:
         raise ValueError("average must be given, as state has one: a number such as 0.999")
-    held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
-    if progress is None or isinstance(progress, bool):
-        progress = sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
-    line = Progress("epoch", epochs, progress, state.epoch)
+    try:
+        held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
+    except ValueError as error:
+        raise ValueError(f"x_valid is no such data as x: {error}") from None
+    line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line, stepping(model, state, average):
         while state.epoch < epochs:
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
-            check.array("beta", model.check_beta(beta_now), ("T",))            # finite, one number or one a level
+            model.check_beta(beta_now)
             if learning_rate is not None:
                 rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
                 optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)

@@ -55,9 +55,9 @@ class VAE(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
-        self.latent_dim = latent_dim
-        self.q = conditional((x_dim, *hidden, latent_dim), activation, rng)
-        self.p = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
+        self.latent_dim, = self.latent_dims
+        self.q = conditional((x_dim, *hidden, self.latent_dim), activation, rng)
+        self.p = MLP((self.latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         self.set_output_bias(self.p, x_mean)
         self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy
 
@@ -103,7 +103,7 @@ class VAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
         dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)      # (n, d) each
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)        # (n, D), (n, n_outputs)
@@ -139,4 +139,4 @@ class VAE(Model):
         """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1)."""
         rng = check.generator("rng", rng)
         z = self.normal(rng, check.size("n", n), self.latent_dim)
-        return self.decode(z, rng if draw else None)
+        return self.decode(z, rng if check.flag("draw", draw) else None)

@@ -14,7 +14,7 @@ PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
         "diffusion", "writings"]
-ORDER = ["check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
+ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
          "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]

@@ -8,10 +8,10 @@ import threading
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, SGD, VAE, Adam, State, TopDown, decay, fit, gradcheck, steps, warm_up
+from scratchvae import HVAE, SGD, VAE, Adam, State, TopDown, check, decay, fit, gradcheck, steps, warm_up
 from scratchvae.datasets import binarize
 from scratchvae.progress import Interrupted, Progress
-from scratchvae.training import HeldOut, check_free_bits, spare, stream
+from scratchvae.training import HeldOut, spare, stream
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 B = binarize(X)
@@ -435,12 +435,12 @@ def test_a_bound_that_is_lost_is_said():
     (lambda: fit(vae(), X, seed=-1), "^seed must be a whole number of at least 0; got -1"),
     (lambda: fit(vae(), X, seed="x"), "^seed must be"),
     (lambda: fit(vae(), X[:, :5]), r"^x must have shape \(n, 6\); got \(13, 5\)"),
-    (lambda: fit(vae(), X, x_valid=X[:0]), "^x must have shape"),
+    (lambda: fit(vae(), X, x_valid=X[:0]), "^x_valid is no such data as x: x must have shape"),
     (lambda: fit(vae(), X + 1), r"^x must lie in \[0, 1\]"),
-    (lambda: fit(vae(), X, free_bits=-1), "^free_bits must be a number in"),
-    (lambda: fit(vae(), X, free_bits=[1, 2]), "^free_bits must be one number, or one for each of the 1 levels; got 2"),
+    (lambda: fit(vae(), X, free_bits=-1), "^free_bits must be a number of at least 0"),
+    (lambda: fit(vae(), X, free_bits=[1, 2]), "^free_bits must be .* one for each of the 1 levels; got .1, 2.$"),
     (lambda: fit(hvae(), X, free_bits="much"), "^free_bits must be a number"),
-    (lambda: check_free_bits([], 2), "^free_bits must be one number"),
+    (lambda: check.by_level("free_bits", [], 2), "^free_bits must be a number of at least 0"),
     (lambda: warm_up(0), "^epochs must be"),
     (lambda: decay(0, 1, 5), "^first must be"),
     (lambda: decay(1, np.nan, 5), "^last must be"),

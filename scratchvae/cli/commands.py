@@ -1,7 +1,7 @@
 """The command line: train, evaluate, sample, reconstruct, interpolate, encode, gradcheck.
 
 The exit code is 0 if all went well; 2 if not, after one line on stderr that says
-why; 130 after Ctrl-C.  A gradient that gradcheck finds wrong makes it 1.
+why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that gradcheck finds wrong makes it 1.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..evaluation import evaluate
+from .. import startup
 from ..diagnose import diagnose_model
+from ..evaluation import Evaluation, evaluate
 from ..gradcheck import check_model
 from ..progress import Interrupted
 from ..layers import Array
@@ -35,36 +36,47 @@ GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lo
 def train(args: argparse.Namespace, given: Config) -> int:
     """Begin a run, or go on with one, and train it to its last epoch."""
     if args.resume is not None:
-        with runs.alone(args.resume):
-            return train_to_the_end(*go_on(args, given))
+        with runs.alone(args.resume) as place:
+            run, rows = go_on(args, given)
+            run.place = place
+            return train_to_the_end(run, rows)
     config, data = new_config(given)
     rows = examples.for_training(config, data)
+    if config["patience"] and rows.held_out is None:
+        raise ValueError("--patience watches the rows that are held out, and there are none: --hold-out 10 holds some")
+    doubts = examples.doubts(config, data.x["train"])
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
     run.folder.mkdir(parents=True, exist_ok=True)
-    with runs.alone(run.folder):
+    with runs.alone(run.folder) as run.place:
         runs.begin(run, args.overwrite)
-        return train_to_the_end(run, rows)
+        return train_to_the_end(run, rows, doubts)
 
 
-def train_to_the_end(run: Run, rows: Rows) -> int:
+def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
     """Say what will be done, and do it."""
     config, state = run.config, run.state
     held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({rows.part})"
-    print(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; "
-          f"{examples.scaling_of(config)}")
+    output.say(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; "
+               f"{examples.scaling_of(config)}")
     if config["columns"] and config["image_shape"] is None:
-        print(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+        output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+    for doubt in doubts:
+        output.say(doubt)
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
-        print(GREY)
-    print(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
-          + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
-             if state.epoch + state.step else ""), flush=True)
+        output.say(GREY)
+    output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
+               + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
+                  if state.epoch + state.step else ""))
     try:
         run.train(rows.x, rows.held_out, progress=sys.stdout)
     except Interrupted:
-        print(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
-              f"scratchvae train --resume {run.folder} goes on")
+        output.say(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
+                   f"scratchvae train --resume {run.folder} goes on")
         return 130
+    if config["patience"]:
+        best = run.take_best()
+        output.say(f"kept: the parameters of epoch {best}, whose bound on the rows held out was the highest, "
+                   f"{state.history['valid_elbo'][best - 1]:.2f} nats")
     finish(run)
     return 0
 
@@ -72,7 +84,7 @@ def train_to_the_end(run: Run, rows: Rows) -> int:
 def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     """Return a run where it stands, and its rows."""
     for name in given.keys() - {"epochs", "checkpoint_every"}:
-        raise ValueError(f"--resume goes on with the run's own options: leave out --{name.replace('_', '-')}")
+        raise ValueError(f"--resume goes on with the run's own options: leave out {options.word(name)}")
     if args.overwrite:
         raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
     run = opened(args.resume)
@@ -81,6 +93,11 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
+    if run.config["threads"] != startup.threads():
+        began, now = run.config["threads"], startup.threads()
+        note(f"the run began with {began} {'threads' if began > 1 else 'thread'} for matrix products and goes on with "
+             f"{now}, so that its last bits may differ from those of a run without a pause: "
+             f"OPENBLAS_NUM_THREADS={began} keeps them")
     runs.go_on(run)
     return run, rows
 
@@ -97,12 +114,14 @@ def finish(run: Run) -> None:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
         note(str(error))
-    print(f"done: scratchvae evaluate {run.folder} tells how good it is")
+    output.say(f"done: scratchvae evaluate {run.folder} tells how good it is")
 
 
 def measure(args: argparse.Namespace, given: Config) -> int:
     """Say how good a model is."""
-    run = opened(args.run)
+    run, epoch = used(args.run)
+    if args.rows is not None:
+        output.check_path(args.rows, (".npz", ".csv"), run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
@@ -110,27 +129,37 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     n_samples = args.samples or (10 if run.config["model"] == "diffusion" else 1000)
     found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None)
-    scale = np.broadcast_to(run.config["scale"], run.config["x_dim"])
-    is_density = run.config["likelihood"] == "gaussian" and run.config["binarize"] == "none"
-    log_scale = float(np.log(scale).sum()) if is_density else 0.0
+    is_density = run.config["likelihood"] != "bernoulli" and run.config["binarize"] == "none"
+    log_scale = run.log_scale
     mean = float(found.log_likelihood.mean())
     if not np.isfinite(mean):
         note(f"log p(x) is not finite: rows of {name} lie too far from all that the model knows")
+    if args.rows is not None:
+        write_rows(args.rows, run, look, found)
     if args.json:
         facts = {"run": str(run.folder), "data": name, "scaling": scaling, "binarize": run.config["binarize"],
-                 "grey_values": grey, "epochs": run.state.epoch, **found.as_dict(),
+                 "grey_values": grey, "epochs": epoch, **found.as_dict(),
                  "log_likelihood_per_dimension": mean / run.config["x_dim"],
                  "log_likelihood_before_scaling": mean - log_scale if is_density else None}
-        print(json.dumps(finite(facts), indent=1, allow_nan=False))
+        output.say(json.dumps(finite(facts), indent=1, allow_nan=False))
         return 0
-    print(f"{run.folder} after {run.state.epoch} epochs, on {len(x)} rows of {name}; {scaling}")
+    output.say(f"{run.folder} after {epoch} epochs, on {len(x)} rows of {name}; {scaling}")
     if grey:
-        print(GREY)
-    print(found)
-    print(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
+        output.say(GREY)
+    output.say(found)
+    output.say(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
     if log_scale:
-        print(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
+        output.say(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
     return 0
+
+
+def write_rows(path: Path, run: Run, look: Shown, found: Evaluation) -> None:
+    """Write a line for each row: its number, its label, log p(x) in the data's units, and the parts of the bound."""
+    arrays = {"row": look.numbers, **({} if look.y is None else {"label": look.y}),
+              "log_likelihood": found.log_likelihood - run.log_scale, "elbo": found.elbo.total - run.log_scale,
+              "reconstruction": found.elbo.reconstruction - run.log_scale, "prior_matching": found.elbo.prior_matching,
+              **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
+    output.write_numbers(path, arrays)
 
 
 def finite(value: Any) -> Any:
@@ -144,7 +173,7 @@ def finite(value: Any) -> Any:
 
 def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
     output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0), draw=draw)}, 10,
@@ -154,7 +183,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
 
 def reconstruct(args: argparse.Namespace, given: Config) -> int:
     """Send examples up to a level and down again."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x = look.x[:args.count]
@@ -166,7 +195,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
 
 def interpolate(args: argparse.Namespace, given: Config) -> int:
     """Walk from one example to another, in equal steps through the latents of a level."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
@@ -186,7 +215,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
 
 def encode(args: argparse.Namespace, given: Config) -> int:
     """Write what q says of every example: mu and logvar of each level."""
-    run = opened(args.run)
+    run, _ = used(args.run)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     parts = [run.levels(look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
@@ -195,7 +224,7 @@ def encode(args: argparse.Namespace, given: Config) -> int:
     if look.y is not None:
         arrays["label"] = look.y
     output.write_numbers(args.out, arrays)
-    print(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
+    output.say(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
     return 0
 
 
@@ -212,11 +241,11 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     ledger = check_model(model, x, directions=args.directions, rng=rng)
     if not ledger.ok:
         diagnosis = diagnose_model(model, x)
-        print(f"{diagnosis.explain() if args.explain else diagnosis}\n")
+        output.say(f"{diagnosis.explain() if args.explain else diagnosis}\n")
         if args.figure is not None:
             diagnosis.draw(args.figure)
-            print(f"wrote {args.figure}: the gradient beside the right one\n")
-    print(ledger)
+            output.say(f"wrote {args.figure}: the gradient beside the right one\n")
+    output.say(ledger)
     return 0 if ledger.ok else 1
 
 
@@ -236,7 +265,7 @@ def new_config(given: Config) -> tuple[Config, Data]:
         if name in given:
             raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
     if is_diffusion:
-        config.update({"latents": [], "hidden": given.get("hidden", [256, 256]),
+        config.update({"hidden": given.get("hidden", [256, 256]),
                        "activation": given.get("activation", "leaky_relu")})
         if "log_noise" in given and (len(given["log_noise"]) != 2 or given["log_noise"][0] >= given["log_noise"][1]):
             raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
@@ -252,11 +281,17 @@ def new_config(given: Config) -> tuple[Config, Data]:
 
 def about_files(given: Config, data: str | None) -> None:
     """Raise a ValueError if there is an option that says how to read a file, but no file."""
-    for name in ("key", "labels", "header", "image_shape", "hold_out"):
+    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without"):
         if name in given and (data is None or data in examples.NAMED):
-            raise ValueError(f"--{name.replace('_', '-')} says how to read a file, and --data "
+            raise ValueError(f"{options.word(name)} says how to read a file, and --data "
                              + ("is not given: the run's own data are read as they were" if data is None else
                                 f"{data} is none"))
+
+
+def used(folder: Path) -> tuple[Run, int]:
+    """Read a run to use its model, at the best epoch where that was kept; return which epoch it is."""
+    run = opened(folder)
+    return run, run.take_best()
 
 
 def opened(folder: Path) -> Run:
@@ -268,12 +303,13 @@ def opened(folder: Path) -> Run:
 
 
 class Shown(NamedTuple):
-    """The rows to look at, as the model sees them and as stored; their labels; and what to call them."""
+    """The rows to look at, as the model sees them and as stored; their labels, names and numbers."""
 
     x: Array
     stored: Array
     y: Array | None
     name: str
+    numbers: Array                                     # of the rows, counted from 0, in their file or their part
 
 
 def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
@@ -297,12 +333,15 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
     x = run.model.check_x(examples.prepare(run.config, stored, part))
     if doubt:
         note(doubt)
-    return Shown(x, stored, data.y.get(part), name)
+    return Shown(x, stored, data.y.get(part), name, examples.numbers(config, data, part))
 
 
 def note(message: str) -> None:
     """Say something on stderr."""
-    print(f"scratchvae: {message}", file=sys.stderr)
+    try:
+        output.say(f"scratchvae: {message}", sys.stderr)
+    except OSError:                                    # nobody listens
+        pass
 
 
 def one_line(error: BaseException) -> str:
@@ -314,6 +353,19 @@ def one_line(error: BaseException) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    startup.listen()
+    try:
+        return perform(argv)
+    except KeyboardInterrupt:
+        startup.end()
+        note("interrupted")
+        return 130
+    finally:
+        startup.end()
+
+
+def perform(argv: Sequence[str] | None) -> int:
+    """Do what the words say; turn what goes wrong into one line."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:                             # closed by the shell
@@ -328,9 +380,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = COMMANDS[args.command](args, given)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        note("interrupted")
-        return 130
+    except BrokenPipeError:                            # as in `scratchvae evaluate DIR | head -1`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))
     try:

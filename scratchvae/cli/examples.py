@@ -18,6 +18,7 @@ from .. import datasets
 from ..layers import Array
 from . import files, mnist
 from .scaling import Scaling
+from .tables import listed
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
@@ -51,13 +52,89 @@ def read(config: Config) -> Data:
         return Data({part: rows for part, rows in x.items() if rows is not None},
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
-                       header={"auto": None, "yes": True, "no": False}[config["header"]])
+                       max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]])
+    found = chosen(found, config["keep"], config["without"])
     every = min(config["hold_out"] or np.inf, len(found.x) + 1)                # 0: none
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
     return Data({name: found.x[mask] for name, mask in parts.items()},
                 {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
                 found.image_shape, found.columns)
+
+
+def chosen(found: files.Examples, keep: list[str] | None, without: list[str] | None) -> files.Examples:
+    """Return a table with the columns that were asked for, in the order of the file."""
+    if keep is None and without is None:
+        return found
+    n, columns = found.x.shape[1], found.columns or []
+    if found.image_shape is not None:
+        raise ValueError("--columns and --without choose columns of a table, and the data are pictures")
+
+    def numbered(option: str, names: list[str]) -> set[int]:
+        at = set()
+        for name in names:
+            if columns.count(name) == 1:
+                at.add(columns.index(name))
+            elif name.isdecimal() and int(name) < n:
+                at.add(int(name))
+            else:
+                there = listed(columns) if columns else f"0 to {n - 1} (there is no header)"
+                raise ValueError(f"{option} must name columns of the table; there is no one {name[:40]!r} in {there}")
+        return at
+
+    at = sorted((set(range(n)) if keep is None else numbered("--columns", keep))
+                - (set() if without is None else numbered("--without", without)))
+    if not at:
+        raise ValueError("--without leaves no column to look at")
+    return found._replace(x=np.ascontiguousarray(found.x[:, at]), columns=[columns[i] for i in at] or None)
+
+
+FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
+
+
+def doubts(config: Config, x: Array) -> list[str]:
+    """Raise a ValueError for a column of a table that never varies; say which ones are no Gaussians, and what to do.
+
+    x are the rows to train on, as stored.
+    """
+    if config["likelihood"] != "gaussian" or config["image_shape"] is not None:
+        return []
+    names = config["columns"] or list(map(str, range(x.shape[1])))
+    constant = [name for name, low, high in zip(names, x.min(axis=0), x.max(axis=0)) if low == high]
+    if constant:
+        raise ValueError(f"{column(constant)} the same value in every row to train on, at which a Gaussian's density "
+                         f"has no limit: leave out what tells nothing, --without {','.join(constant[:10])}")
+    whole = [bool((values == np.floor(values)).all()) for values in x.T]
+    kinds = [len(np.unique(values[:100_000])) for values in x.T]
+    binary = [name for name, count in zip(names, kinds) if count == 2]
+    few = [name for name, count, is_whole in zip(names, kinds, whole) if 2 < count <= FEW and is_whole]
+    amounts = [name for name, count, is_whole in zip(names, kinds, whole) if count > FEW and is_whole]
+    said = []
+    if binary:
+        said.append(f"{column(binary)} two values only, and a Gaussian will draw others, and claim a density "
+                    "without limit for the two: if the other columns are 0 and 1 as well, take --likelihood bernoulli; "
+                    f"or look at the others, --without {','.join(binary[:10])}")
+    if few:
+        said.append(f"{column(few)} at most {FEW} whole numbers, and a Gaussian will draw what lies between and beyond "
+                    f"them: round what is drawn, or look at the others, --without {','.join(few[:10])}")
+    if amounts:
+        said.append(f"{column(amounts)} whole numbers, and a Gaussian will draw what lies between and beyond them (a "
+                    "count may come out below 0): round what is drawn, or train on their logarithm if all are above 0")
+    return said
+
+
+def column(names: list[str]) -> str:
+    """Begin a sentence about one column, or several."""
+    return f"column {listed(names)} has" if len(names) == 1 else f"columns {listed(names)} have"
+
+
+def numbers(config: Config, data: Data, part: str) -> Array:
+    """Return the numbers of a part's rows, counted from 0: in the file, or in the part where there is none."""
+    if config["data"] in NAMED:
+        return np.arange(len(data.x[part]))
+    every, n = config["hold_out"], sum(map(len, data.x.values()))
+    held_out = np.arange(1, n + 1) % min(every or np.inf, n + 1) == 0
+    return np.flatnonzero(held_out if part == "test" else ~held_out)
 
 
 def is_source(path: Path, data: str | None) -> bool:

@@ -27,6 +27,7 @@ from ..layers import Array
 from .tables import listed, read_table
 
 MAX_BYTES = 4 * 2**30                                        # the largest array that is read: 4 GiB
+MAX_RATIO, MIN_UNPACKED = 30, 32 * 2**20                     # of bytes unpacked to packed; but 32 MiB are always read
 IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -40,7 +41,8 @@ class Examples(NamedTuple):
 
 
 def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | int | None = None,
-         header: bool | None = None, image_shape: tuple[int, int] | None = None) -> Examples:
+         header: bool | None = None, image_shape: tuple[int, int] | None = None,
+         max_bytes: int | None = None) -> Examples:
     """Read examples: vectors, or pictures of shape (n, height, width), of which each becomes a row.
 
     Parameters
@@ -58,6 +60,10 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         tables that pandas saved.
     image_shape : (int, int), optional
         Height and width, for pictures that are stored as rows.
+    max_bytes : int, optional
+        The most bytes that an array may have, and that compressed data may become.  By
+        default 4 GiB; and of compressed data 30 times their own length, but at least
+        32 MiB, as a small file may hold gigabytes of zeros.
 
     Returns
     -------
@@ -69,11 +75,19 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     Raises
     ------
     ValueError, OSError
-        If the file cannot be read, does not hold what it should, or holds an array of
-        more than MAX_BYTES.
+        If the file cannot be read, does not hold what it should, or holds more than
+        max_bytes.
     """
-    with opened(path) as file:
-        x, y, columns = _contents(file, key, labels, header)
+    if not (key is None or isinstance(key, str)):
+        raise ValueError(f"key must be the name of an array, a string; got {check.shown(key)}")
+    if not (labels is None or isinstance(labels, str)):
+        labels = check.size("labels", labels, -check.MOST)
+    if header is not None:
+        header = check.flag("header", header)
+    if max_bytes is not None:
+        max_bytes = check.size("max_bytes", max_bytes, 1, np.inf)
+    with opened(path, max_bytes) as file:
+        x, y, columns = _contents(file, key, labels, header, max_bytes)
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
             x = x[..., 0]
         if x.ndim not in (2, 3):
@@ -97,23 +111,60 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
 def _height_width(image_shape: Any) -> tuple[int, int]:
     shape = check.sizes("image_shape", image_shape)
     if len(shape) != 2:
-        raise ValueError(f"image_shape must be (height, width); got {image_shape!r}")
+        raise ValueError(f"image_shape must be (height, width); got {check.shown(image_shape)}")
     return shape[0], shape[1]
 
 
+class Unpacked(io.RawIOBase):
+    """What comes out of compressed data, up to a limit."""
+
+    def __init__(self, file: Any, packed: int, max_bytes: int | None) -> None:
+        self.file = file
+        self.limit = self.left = max(MIN_UNPACKED, MAX_RATIO * packed) if max_bytes is None else max_bytes
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to another place; from the start, everything counts anew."""
+        if offset == whence == 0:
+            self.left = self.limit
+        return int(self.file.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes; raise a ValueError beyond the limit."""
+        n_bytes = int(self.file.readinto(buffer))
+        self.left -= n_bytes
+        if self.left < 0:
+            raise ValueError(f"unpacks to more than {self.limit} bytes, the most that are read of compressed data of "
+                             "this length: --max-bytes, or max_bytes in Python, raises it")
+        return n_bytes
+
+
+def _limit(file: Any, max_bytes: int | None) -> int:
+    """Return how many bytes an array in this file may have."""
+    packed = isinstance(getattr(file, "raw", None), Unpacked)
+    return file.raw.limit if packed else MAX_BYTES if max_bytes is None else max_bytes
+
+
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterator[Any]:
     """Open a file, or what gzip packed in it; turn what goes wrong inside the with into a sentence that names it."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path must be a string or a Path; got {check.shown(path)}")
     name = repr(str(path))
     try:
-        if not isinstance(path, (str, os.PathLike)):
-            raise ValueError("path must be a string or a Path")
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("must be a file, not a folder or a device")
         with open(path, "rb") as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unzipped:
-                    yield unzipped
+                    yield io.BufferedReader(Unpacked(unzipped, os.fstat(file.fileno()).st_size, max_bytes), 2**16)
             else:
                 yield file
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -127,7 +178,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _contents(file: Any, key: str | None, labels: str | int | None = None,
-              header: bool | None = None) -> tuple[Array, Array | None, list[str] | None]:
+              header: bool | None = None,
+              max_bytes: int | None = None) -> tuple[Array, Array | None, list[str] | None]:
     """Return the array, the labels, and the names of the columns, whatever the format."""
     head = file.read(1024)
     file.seek(0)
@@ -138,32 +190,37 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     if header is not None and (zipped or binary):
         raise ValueError("has no header: only a CSV file may have a line of names (--header auto)")
     if zipped:
-        return *_npz(file, key, labels), None
+        return *_npz(file, key, labels, max_bytes), None
     if key is not None:
-        raise ValueError(f"has no array {key!r}: only an .npz file has keys")
+        raise ValueError(f"has no array {key[:40]!r}: only an .npz file has keys")
     if binary is not None:
         if labels is not None:
-            raise ValueError(f"has no labels {labels!r}: only .npz and CSV files have labels beside the numbers")
-        return binary(file), None, None
+            raise ValueError(f"has no labels {check.shown(labels)}: only .npz and CSV files have labels beside "
+                             "the numbers")
+        return binary(file, _limit(file, max_bytes)), None, None
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")
     try:
-        x, y, columns = read_table(file, labels, header, MAX_BYTES)
+        x, y, columns = read_table(file, labels, header, MAX_BYTES if max_bytes is None else max_bytes)
     except ValueError as error:
         raise ValueError(f"read as CSV, {error}") from error
     return _finite(x), None if y is None else _whole(y), columns
 
 
-def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any = "C") -> Array:
+def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], limit: int, order: Any = "C") -> Array:
     """Read the rest of the file as numbers of this dtype, exactly as many as the shape wants."""
     if dtype.kind not in "biuf":
         what = "Python objects (pickles), which are never loaded" if dtype.hasobject else str(dtype)[:40]
         raise ValueError(f"must hold real numbers, not {what}")
+    if any(type(length) is not int for length in shape):     # a bool is an int, too
+        raise ValueError("must have an axis of whole length; its header says otherwise")
     if not 1 <= len(shape) <= 4 or min(shape) < 1:
         raise ValueError("must hold an array of 1 to 4 axes, each of length 1 or more; its header says otherwise")
     n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes > MAX_BYTES:
-        raise ValueError(f"promises an array of more than {MAX_BYTES} bytes, the most that is read")
+    if n_bytes > limit:
+        raise ValueError(f"promises an array of more than {limit} bytes, the most that is read"
+                         + (" of compressed data of this length" if limit != MAX_BYTES else "")
+                         + ": --max-bytes, or max_bytes in Python, raises it")
     data = bytearray()                                       # grows with what is there, not with what is promised
     while len(data) <= n_bytes and (piece := file.read(min(2**20, n_bytes + 1 - len(data)))):
         data += piece
@@ -180,7 +237,7 @@ def _finite(x: Array) -> Array:
     return x
 
 
-def _idx(file: Any) -> Array:
+def _idx(file: Any, limit: int) -> Array:
     """IDX: two zero bytes, the type, the number of axes; the length of each, big-endian; the numbers."""
     _, _, kind, n_axes = file.read(4).ljust(4, b"\0")
     if kind not in IDX_DTYPES or not 1 <= n_axes <= 4:
@@ -189,10 +246,10 @@ def _idx(file: Any) -> Array:
     lengths = file.read(4 * n_axes)
     if len(lengths) < 4 * n_axes:
         raise ValueError("ends within its IDX header")
-    return _array(file, np.dtype(IDX_DTYPES[kind]), tuple(map(int, np.frombuffer(lengths, ">u4"))))
+    return _array(file, np.dtype(IDX_DTYPES[kind]), tuple(map(int, np.frombuffer(lengths, ">u4"))), limit)
 
 
-def _npy(file: Any) -> Array:
+def _npy(file: Any, limit: int) -> Array:
     """NumPy's own: magic, version, the header's length, the header (a dict, as Python text), the numbers."""
     head = file.read(8)
     if head not in (b"\x93NUMPY\1\0", b"\x93NUMPY\2\0"):
@@ -209,14 +266,14 @@ def _npy(file: Any) -> Array:
             shape, fortran_order, dtype = parse(header)
     except Exception as error:                               # damaged Python text may raise anything
         raise ValueError("its .npy header is damaged") from error
-    return _array(file, dtype, shape, "F" if fortran_order else "C")
+    return _array(file, dtype, shape, limit, "F" if fortran_order else "C")
 
 
-def _npz(file: Any, key: str | None, labels: str | int | None) -> tuple[Array, Array | None]:
+def _npz(file: Any, key: str | None, labels: str | int | None, max_bytes: int | None) -> tuple[Array, Array | None]:
     """NumPy's archive: a zip file whose members are .npy files."""
     import zipfile                                           # takes ten milliseconds, and few need it
 
-    if isinstance(file, gzip.GzipFile):
+    if isinstance(getattr(file, "raw", None), Unpacked):
         raise ValueError("is an .npz file within gzip: unpack it first")
 
     def member(name: Any) -> Array:
@@ -227,7 +284,8 @@ def _npz(file: Any, key: str | None, labels: str | int | None) -> tuple[Array, A
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError("must be stored or deflated, as NumPy does")
             with archive.open(info) as stream:
-                return _npy(stream)
+                unpacked = io.BufferedReader(Unpacked(stream, info.compress_size, max_bytes))
+                return _npy(unpacked, _limit(unpacked, max_bytes) if info.compress_type else _limit(file, max_bytes))
         except ValueError as error:
             raise ValueError(f"array {str(name)[:40]!r} {error}") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,11 +17,13 @@ from ..likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
+    "max_bytes": None, "keep": None, "without": None,
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
     "consistency": "sampled", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
-    "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant", "warm_up": 0, "free_bits": None,
-    "average": None, "seed": 0, "checkpoint_every": 60.0,
+    "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
+    "beta": 1.0, "warm_up": 0, "free_bits": None,
+    "average": None, "patience": 0, "seed": 0, "checkpoint_every": 60.0,
 }
 
 TOP = """\
@@ -31,7 +35,10 @@ from it.  A first walk, some ten seconds in all:
   scratchvae sample runs/digits --out digits.png
 
 A run is a folder.  Kill it when you like: `scratchvae train --resume runs/digits`
-goes on, to the same bits.  `scratchvae COMMAND --help` has more examples."""
+goes on, to the same bits.  `scratchvae COMMAND --help` has more examples.
+
+Matrices are multiplied by one thread, as a second one can be ruinous on a machine
+that has other work to do; where OPENBLAS_NUM_THREADS is set, it says how many."""
 
 TRAIN = """\
 examples:
@@ -67,6 +74,7 @@ examples:
   scratchvae evaluate runs/digits
   scratchvae evaluate runs/mnist --samples 5000 --json > mnist.json
   scratchvae evaluate runs/table --data new.csv
+  scratchvae evaluate runs/table --data new.csv --rows scores.csv     # the unlikely rows: sort by log_likelihood
 
 An active unit is a latent that does something: its mean moves with x, with a
 variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats."""
@@ -124,12 +132,18 @@ def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def whole(low: int = 1) -> Callable[[str], int]:
     """Read a whole number of at least ``low``."""
-    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low))
+    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low, np.inf))
 
 
-def number(open_low: bool = False) -> Callable[[str], float]:
-    """Read a number of at least 0, or above it."""
-    return said(lambda text: check.number("it", text, 0, open_low=open_low))
+def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Callable[[str], float]:
+    """Read a number from low, or above it, to below high."""
+    def parse(text: str) -> float:
+        try:
+            value: Any = float(text)
+        except ValueError:
+            value = text                               # to be quoted in the sentence
+        return check.number("it", value, low, high, open_low=open_low)
+    return said(parse)
 
 
 def path(text: str) -> Path:
@@ -137,6 +151,19 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it must be a path; got ''")
     return Path(text)
+
+
+def word(name: str) -> str:
+    """Return how an option is spelled: `columns` is what a config has found, `keep` what was asked for."""
+    return "--columns" if name == "keep" else f"--{name.replace('_', '-')}"
+
+
+def names(text: str) -> list[str]:
+    """Read names of columns, with commas between them; one in which there is a comma stands in quotes."""
+    found = next(csv.reader([text], skipinitialspace=True), [])
+    if not found or "" in found:
+        raise argparse.ArgumentTypeError(f"it must be names of columns with commas between them; got {text!r}")
+    return found
 
 
 def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[Any]]:
@@ -152,11 +179,6 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
 def levels(text: str) -> Any:
     """Read a whole number of at least 1, or inf."""
     return text if text == "inf" else whole()(text)
-
-
-def real(text: str) -> float:
-    """Read a number."""
-    return said(lambda text: check.number("it", text, -np.inf, open_low=True))(text)
 
 
 def hidden(text: str) -> list[Any]:
@@ -183,6 +205,12 @@ def add_data_options(parser: Any) -> None:
                             "numbers that count 0, 1, 2, ...", choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
         type=several(whole(), "28,28"))
+    add(parser, "--max-bytes", "the most that is read of a file; by default 4 GiB, and of compressed data 30 times "
+                               "their own length, but at least 32 MiB", metavar="N", type=whole())
+    parser.add_argument("--columns", dest="keep", metavar="NAME,...", type=names,
+                        help="look at these columns of a table alone, by name or by number, from 0")
+    add(parser, "--without", "leave out these columns of a table, by name or by number, from 0", metavar="NAME,...",
+        type=names)
 
 
 def add_view_options(parser: Any) -> None:
@@ -209,7 +237,8 @@ def add_model_options(parser: Any) -> None:
         choices=("sampled", "analytic"))
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=levels)
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
-                               "give it as --log-noise=-3,8", metavar="A,B", type=several(real, "-3,8"))
+                               "give it as --log-noise=-3,8", metavar="A,B",
+        type=several(number(-np.inf, open_low=True), "-3,8"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
 
 
@@ -223,12 +252,16 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last "
                               "epoch (of those that --resume adds, too); "
                               "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
-    add(parser, "--warm-up", "the KL's weight rises to 1 over so many epochs", metavar="N", type=whole(0))
+    add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
+    add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=whole(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
         metavar="NATS,...", type=several(number(), "0.5,0.1"))
     add(parser, "--average", "keep a running average of the parameters, each step's with the weight DECAY^age, such as "
                              "0.999; the model that is watched and saved holds it", metavar="DECAY",
-        type=said(lambda text: check.number("it", text, 0, 1, open_low=True)))
+        type=number(0, 1, open_low=True))
+    add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
+                              "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
+        type=whole(0))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
 
 
@@ -278,6 +311,9 @@ def parser() -> Parser:
     evaluate.add_argument("--samples", type=whole(), metavar="K",
                           help="importance samples for log p(x) (default 1000; 10 for a diffusion, where each passes "
                                "through all levels)")
+    evaluate.add_argument("--rows", type=path, metavar="FILE",
+                          help="write log p(x) of every row, in the units of the data, the parts of its bound, "
+                               "its number, counted from 0, and its label (.npz, .csv)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     looks_at_data(evaluate)
 
@@ -315,3 +351,26 @@ def parser() -> Parser:
     gradcheck.add_argument("--directions", type=whole(), metavar="N",
                            help="so many random directions for each array, instead of each of its entries")
     return top
+
+
+def confirm(config: dict[str, Any]) -> None:
+    """Raise a ValueError unless the options of a config are such as `train` makes of words."""
+    def text(value: Any) -> str:
+        if isinstance(value, list) and any(isinstance(entry, str) for entry in value):
+            line = io.StringIO()
+            csv.writer(line, lineterminator="").writerow(value)
+            return line.getvalue()
+        if isinstance(value, list):
+            return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
+        return str(value)
+
+    words = ["train", "--out", "."]
+    for name, value in config.items():
+        if name in DEFAULTS and value is not None and value is not False:
+            option = word(name)
+            words.append(option if value is True else f"{option}={text(value)}")
+    found = parser().parse_args(words)
+    for name, default in DEFAULTS.items():
+        value = config[name]
+        if (getattr(found, name) != value and value is not False) or (value is None and default is not None):
+            raise ValueError(f"{name} cannot be {check.shown(value)}")

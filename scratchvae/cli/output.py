@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from .examples import Config, is_source, scaling_of
 from .runs import CHECKPOINTS
 
 PICTURES = (".png", ".pdf", ".svg")                    # endings; pdf and svg are for slides and print
+
+
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Print at once; what is no printable character, such as an escape code in a file's name, by its number."""
+    print("".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in str(text)),
+          file=stream or sys.stdout, flush=True)
 
 
 def check_path(path: Path, endings: Sequence[str], config: Config, data: str | None = None) -> None:
@@ -57,7 +64,7 @@ def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, wh
     else:
         unscaled = {name: scaling_of(config).invert(rows) for name, rows in arrays.items()}
         write_numbers(path, {**unscaled, **stored}, config["columns"])
-    print(f"wrote {path}: {what}")
+    say(f"wrote {path}: {what}")
 
 
 def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
     checkpoint.npz            parameters, optimiser, generator, config, where training stood: see checkpoint.py
     checkpoint.previous.npz   the one before it
+    best.npz                  with --patience: the same at the best epoch, which every command uses but train --resume
     config.json               the config once more, for people to read
     history.csv               a line for each epoch
     curves.png, samples.png   drawn at the end; samples.csv where the data are no pictures
@@ -18,9 +19,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from .. import __version__, check, checkpoint
+import numpy as np
+
+from .. import __version__, check, checkpoint, startup
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
@@ -30,10 +33,13 @@ from ..topdown import TopDown
 from ..training import History, Schedule, State, decay, fit, steps, warm_up
 from ..vae import VAE
 from .examples import FACTS, Config, is_source
+from . import options
 from .options import DEFAULTS
+from .scaling import Scaling
 
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
-NAMES = (*CHECKPOINTS, "config.json", "history.csv", "curves.png", "samples.png", "samples.csv")
+NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
+         "samples.csv")
 
 
 def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
@@ -80,6 +86,12 @@ def rate_schedule(config: Config) -> Schedule:
                      f"above 0; got {config['schedule']!r}")
 
 
+def weight(config: Config) -> float | Schedule:
+    """Return the KL's weight: --beta, or a rise to it."""
+    beta, rise = config["beta"], warm_up(config["warm_up"] or 1)
+    return (lambda epoch: beta * rise(epoch)) if config["warm_up"] else beta
+
+
 def table(history: History) -> bytes:
     """Return a history as CSV."""
     text = io.StringIO()
@@ -98,11 +110,43 @@ class Run:
     model: VAE | HVAE | Diffusion
     optimizer: SGD | Adam
     state: State
+    place: tuple[int, int] | None = None               # the device and the number of the folder that is ours: `alone`
 
     def save(self) -> None:
         """Write the checkpoint, and the history beside it."""
+        self.check_place()
         checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
         checkpoint.write(self.folder / "history.csv", table(self.state.history))
+
+    def check_place(self) -> None:
+        """Raise a ValueError if another folder has taken the place of ours."""
+        if self.place is not None and self.place != place(self.folder):
+            raise ValueError(f"{self.folder} was removed or replaced while this run trained in it; nothing more is "
+                             "written there, and what it had saved went with its folder")
+
+    @property
+    def stale(self) -> int:
+        """Epochs since the bound on the rows held out was highest."""
+        bounds = self.state.history.get("valid_elbo", [])
+        return len(bounds) - 1 - int(np.argmax(bounds)) if bounds else 0
+
+    def watch(self, *_: Any) -> bool:
+        """Keep the parameters if this epoch was the best; return whether to wait no longer for a better one."""
+        if self.stale == 0:
+            self.check_place()
+            checkpoint.save(self.folder / "best.npz", self.model, self.optimizer, self.state, self.config)
+        return self.stale >= self.config["patience"]
+
+    def take_best(self) -> int:
+        """Take the parameters of the best epoch, if they were kept; return which epoch that is."""
+        path = self.folder / "best.npz"
+        if not self.config["patience"] or not (path.exists() or checkpoint.previous(path).exists()):
+            return self.state.epoch
+        found, _ = checkpoint.load_newest(path)
+        if found.theta.shape != self.model.theta.shape or found.config != self.config:
+            raise ValueError(f"{path} is of another run than the checkpoint beside it: move it away")
+        self.model.theta[:] = found.theta
+        return found.state.epoch
 
     def write_config(self) -> None:
         """Write the config where people can read it, a line for each option."""
@@ -112,17 +156,40 @@ class Run:
     def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
         """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""
         config = self.config
+        if config["patience"] and self.stale >= config["patience"]:            # it has ended already
+            return
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
-                average=config["average"],
-                beta=warm_up(config["warm_up"]) if config["warm_up"] else 1.0,
+                average=config["average"], beta=weight(config),
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
+                callback=self.watch if config["patience"] else None,
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
         except Interrupted:
             self.save()
             raise
         self.save()
+
+    @property
+    def scaling(self) -> Scaling:
+        """The way from the data's units to the model's, ``apply``, and back, ``invert``."""
+        return Scaling(self.config["shift"], self.config["scale"])
+
+    @property
+    def log_scale(self) -> float:
+        """Return what log p(x) in the model's units has more than in the data's: Σ log scale; 0 for no density.
+
+        A density of x is that of the scaled x divided by Π scale.  A Bernoulli
+        likelihood, or pixels made black and white, have probabilities, not densities.
+        """
+        if self.config["likelihood"] == "bernoulli" or self.config["binarize"] != "none":
+            return 0.0
+        return float(np.log(np.broadcast_to(self.config["scale"], self.config["x_dim"])).sum())
+
+    def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0) -> Array:
+        """Return log p(x) of rows in the data's units, in nats, as a density in these units; shape (n,)."""
+        scaled = self.scaling.apply(x, self.config["dtype"])
+        return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scale
 
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""
@@ -148,25 +215,42 @@ class Run:
         return self.decode(self.means(x, level), level)
 
 
+def place(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name, or None if there is none."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in this folder; whatever ends the process, the lock ends with it."""
+def alone(folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Keep other processes from training in this folder, and return its `place`; the lock ends with the process.
+
+    The lock is on the folder, not on its name: if the folder is removed and another
+    made, a second process may train there, and the first must write no more.  As long
+    as it holds the folder open, no new one gets the same number.
+    """
     with ExitStack() as stack:
+        held = None
         try:
             import fcntl                               # not on Windows, where nothing is locked
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = (os.fstat(handle).st_dev, os.fstat(handle).st_ino)
         except BlockingIOError:
             raise ValueError(f"{folder} is in use: another process trains in it") from None
         except (ImportError, OSError):                 # a file system without locks; or no folder, as others will say
             pass
-        yield
+        yield held
 
 
 def new(folder: Path, config: Config, x: Array) -> Run:
     """Return a new run, to be trained on x, of which nothing is on disk; all of the config is known to be good."""
-    config = json.loads(json.dumps({**config, "scratchvae": __version__}))     # as a checkpoint will give it back
+    # in JSON and back: as a checkpoint will give it
+    config = json.loads(json.dumps({**config, "scratchvae": __version__, "threads": startup.threads()}))
     model = build(config, x)
     rate_schedule(config)
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
@@ -181,8 +265,13 @@ def begin(run: Run, overwrite: bool = False) -> None:
     if there and not any(name in there for name in CHECKPOINTS):
         raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
     for name in there:
+        if (run.folder / name).is_dir():
+            raise ValueError(f"{run.folder / name} is a folder, where a run has a file: nothing is replaced there")
         if is_source(run.folder / name, run.config["data"]):
             raise ValueError(f"--out would replace the data that are read: {run.folder / name}")
+    for name in NAMES:                                 # a kill while the first checkpoint was written may leave them
+        for half_written in run.folder.glob(f".{name}.{'[0-9a-f]' * 8}.part"):
+            half_written.unlink()
     run.save()                                         # before anything is given up
     for name in NAMES:
         if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now
@@ -198,13 +287,63 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     found, problem = checkpoint.load_newest(path)
     if isinstance(found.config, dict):
         found.config.setdefault("average", None)       # of a run that is older than this option
-    missing = {*DEFAULTS, *FACTS} - set(found.config or ())
+    missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
                          f"{min(missing)}")
-    model = build(found.config)
+    config, model = confirmed(found.config, path)
+    if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
+        raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
+                         f"not {model.theta.size}")
     model.theta[:] = found.theta
-    return Run(folder, found.config, model, found.optimizer, found.state), problem
+    return Run(folder, config, model, found.optimizer, found.state), problem
+
+
+def load(folder: str | os.PathLike[str]) -> Run:
+    """Return a run that `scratchvae train` made, to be used in Python.
+
+    ``run.model`` is the model; ``run.scaling.apply(x)`` takes rows from the units
+    of the data to those of the model, ``run.scaling.invert`` back;
+    ``run.log_likelihood(x)`` is log p(x) in the units of the data::
+
+        run = cli.load("runs/table")
+        surprising = run.log_likelihood(x) < -20
+        new = run.scaling.invert(run.model.sample(100, draw=True))
+
+    Raises
+    ------
+    ValueError
+        If it is not the folder of a run.
+    """
+    run, _ = open_run(Path(check.path("folder", folder)))
+    run.take_best()
+    return run
+
+
+def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
+    """Return the config of a checkpoint and a fresh model, if it is such as `train` writes.
+
+    Its checksum says only that it is whole.
+    """
+    try:
+        options.confirm(config)
+        if config["model"] != "diffusion":
+            check.sizes("latents", config["latents"])
+        x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
+        if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
+            raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")
+        if columns is not None and not (isinstance(columns, list) and len(columns) == x_dim
+                                        and all(isinstance(name, str) for name in columns)):
+            raise ValueError(f"columns must be the names of {x_dim} columns; got {check.shown(columns)}")
+        scaling = Scaling(config["shift"], config["scale"])
+        scaling.apply(np.zeros((1, x_dim)))
+        check.number("rms", config["rms"], 0)
+        check.size("checksum", config["checksum"], 0, np.inf)
+        check.size("threads", config["threads"])
+        rate_schedule(config)
+        return config, build(config)
+    except ValueError as error:
+        raise ValueError(f"{path} has a config that `scratchvae train` does not write: {error}") from None
 
 
 def go_on(run: Run) -> None:
@@ -216,6 +355,7 @@ def go_on(run: Run) -> None:
             checkpoint.load(path)
         except ValueError:                             # it must not be kept as the previous one of the next
             os.replace(path, path.with_name("checkpoint.damaged.npz"))
-    for half_written in run.folder.glob(".*.part"):     # a kill may leave it
-        half_written.unlink()
+    for name in NAMES:
+        for half_written in run.folder.glob(f".{name}.{'[0-9a-f]' * 8}.part"):                  # a kill may leave it
+            half_written.unlink()
     run.write_config()

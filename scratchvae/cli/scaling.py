@@ -80,6 +80,7 @@ class Scaling:
             If x is no such array, or has values for which 'unit' has no divisor.
         """
         x = check.array("x", x, ("n", "D"))
+        pictures = check.flag("pictures", pictures)
         check.choice("how", how, ("auto", "none", "unit", "standardise"))
         low, high = float(x.min()), float(x.max())
         if how == "auto":
@@ -104,7 +105,9 @@ class Scaling:
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
         """Return (x - shift) / scale, for x of shape (n, D), in this dtype."""
         x = check.array("x", x, ("n", self._columns() or "D"))
-        scaled = np.empty(x.shape, dtype)
+        if x.dtype.kind == "c":
+            raise ValueError(f"x must be an array of real numbers; got {x.dtype}")
+        scaled = np.empty(x.shape, check.dtype("dtype", dtype, (np.float32, np.float64)))
         with np.errstate(all="ignore"):                      # what overflows is caught below
             for first in range(0, len(x), 1000):             # in float64, with no large copy
                 rows = slice(first, first + 1000)
@@ -118,6 +121,8 @@ class Scaling:
         lies far from 0 and varies little, such as times in seconds since 1970.
         """
         x = check.array("x", x, ("n", self._columns() or "D"))
+        if x.dtype.kind == "c":
+            raise ValueError(f"x must be an array of real numbers; got {x.dtype}")
         shift, scale, dtype = np.asarray(self.shift), np.asarray(self.scale), np.result_type(x, np.float32)
         enough = (np.spacing((abs(shift) + scale).astype(dtype)) <= 1e-4 * scale).all()
         return (np.multiply(x, scale, dtype=float) + shift).astype(dtype if enough else float)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from array import array
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,8 @@ def _rows(file: Any) -> Iterator[list[str]]:
     lines = _lines(file)
     first = next(lines)
     delimiter = next((character for character in ",;\t" if character in first), None)
+    if delimiter is None and first.startswith('"'):          # a name in quotes may have spaces in it, and has no comma
+        delimiter = "," if first.count('"') == 2 and first.rstrip().endswith('"') else " "
     lines = itertools.chain([first], lines)
     try:
         yield from (csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if delimiter else
@@ -89,19 +92,32 @@ def _rows(file: Any) -> Iterator[list[str]]:
 
 def _lines(file: Any) -> Iterator[str]:
     """Yield the lines of a text; only white space may follow the first empty one."""
-    for number in itertools.count(1):
-        line = file.readline(MAX_LINE + 1)
+    ended = _ended(file)
+    for number, line in enumerate(ended, start=1):
         if len(line) > MAX_LINE:
             raise ValueError(f"line {number} has more than {MAX_LINE} bytes, the most that are read")
         if not line.strip():
-            rest = file.read(1000)
-            if number == 1 or len(rest) == 1000 or rest.strip():
+            rest = b"".join(itertools.islice(ended, 1000))
+            if number == 1 or len(rest) >= 1000 or rest.strip():
                 raise ValueError(f"line {number} is empty")
             return
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"line {number} is not text in UTF-8") from error
+
+
+def _ended(file: Any) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends, which are those of Unix, Windows or old Macs."""
+    rest = b""                                               # where Macs wrote it, all the file is one line for Unix
+    while piece := file.readline(MAX_LINE + 1):
+        *lines, rest = (rest + piece).splitlines(keepends=True)
+        yield from lines
+        if rest.endswith(b"\n") or len(rest) > MAX_LINE:     # else, a carriage return may be the half of an end
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
 
 
 def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -> str:
@@ -112,7 +128,14 @@ def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -
     where = f"column {column!r}" + ("" if isinstance(column, str) else ", counted from 0")
     if not cell:
         return f"nothing in {where}, where a number must be"
-    if first and len(wrong) > 1:
+    word = cell.lower()
+    if word in ("na", "n/a", "nan", "null", "none", "?", "-", "."):
+        hint = "if it is a missing value: fill it, leave out its row, or leave out the column before it is read"
+    elif word in ("true", "false", "yes", "no", "t", "f"):
+        hint = "write 1 for true and 0 for false"
+    elif re.fullmatch(r"[-+]?\d+(\.\d{3})*,\d+", cell):
+        hint = "write a decimal point for the comma"
+    elif first and len(wrong) > 1:
         hint = "if the line names the columns, no name may be a number"
     elif no_labels:
         hint = f"if it holds labels, name it: --labels {column!r}, or labels={column!r} in Python"

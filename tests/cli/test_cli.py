@@ -106,13 +106,15 @@ def test_held_out_names_the_part_that_is_watched(parts, watched):
 def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     """Every option, all at once, with values that are not the defaults; the config and the model have them."""
     words = {"data": home_file(tmp_path), "key": "x", "labels": "y", "header": "auto", "image_shape": "2,3",
-             "hold_out": "5",
-             "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
+             "hold_out": "5", "max_bytes": "99999", "scaling": "unit", "binarize": "threshold",
+             "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
              "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
-             "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0"}
+             "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
+             "beta": "2", "patience": "50"}
+    tables = {"keep", "without"}                       # these choose columns of tables: test_columns.py
     of_diffusion = {"levels", "log_noise"}             # test_cli_diffusion.py has them
-    assert words.keys() == options.DEFAULTS.keys() - of_diffusion, "an option that this test does not know"
+    assert words.keys() == options.DEFAULTS.keys() - tables - of_diffusion, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
     opened, problem = runs.open_run(tmp_path / "r")
@@ -123,11 +125,12 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
         "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
         "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
-        "free_bits": [0.5, 0.25], "average": 0.9, "seed": 9, "checkpoint_every": 0.0, "header": "auto"}
+        "free_bits": [0.5, 0.25], "average": 0.9, "seed": 9, "checkpoint_every": 0.0, "header": "auto",
+        "max_bytes": 99999, "beta": 2.0, "patience": 50}
     assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens
-    assert opened.state.history["beta"] == [0.25, 0.5, 0.75] and opened.state.seed == 9
+    assert opened.state.history["beta"] == [0.5, 1.0, 1.5] and opened.state.seed == 9
     assert opened.state.weight == pytest.approx(sum(0.9 ** age for age in range(12)))
 
 
@@ -264,8 +267,8 @@ def test_names_that_are_numbers(tmp_path, capsys):
 
 
 def test_a_first_line_that_counts_is_told_where_it_is_taken_for_names(tmp_path, capsys):
-    (tmp_path / "a.csv").write_text("3,1,2\n0,1,5\n" * 20)
-    (tmp_path / "b.csv").write_text("0,1,2\n" + "3,1,2\n0,1,5\n" * 20)
+    (tmp_path / "a.csv").write_text("3,1,2\n0,4,5\n" * 20)
+    (tmp_path / "b.csv").write_text("0,1,2\n" + "3,1,2\n0,4,5\n" * 20)
     run(capsys, "train", "--out", tmp_path / "r", *FAST, "--data", tmp_path / "a.csv", "--likelihood", "gaussian")
     for words, rows, noted in (([], 40, True), (["--header", "no"], 41, False)):
         assert cli.main(list(map(str, ["evaluate", tmp_path / "r", "--samples", "1", "--data", tmp_path / "b.csv",

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import struct
+import time
 import tracemalloc
 import zipfile
 
@@ -180,9 +181,10 @@ for n_axes in (0, 5, 200):
 for n_axes in (1, 2, 3, 4):
     for name, pack in ("", bytes), (" in gzip", gzip.compress):
         malformed(f"idx of immense size, {n_axes} axes{name}",
-                  pack(idx(np.zeros(9), 14, (2**32 - 1,) * n_axes)), "more than 4294967296 bytes")
+                  pack(idx(np.zeros(9), 14, (2**32 - 1,) * n_axes)), "more than (4294967296|33554432) bytes")
 malformed("idx just below the bound", idx(np.zeros(9, np.uint8), shape=(2, 2**31 - 1)), "promises 4294967294 .* has 9")
-malformed("idx just below the bound in gzip", gzip.compress(idx(np.zeros(9, np.uint8), shape=(2, 2**31 - 1))), "has 9")
+malformed("idx just below the bound in gzip", gzip.compress(idx(np.zeros(9, np.uint8), shape=(2, 2**31 - 1))),
+          "more than 33554432 bytes")
 malformed("idx of length 0", idx(np.zeros((0, 4), np.uint8)), "each of length 1 or more")
 malformed("idx of labels", idx(np.arange(9, dtype=np.uint8)), r"must hold rows of shape \(n, D\)")
 malformed("idx of colours", idx(np.zeros((2, 4, 4, 3), np.uint8)), r"grey pictures .* has shape \(2, 4, 4, 3\)")
@@ -251,7 +253,7 @@ malformed("npz, flipped in the directory", flip(ARCHIVE, len(ARCHIVE) - 20), "zi
 malformed("npz whose directory lies about its place", flip(ARCHIVE, len(ARCHIVE) - 4), "zip archive is damaged")
 malformed("npz, flipped in the compressed data", flip(ARCHIVE, 80), "damaged")
 malformed("npz, an array cut short", zipped(x=npy(ROWS)[:-8]), "array 'x' promises 576 bytes of numbers and has 568")
-malformed("npz bomb: immense array", zipped(x=npy_with(HEADER.format("'<f8'", f"({10**12}, 2)"))), "more than 429496")
+malformed("npz bomb: immense array", zipped(x=npy_with(HEADER.format("'<f8'", f"({10**12}, 2)"))), "more than 33554432")
 malformed("npz bomb: zeros", zipped(x=npy(np.zeros((2, 2))) + bytes(30_000_000)), "array 'x' promises 32 .* has more")
 malformed("npz by LZMA", zipped(zipfile.ZIP_LZMA, x=npy(ROWS)), "array 'x' must be stored or deflated")
 malformed("npz by BZIP2", zipped(zipfile.ZIP_BZIP2, x=npy(ROWS)), "array 'x' must be stored or deflated")
@@ -323,7 +325,7 @@ def test_a_path_that_is_no_file_is_refused_in_one_sentence(tmp_path):
         0: "must be a string or a Path", None: "must be a string or a Path", b"bytes": "must be a string or a Path",
         tmp_path / "two\nlines": "cannot be read: No such file",
     }.items():
-        refused(lambda: files.load(path), repr(str(path)), says)
+        refused(lambda: files.load(path), str(path), says)
 
 
 def test_a_file_that_may_not_be_read_or_fails_in_the_middle(tmp_path, monkeypatch):
@@ -370,3 +372,45 @@ def test_a_damaged_file_gives_finite_numbers_or_one_sentence(tmp_path, name):
             assert repr(str(path)) in str(error) and str(error).isprintable() and len(str(error)) < 400, error
         else:
             assert x.ndim == 2 and x.size and np.isfinite(x).all()
+
+
+# bombs: a small file that becomes a large one -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("packed", [
+    gzip.compress(b"0,0,0,0\n" * 2**13),
+    gzip.compress(npy_with(HEADER.format("'|u1'", "(536870912, 4)")) + bytes(2**18)),
+    zipped(x=npy_with(HEADER.format("'|u1'", "(536870912, 4)")) + bytes(2**18)),
+    gzip.compress(bytes(2) + b"\x08\x02" + b"\x10\0\0\0" * 2),
+], ids=["csv", "npy", "npz", "idx"])
+def test_compressed_data_stop_at_a_limit_that_says_so_and_can_be_raised(tmp_path, monkeypatch, packed):
+    (tmp_path / "bomb").write_bytes(packed)
+    monkeypatch.setattr(files, "MIN_UNPACKED", 2**15)        # this is only to be quick
+    began = time.monotonic()
+    refused(lambda: files.load(tmp_path / "bomb"), "bomb", r"more than 32768 bytes, .*: --max-bytes, or max_bytes in")
+    refused(lambda: files.load(tmp_path / "bomb", max_bytes=10_000), "bomb", "more than 10000 bytes")
+    assert time.monotonic() - began < 20
+
+
+def test_the_limit_of_compressed_data_is_a_multiple_of_their_length(tmp_path, monkeypatch):
+    x = np.zeros((1000, 100), np.uint8)
+    file = io.BytesIO()
+    np.save(file, x)
+    (tmp_path / "zeros.npy.gz").write_bytes(gzip.compress(file.getvalue()))
+    monkeypatch.setattr(files, "MIN_UNPACKED", 1)
+    refused(lambda: files.load(tmp_path / "zeros.npy.gz"), "zeros", "compressed data of this length")
+    assert (files.load(tmp_path / "zeros.npy.gz", max_bytes=100_000 + 128).x == x).all()
+    np.savez_compressed(tmp_path / "zeros.npz", x=x)
+    refused(lambda: files.load(tmp_path / "zeros.npz"), "zeros", "compressed data of this length")
+    np.savez(tmp_path / "stored.npz", x=x)                   # what is not compressed is as long as it says
+    assert (files.load(tmp_path / "stored.npz").x == x).all()
+
+
+def test_a_bool_is_no_length(tmp_path):
+    (tmp_path / "x.npy").write_bytes(npy_with(HEADER.format("'<f8'", "(True, 24)")) + bytes(8 * 24))
+    refused(lambda: files.load(tmp_path / "x.npy"), "x.npy", "an axis of whole length")
+
+
+def test_a_file_of_old_macs_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("scratchvae.cli.tables.MAX_LINE", 64)
+    (tmp_path / "mac.csv").write_bytes(b"a,b\r" + b"1,2\r3,4\r\n" * 500)
+    assert files.load(tmp_path / "mac.csv").x.tolist() == [[1, 2], [3, 4]] * 500

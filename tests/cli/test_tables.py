@@ -39,6 +39,8 @@ def test_numbers_come_back_to_the_last_bit(path, rng, delimiter, end, header, pa
     ("0,1,3\n3,4,5\n", [0, 1, 3]), ("\ufeff1,2\n3,4\n", [1, 2]), ("\ufeffa,b\n3,4\n", [3, 4]),
     ("1,2\n3,4", [1, 2]), ("1,2\n3,4\n\n \n", [1, 2]), ("5\n6\n", [5]), (" 1 , 2 \n 3 , 4 \n", [1, 2]),
     ("-1e3,+.5\n3,4\n", [-1000, 0.5]), ("größe,höhe\n3,4\n", [3, 4]), ("# a b\n3 4 5\n", [3, 4, 5]),
+    ("1,2\r3,4\r", [1, 2]), ("a,b\r3,4\r", [3, 4]),
+    ('"a"\n5\n6\n', [5]), ('"a" "b c"\n3 4\n', [3, 4]), ('"1"\n"6"\n', [1]),
 ])
 def test_the_first_row_of_numbers_is_found(path, text, first):
     assert load(path, text).x[0].tolist() == first
@@ -69,6 +71,7 @@ def test_labels_are_a_named_or_numbered_column_and_whole_numbers_or_text(path, t
 
 @pytest.mark.parametrize("text, labels, columns", [
     ("a, b c ,y\n1,2,7\n", None, ["a", "b c", "y"]), ("a,b c,y\n1,2,7\n", "b c", ["a", "y"]),
+    ('"a"\n1\n', None, ["a"]), ('"a b"\r1\r', None, ["a b"]), ('"a" "b c"\n1 2\n', None, ["a", "b c"]),
     ("a,b,y\n1,2,7\n", 0, ["b", "y"]), ("0,1,2\n1,2,7\n", -1, ["0", "1"]), ("1,2,7\n", -1, None),
     ("1,2,7\n", None, None),
 ])
@@ -96,10 +99,13 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("1,5;2,5\n", "line 1 has '5;2'", {}), ("1 2\n3,4\n", "line 2 has 1 columns", {}),
     ("1,2\n3 4\n", "line 2 has 1 columns", {}), ("1,0x10\n", "line 1 has '0x10'", {}),
     ("1,2\n3,4j\n", "line 2 has '4j'", {}), ("1,2\n3,1e\n", "line 2 has '1e'", {}),
+    ("a,b\n1,NA\n", "'NA' in column 'b', .*; if it is a missing value: fill it", {}),
+    ("a,b\n1,?\n", "missing value", {}), ("a,b\n1,True\n", "'True' in column 'b', .*; write 1 for true and 0 for", {}),
+    ("a;b\n1;2,5\n", "'2,5' in column 'b', .*; write a decimal point for the comma", {}),
     ("1,nan\n", "finite numbers; row 0", {}), ("1,2\ninf,3\n", "finite numbers; row 1", {}),
     ("1,2\n1e999,3\n", "finite numbers; row 1", {}), (",a,b\n0,1,2\n", "column 0 has no name: if it is an index", {}),
     (",0,1,2\n0,5,6,7\n", "column 0 has no name", {}), ('1,"2\n3,4\n', "line 1 has '2.n3,4' in column 1", {}),
-    ("1,2\r3,4\r", "cannot be told apart", {}), ('1,"' + "2" * 200_000, "cannot be told apart", {}),
+    ('1,"' + "2" * 200_000, "cannot be told apart", {}),
     ("1,2\n3," + "x" * 1000 + "\n", "line 2 has '" + "x" * 40 + "' in", {}),
     ("1,2\n3,\x1b[31m\n", r"line 2 has '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "none of IDX", {}),
     ("1,2\n" * 1000 + "3,4\0\n", "line 1001 has '4.x00'|line contains NUL", {}),     # by Python's version

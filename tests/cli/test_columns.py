@@ -1,0 +1,99 @@
+"""Columns of a table: which ones are looked at, and which ones a Gaussian is wrong for, told before training."""
+
+import json
+
+import numpy as np
+import pytest
+
+from scratchvae import cli
+from scratchvae.cli import commands, options, runs
+
+FAST = ["--epochs", "1", "--hidden", "4", "--likelihood", "gaussian"]
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A table with a column of each kind."""
+    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    columns = {"height": rng.standard_normal(60), "income": rng.integers(0, 90_000, 60),
+               "smokes": rng.integers(0, 2, 60), "children": rng.integers(0, 5, 60),
+               "planet": np.full(60, 3)}
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*(c.tolist() for c in columns.values())))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def train(capsys, *words, code=0):
+    capsys.readouterr()
+    assert cli.main(["train", "--data", "t.csv", "--out", "run", "--overwrite", *FAST, *words]) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def test_a_constant_column_is_refused_and_nothing_is_written(table, capsys):
+    says = train(capsys, code=2)
+    assert "column 'planet' has the same value in every row" in says and "--without planet" in says
+    assert not (table / "run").exists()
+
+
+def test_columns_that_are_no_gaussians_are_named_with_the_remedy_before_training(table, capsys):
+    lines = train(capsys, "--without", "planet").splitlines()
+    assert any(line.startswith("column 'smokes' has two values only") and "--without smokes" in line for line in lines)
+    assert any(line.startswith("column 'children' has at most 20 whole numbers") for line in lines)
+    assert any(line.startswith("column 'income' has whole numbers") and "below 0" in line for line in lines)
+    assert not any("'height' has" in line for line in lines)
+    assert [line.startswith("epoch 1") for line in lines].index(True) > 3              # before training
+    assert "has" not in train(capsys, "--columns", "height").split("columns:")[1].splitlines()[1]
+
+
+@pytest.mark.parametrize("words, left", [
+    (["--columns", "height,smokes"], ["height", "smokes"]), (["--columns", "smokes,height"], ["height", "smokes"]),
+    (["--without", "planet"], ["height", "income", "smokes", "children"]),
+    (["--columns", "0,3"], ["height", "children"]),
+    (["--columns", "height,children", "--without", "children"], ["height"]),
+    (["--without", '"planet","smokes"'], ["height", "income", "children"]),
+    (["--labels", "planet", "--without", "income"], ["height", "smokes", "children"]),
+])
+def test_columns_are_chosen_by_name_or_number_and_other_data_likewise(table, capsys, words, left):
+    train(capsys, *words)
+    config = json.loads((table / "run" / "config.json").read_text())
+    assert config["columns"] == left and config["x_dim"] == len(left)
+    assert cli.main(["evaluate", "run", "--samples", "1"]) == 0
+    other = ["evaluate", "run", "--data", "t.csv", "--samples", "1"]
+    other += ["--labels", "planet"] if "--labels" in words else []
+    assert cli.main(other) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
+
+
+@pytest.mark.parametrize("words, says", [
+    (["--columns", "weight"], "--columns must name columns of the table; there is no one 'weight' in 'height'"),
+    (["--without", "9"], "--without must name columns of the table; there is no one '9'"),
+    (["--columns", ""], "argument --columns: it must be names of columns"),
+    (["--columns", "height", "--without", "height"], "--without leaves no column to look at"),
+])
+def test_columns_that_are_not_there(table, capsys, words, says):
+    assert says in train(capsys, *words, code=2)
+
+
+def test_pictures_have_no_columns_to_choose(table, capsys):
+    np.save(table / "x.npy", np.random.default_rng(0).random((20, 4, 4)))
+    assert cli.main(["train", "--data", "x.npy", "--out", "new", *FAST, "--columns", "1"]) == 2
+    assert "the data are pictures" in capsys.readouterr().err
+    assert cli.main(["train", "--out", "new", *FAST, "--columns", "1"]) == 2
+    assert "--columns says how to read a file, and --data digits is none" in capsys.readouterr().err
+
+
+def test_names_with_commas_survive_the_config():
+    config = {**options.DEFAULTS, "keep": ["a,b", 'c"d'], "latents": [2]}
+    options.confirm(config)
+    assert options.names('"a,b",c') == ["a,b", "c"]
+
+
+def test_beta_weighs_the_kl_and_warm_up_rises_to_it(table, capsys):
+    train(capsys, "--columns", "height", "--beta", "0.5", "--warm-up", "2", "--epochs", "3")
+    assert runs.load("run").state.history["beta"] == [0.25, 0.5, 0.5]
+    train(capsys, "--columns", "height", "--beta", "4")
+    assert runs.load("run").state.history["beta"] == [4.0]
+    assert "argument --beta: it must be a number" in train(capsys, "--beta", "-1", code=2)

@@ -1,0 +1,282 @@
+"""Call all that is public with wrong arguments, at random; every failure must be one sentence that names an argument.
+
+    python tests/wrong_calls.py --seed 0 --calls 20000          # some minutes
+
+Each call begins as a right one; then one to three of its arguments are replaced by
+what some program might pass by mistake.  If it fails, then with a ValueError or a
+TypeError of one sentence that names one of these arguments, and the model, the
+optimiser and the state that it was given are the same as before, bit for bit.  If it
+goes through, what it returns must be finite.  What checks nothing by design is said
+in scratchvae/check.py, and not called here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown,
+                        checkpoint, decay, evaluate, fit, steps, warm_up)
+from scratchvae.cli import files, scaling
+from scratchvae.datasets import binarize
+from scratchvae.gradcheck import check_function, check_layer, check_model
+from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
+
+X = np.random.default_rng(0).random((5, 4))
+FOLDER = Path(tempfile.mkdtemp(prefix="wrong_calls"))
+np.save(FOLDER / "x.npy", X)
+
+
+class Odd:
+    """Its repr fails, its truth fails, its length lies."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    def __bool__(self):
+        raise RuntimeError("no truth")
+
+    def __len__(self):
+        return 3
+
+
+def junk(rng):
+    """Return what nobody should pass, or what is right elsewhere."""
+    numbers = [0, -1, 1, 2, 3, 1.5, -0.5, np.nan, np.inf, -np.inf, 1 + 2j, True, False, 10**400, -10**400, 10**12,
+               1e308,
+               np.uint8(200), np.int8(-3), np.float16(0.5), np.float32(2), np.complex64(1j), np.bool_(True),
+               np.datetime64("2020-01-01"), np.array(3), np.array(0.5), np.array(None)]
+    texts = ["", "x", "tanh", "1e-2", "0", "a\nb", "\x1b[31m", "x" * 5000, b"x", bytearray(b"ab"), "float64", "("]
+    lists = [[], (), [1], (2, 3), [1, [2, 3]], [None], ["a"], [1.5], [np.nan], list(range(3000)), {}, {"a": 1},
+             {2: 0.1},
+             {1, 2}, frozenset(), range(3), iter([1, 2]), (i for i in range(3)), slice(3), [[0.5] * 4] * 5, [X[0],
+                                                                                                             X[1]]]
+    arrays = [X, X[0], X[:, :3], X[:0], X[:1], X.T, X[None], X + 2, -X, X * np.nan, X * np.inf, X + 1j,
+              X.astype(object),
+              X.astype(str), X > 0.5, X.astype(np.int8), X.astype(np.float16), np.ma.masked_less(X, 0.5), np.zeros(0),
+              np.zeros((0, 4)), np.zeros((5, 0)), np.ones((5, 2)), [np.ones((5, 3)), np.ones((5, 2))], np.ones(4),
+              np.array([{}]), np.zeros(3, "M8[s]"), np.zeros(3, [("a", int)])]
+    objects = [None, Ellipsis, object(), Odd(), type, VAE, Adam, Tanh, Adam(), Tanh(), VAE(4, 2, (3,)), Bernoulli(4),
+               Gaussian(3), len, abs, lambda: 3, lambda *_: None, np.float32, np.random, np.random.default_rng(0),
+               np.random.RandomState(0), io.StringIO(), Path("nowhere"), FOLDER, State.start(VAE(4, 2)),
+               ValueError("x"),
+               NotImplemented, np.dtype("int8"), warm_up(3)]
+    group = [numbers, texts, lists, arrays, objects][rng.integers(5)]
+    return group[rng.integers(len(group))]
+
+
+def doors():
+    """Return every door by name: a function that takes keywords, and a function that makes right ones."""
+    seed = dict(rng=0)
+    net = dict(x_dim=4, latent_dim=2, hidden_dims=(3,), activation="tanh", likelihood="bernoulli",
+               x_mean=X.mean(axis=0),
+               rng=0, dtype=np.float32)
+    deep = {name: value for name, value in net.items() if name != "latent_dim"}
+    vae, hvae, auto = VAE(4, 2, (3,)), HVAE(4, (3, 2), (3,)), Autoencoder(4, 2, (3,))
+    top, diffusion = TopDown(4, (3, 2), (3,)), Diffusion(4, 3, (3,))
+    two = [np.ones((5, 3)), np.ones((5, 2))]
+    noises = {vae: np.ones((5, 2)), hvae: two, auto: None, top: two,
+              diffusion: [np.linspace(0, 0.9, 5), np.ones((5, 4)), np.ones((5, 4))]}
+    found = {
+        "SGD": (SGD, dict(learning_rate=0.1, momentum=0.5)),
+        "Adam": (Adam, dict(learning_rate=0.1, beta1=0.9, beta2=0.9, epsilon=1e-8)),
+        "VAE": (VAE, net), "Autoencoder": (Autoencoder, net),
+        "HVAE": (HVAE, dict(**deep, latent_dims=(3, 2), consistency="sampled")),
+        "TopDown": (TopDown, dict(**deep, latent_dims=(3, 2))),
+        "Diffusion": (Diffusion, dict(**deep, T=3, log_noise=(-2.0, 3.0), variance="posterior")),
+        "Bernoulli": (Bernoulli, dict(x_dim=4)), "Gaussian": (Gaussian, dict(x_dim=4, logvar=0.5)),
+        "MLP": (MLP, dict(dims=(4, 3, 2), activation="tanh", rng=0)),
+        "Dense": (Dense, dict(n_in=4, n_out=2, rng=0, initialise=glorot)),
+        "LeakyReLU": (LeakyReLU, dict(slope=0.1)),
+        "glorot": (glorot, dict(n_in=4, n_out=2, rng=0)), "he": (he, dict(n_in=4, n_out=2, rng=0)),
+        "warm_up": (warm_up, dict(epochs=3)), "decay": (decay, dict(first=0.1, last=0.01, epochs=3)),
+        "steps": (steps, dict(first=0.1, changes={2: 0.01})),
+        "State.start": (State.start, dict(model=vae, seed=0)),
+        "binarize": (binarize, dict(x=X, how="sample", rng=0)),
+        "evaluate": (evaluate, dict(model=vae, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3, progress=False)),
+        "evaluate deep": (evaluate, dict(model=hvae, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3, progress=False)),
+        "evaluate top down": (evaluate, dict(model=top, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
+                                             progress=False)),
+        "evaluate diffusion": (evaluate, dict(model=diffusion, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
+                                              progress=False)),
+        "check_function": (lambda forward, backward, x, **options: check_function(forward, backward, x, **options),
+                           dict(forward=Tanh().forward, backward=Tanh().backward, x=X, method="complex", directions=2,
+                                tolerance=1e-9, rng=0)),
+        "check_layer": (check_layer, dict(layer=Softplus(), x=X, method="complex", directions=2, tolerance=1e-9,
+                                          rng=0)),
+        "check_model": (check_model, dict(model=vae, x=X, noise=noises[vae], by_part=True, method="complex",
+                                          directions=1,
+                                          tolerance=1e-9, rng=0)),
+        "checkpoint.save": (checkpoint.save, dict(path=FOLDER / "run.npz", model=vae, optimizer=Adam(),
+                                                  state=State.start(vae), config={"a": 1})),
+        "checkpoint.load": (checkpoint.load, dict(path=FOLDER / "run.npz")),
+        "checkpoint.load_newest": (checkpoint.load_newest, dict(path=FOLDER / "run.npz")),
+        "checkpoint.previous": (checkpoint.previous, dict(path=FOLDER / "run.npz")),
+        "checkpoint.every": (checkpoint.every, dict(seconds=3, save=abs)),
+        "Scaling": (scaling.Scaling, dict(shift=0.5, scale=2.0)),
+        "Scaling.choose": (scaling.Scaling.choose, dict(x=X, how="standardise", pictures=False)),
+        "Scaling.apply": (scaling.Scaling(0.5, 2.0).apply, dict(x=X, dtype=np.float64)),
+        "Scaling.invert": (scaling.Scaling(0.5, 2.0).invert, dict(x=X)),
+        "files.load": (files.load, dict(path=FOLDER / "x.npy", key=None, labels=None, header=None, image_shape=(2, 2),
+                                        max_bytes=10**6)),
+    }
+    for model, noise in noises.items():
+        name = type(model).__name__
+        found[f"fit {name}"] = (fit, dict(model=model, x=X, epochs=2, batch_size=3, optimizer=Adam(), learning_rate=0.1,
+                                          beta=0.5, free_bits=0.1, average=0.9, seed=0, resample=False, x_valid=X,
+                                          callback=None, progress=False, state=State.start(model), after_step=None))
+        found[f"{name}.forward"] = (model.forward, dict(x=X, noise=noise))
+        found[f"{name}.backward"] = (lambda model=model, noise=noise, **weights: model.backward(
+            model.forward(X, noise)[1], **weights), dict(beta=0.5, alpha=1.0, model=model))
+        found[f"{name}.encode"] = (model.encode, dict(x=X))
+        found[f"{name}.reconstruct"] = (model.reconstruct, dict(x=X))
+        found[f"{name}.check_x"] = (model.check_x, dict(x=X))
+        found[f"{name}.astype"] = (model.astype, dict(dtype=np.float64))
+        found[f"{name}.decode"] = (model.decode, dict(z=np.ones((5, model.latent_dims[0])),
+                                                      **({} if model is auto else seed)))
+        if model is not auto:
+            found[f"{name}.draw_noise"] = (model.draw_noise, dict(n=3, rng=np.random.default_rng(0)))
+            found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, draw=True))
+            found[f"{name}.log_likelihood"] = (model.log_likelihood, dict(x=X, n_samples=3, rng=0, max_rows=2))
+    for model in (hvae, top):
+        name = type(model).__name__
+        found[f"{name}.decode"] = (model.decode, dict(z=np.ones((5, 2)), level=2, noise=noises[model], rng=0))
+        found[f"{name}.reconstruct"] = (model.reconstruct, dict(x=X, level=2))
+        found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, z=np.ones(2), level=2, draw=False))
+    found["Diffusion.encode"] = (diffusion.encode, dict(x=X, level=2))
+    found["Diffusion.decode"] = (diffusion.decode, dict(z=np.ones((5, 4)), level=2, rng=0))
+    found["Diffusion.reconstruct"] = (diffusion.reconstruct, dict(x=X, level=2, rng=0))
+    found["Diffusion.with_levels"] = (diffusion.with_levels, dict(T=5))
+    found["Diffusion.bound_by_level"] = (diffusion.bound_by_level, dict(x=X, rng=0))
+    found["Diffusion.bound_by_level of the limit"] = (Diffusion(4, np.inf, (3,)).bound_by_level,
+                                                      dict(x=X, rng=0, n_times=3))
+    return found
+
+
+FUNCTIONS = ("callback", "after_step", "beta", "learning_rate", "forward", "backward", "save", "initialise")
+SAID = {"x": ("x", "numbers"), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",), "path": ("path",
+                                                                                               "cannot be read")}
+
+
+def snapshot(value):
+    """Return what must not have changed."""
+    if isinstance(value, (VAE, HVAE, Autoencoder, Diffusion)):
+        return value.theta.tobytes()
+    if isinstance(value, State):
+        return repr(sorted(vars(value).items(), key=str)) if not isinstance(value.rng, np.random.Generator) else (
+            value.epoch, value.step, np.asarray(value.sums).tobytes(), repr(value.rng.bit_generator.state),
+            repr(value.history), repr((value.average, value.weight, value.theta)))
+    if isinstance(value, (SGD, Adam)):
+        return repr({name: v for name, v in vars(value).items() if name != "w"})
+    return None
+
+
+def fault(name, error, replaced, arguments):
+    """Return what is wrong with the way in which a call failed, or ''."""
+    if not isinstance(error, (ValueError, TypeError)):
+        if name.startswith("fit") and isinstance(error, FloatingPointError):
+            return ""                                  # a learning rate that is a number, but too large
+        if isinstance(error, OSError) and name.startswith(("files", "checkpoint")):
+            return ""                                  # a path that is one, to nothing that can be read
+        return f"it is a {type(error).__name__}"
+    text = str(error)
+    if "\n" in text or not text.isprintable() or not 10 <= len(text) <= 400:
+        return f"it is not one sentence, but {len(text)} characters"
+    words = [word for argument in arguments for word in SAID.get(argument, (argument,))]      # or one that it must fit
+    return "" if any(word in text for word in words) else f"it names none of {', '.join(replaced)}"
+
+
+def nonsense(value, depth=0):
+    """Return whether there is a number in what a call returned that is not finite."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "fc" and not np.isfinite(value).all()
+    if isinstance(value, dict):
+        value = list(value.values())
+    elif hasattr(value, "theta") and depth < 3:
+        value = [value.theta]
+    if isinstance(value, (list, tuple)) and depth < 5:
+        return any(nonsense(entry, depth + 1) for entry in value)
+    return isinstance(value, float) and not np.isfinite(value)
+
+
+def run(seed, calls, only=""):
+    """Make the calls; return how many failed as they should, how many went through, and what was wrong."""
+    rng, wrong = np.random.default_rng(seed), []
+    fresh, home = doors(), Path.cwd()
+    os.chdir(FOLDER)                                   # a text may be taken for the name of a file
+    try:
+        return calls_of(rng, fresh, calls, only, wrong)
+    finally:
+        os.chdir(home)
+
+
+def calls_of(rng, fresh, calls, only, wrong):
+    """Make the calls in the folder where they may write."""
+    refused = accepted = 0
+    names = [name for name in fresh if only in name]
+    for number in range(calls):
+        name = names[rng.integers(len(names))]
+        door, right = copy.deepcopy(fresh[name])       # with its models: a bound method's as well
+        replaceable = [argument for argument in right if not (argument == "model" and name.endswith("backward"))]
+        count = min(len(replaceable), 1 + int(rng.integers(3)))
+        replaced = [str(argument) for argument in rng.choice(replaceable, count, replace=False)]
+        arguments = {**right, **{argument: junk(rng) for argument in replaced}}
+        watched = [*arguments.values(), getattr(door, "__self__", None)]
+        before = [snapshot(value) for value in watched]
+        shown = f"call {number}: {name}({', '.join(f'{a}={safe(arguments[a])}' for a in replaced)})"
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                result = door(**arguments)
+        except Exception as error:
+            problem, refused = fault(name, error, replaced, arguments), refused + 1
+            diverged = isinstance(error, FloatingPointError)
+            if any(callable(arguments[argument]) and argument in FUNCTIONS for argument in replaced):
+                continue                               # what a function of the caller raises is its own
+            if not problem and not diverged and [snapshot(value) for value in watched] != before:
+                problem = "the model, the optimiser or the state has changed"
+            if problem:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                wrong.append(f"{shown}: {problem}: {type(error).__name__}: {safe(error)} "
+                             f"({Path(where.filename).name}:{where.lineno})")
+        else:
+            accepted += 1
+            if nonsense(result):
+                wrong.append(f"{shown}: it went through, and returned what is not finite")
+    return refused, accepted, wrong
+
+
+def safe(value):
+    """Return a value in few words, whatever its repr does."""
+    if isinstance(value, np.ndarray):
+        return f"array{value.shape} of {value.dtype}"
+    try:
+        return repr(value)[:80]
+    except Exception:
+        return type(value).__name__
+
+
+def main():
+    """Make the calls, and say what was wrong; return 0 if nothing was."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--only", default="", help="doors whose name has this in it")
+    args = parser.parse_args()
+    refused, accepted, wrong = run(args.seed, args.calls, args.only)
+    print("\n".join(wrong[:100]))
+    print(f"{args.calls} calls of {len(doors())} doors: {refused} refused, {accepted} went through; {len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
