@@ -70,9 +70,9 @@ class Autoencoder(Model):
 
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
-        self.check_beta(beta)                          # it has no effect, but is checked as in the other models
+        alpha, _ = check.alpha(alpha), self.check_beta(beta)           # beta has no effect, but is checked as elsewhere
         f_cache, g_cache, r_cache, n = cache
-        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)           # (n,): loss = mean of -alpha R
+        dreconstruction = np.full(n, -alpha / n, self.dtype)           # (n,): loss = mean of -alpha R
         dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)
         dz = self.g.backward(dh, g_cache)              # (n, d)
         dx_f = self.f.backward(dz, f_cache, input_gradient)            # (n, D)

@@ -139,8 +139,8 @@ class TopDown(HVAE):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        n, T = cache["n"], self.T
-        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
+        n, T, alpha = cache["n"], self.T, check.alpha(alpha)
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
         dm, dlogvar_m = {}, {}
 

@@ -103,7 +103,8 @@ class VAE(Model):
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
         q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
-        dreconstruction = np.full(n, -check.alpha(alpha) / n, self.dtype)       # (n,): loss = mean of -alpha R
+        alpha = check.alpha(alpha)
+        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)      # (n, d) each
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)        # (n, D), (n, n_outputs)

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import sys
 import textwrap
 import time
 from pathlib import Path
