@@ -4,7 +4,7 @@
 # **What you will see.** Three hierarchies with the same networks, the same first weights and the same digits. They
 # differ in their q and in the third part of their bound:
 #
-# - *printed*: q goes up from the data, and the third part is a KL in closed form, as most texts print it. It is not
+# - *printed*: q goes up from the data, and the third part is a KL in closed form, as Luo 2022 prints it. It is not
 #   the bound of that q, and the upper levels die.
 # - *sampled*: the same q with its own bound. The levels live, but the third part is no KL: of one draw it may be
 #   negative, and it is as noisy as a draw is.
@@ -23,14 +23,9 @@
 # `python demos/11_mend.py` takes under a minute; with `--epochs 1000` some two and a half.
 
 # %%
-import os
+import lesson                                          # first: it sets the number of threads
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
-
-import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -38,16 +33,11 @@ from scratchvae import HVAE, TopDown, decay, evaluate, exact, fit, gaussian, war
 from scratchvae.datasets import binarize, digits
 from scratchvae.plotting import figure, images
 
-parser = argparse.ArgumentParser(description="Lesson 11: printed, sampled, top-down: where the KL goes.")
-parser.add_argument("--epochs", type=int, default=300, help="passes over the training digits (default 300)")
+parser = lesson.options("Lesson 11: printed, sampled, top-down: where the KL goes.", epochs=300)
 parser.add_argument("--hidden", type=int, nargs="+", default=[128], help="hidden layers of every network (default 128)")
 parser.add_argument("--batch-size", type=int, default=64, help="digits in a step (default 64)")
 parser.add_argument("--average", type=float, help="train with an average of the parameters, such as 0.998")
-parser.add_argument("--seed", type=int, default=0, help="same seed, same numbers (default 0)")
-parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
-if args.epochs < 1:
-    parser.error("--epochs must be at least 1")
+args = lesson.parse(parser)
 
 # %% [markdown]
 # ## Two witnesses
@@ -188,9 +178,7 @@ rows += [models["top-down"].sample(len(chosen), args.seed)]
 images(bottom.subplots(), np.stack(rows), data.image_shape,
        "held-out digits, what each level knows of them, and new digits", [*labels, "top-down, new"])
 
-args.out.mkdir(parents=True, exist_ok=True)
-page.savefig(args.out / "11_mend.png")
-print(f"\nfigure: {args.out / '11_mend.png'}")
+lesson.save(page, "11_mend", args)
 
 # %% [markdown]
 # ## Try this
@@ -198,11 +186,11 @@ print(f"\nfigure: {args.out / '11_mend.png'}")
 # - *A measurement that is trusted too little.* After `exact.set_q(down, ...)` add `down.q[1].output.b[4:] += 0.5`:
 #   every logvar of m_1 is too large by 1/2. The 1000 log-weights are no longer one number: they go from -13.42 to
 #   -9.77. Their mean, the ELBO, is -10.94, and log p(x) is -10.79 as before: p has not changed, only q.
-# - *A deaf level.* After training, let the data say nothing of z_1: `q = models["top-down"].q[1].output`, then
-#   `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 |
-#   z_2) as it is, and the KL of level 1 is exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows
-#   what z_2 tells. But log p(x) is a matter of p alone: 1000 importance samples find -22.43 with this poor q, and
-#   -22.40 with the right one.
+# - *A level without a measurement.* After training, let the data say nothing of z_1:
+#   `q = models["top-down"].q[1].output`, then `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and
+#   `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 | z_2) as it is, and the KL of level 1 is
+#   exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows what z_2 tells. But log p(x) is a matter of
+#   p alone: 1000 importance samples find -22.43 with this poor q, and -22.40 with the right one.
 # - *Train longer*, with more steps and their average: `python demos/11_mend.py --epochs 1000 --batch-size 32
 #   --average 0.998`. The printed form ends at -22.41, the sampled at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
 #   1.74). More training helps all three, and no training revives the upper levels of the printed form.

@@ -1,31 +1,22 @@
 # %% [markdown]
-"""Lesson 12: diffusion, from the hierarchy.
+# # 12. Diffusion, from the hierarchy
+#
+# **What you will see.** Take the hierarchy of lesson 8, and do not learn q: let every level shrink the one below and
+# add a little noise, MATH (13.1). Then q(z_t | z_{t+1}, x) is known, MATH (13.2), and the third part of the bound is a
+# KL in closed form, MATH (13.3), as in lesson 11. One network guesses x from z at every level, and one random level for
+# each example trains it, MATH (13.6).
+#
+# 1. Points in the plane: z_T is a cloud, and on its way down it becomes the data.
+# 2. Digits: the bound in nats, on the same held-out digits as in the other lessons.
+# 3. The third part in three writings, level by level: two are exact, and the one that is printed is another number,
+#    too high by almost one nat for each pixel and level.
+#
+# `python demos/12_diffusion.py` takes under a minute; with `--epochs 2000` some two, for a bound of -22.6 nats.
 
-What you will see.  Take the hierarchy of lesson 2, and do not learn q: let every level
-shrink the one below and add a little noise, MATH (13.1).  Then q(z_t | z_{t+1}, x) is known,
-MATH (13.2), and the third part of the bound is a KL in closed form, MATH (13.3).  One
-network guesses x from z at every level, and one random level for each example trains it,
-MATH (13.6).
+# %%
+import lesson                                          # first: it sets the number of threads
 
-1. Points in the plane: z_T is a cloud, and on its way down it becomes the data.
-2. Digits: the bound in nats, on the same held-out digits as in the other lessons.
-3. The third part in three writings, level by level: two are exact, and the one that is
-   printed is another number, too high by almost one nat for each pixel and level.
-
-    python demos/12_diffusion.py                    # under a minute; draws out/12_diffusion.png
-    python demos/12_diffusion.py --epochs 2000      # some two minutes: a bound of -22.6 nats
-
-The cells, from one # %% to the next, open as a notebook in editors that know them.
-"""
-
-# %% The parts, and what may be changed
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
-
-import argparse
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -33,14 +24,13 @@ from scratchvae import Diffusion, decay, fit, three_writings
 from scratchvae.datasets import binarize, digits
 from scratchvae.plotting import figure, images
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--epochs", type=int, default=150, help="passes over the training digits (default 150)")
-parser.add_argument("--seed", type=int, default=0, help="same seed, same numbers (default 0)")
-parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
-args = parser.parse_args()
+args = lesson.parse(lesson.options("Lesson 12: diffusion, from the hierarchy.", epochs=150))
 rng = np.random.default_rng(args.seed)
 
-# %% 1. Points in the plane: eight blobs on a circle, of variance 1 in all
+# %% [markdown]
+# ## 1. Points in the plane: eight blobs on a circle, of variance 1 in all
+
+# %%
 corner = rng.integers(0, 8, 2000) * (2 * np.pi / 8)
 points = np.column_stack([np.cos(corner), np.sin(corner)]) * math.sqrt(2) + 0.1 * rng.standard_normal((2000, 2))
 
@@ -54,7 +44,10 @@ print(f"points in the plane: bound {toy.bound_by_level(points, args.seed).total.
 n_levels, shown = 100, (100, 50, 40, 30, 20, 1)
 flow = {t: z for t, z in toy.with_levels(n_levels).descend(4000, rng) if t in shown}
 
-# %% 2. Digits, in the limit of many levels
+# %% [markdown]
+# ## 2. Digits, in the limit of many levels
+
+# %%
 data = digits()
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
 model = Diffusion(64, math.inf, (256, 256), log_noise=(-3, 8), x_mean=x_train.mean(axis=0), rng=args.seed)
@@ -69,7 +62,10 @@ finite = model.with_levels(200)
 path = {t: z for t, z in finite.descend(12, np.random.default_rng(args.seed)) if t in levels}
 guesses = np.stack([finite.decode(path[t], t) for t in levels])
 
-# %% 3. The third part in three writings, with 50 levels, at the same paths
+# %% [markdown]
+# ## 3. The third part in three writings, with 50 levels, at the same paths
+
+# %%
 chain = model.with_levels(50)
 found = three_writings(chain, x_test, args.seed)
 names = {"analytic": "printed", "sampled": "sampled", "top-down": "top-down"}
@@ -119,18 +115,16 @@ first = [found[form].consistency[:, 0].mean() for form in ("analytic", "sampled"
 ax_mean.set_ylim(-14, 74)
 ax_mean.text(4, 67, f"level 1: printed {first[0]:.0f}, sampled {first[1]:.0f}", fontsize=8)
 
-args.out.mkdir(parents=True, exist_ok=True)
-page.savefig(args.out / "12_diffusion.png")
-print(f"\nfigure: {args.out / '12_diffusion.png'}")
+print()
+lesson.save(page, "12_diffusion", args)
 
 # %% [markdown]
-"""Try this.
-
-- One writing for another.  `three_writings(model.with_levels(T), ...)` for T = 10, 100, 1000:
-  the two exact bounds rise with T towards the limit, and the printed one falls without end, by
-  about 64 nats with every level, MATH (13.10).
-- The likelihood, by importance sampling: `model.with_levels(200).log_likelihood(x_test[:50], 20)`
-  is above the bound by what q misses of the posterior, MATH (13.8).
-- Where does the noise begin and end?  With log_noise=(-3, 4) prior matching grows from 0.01 to
-  0.6 nats: z_T still knows something of x, and N(0, I) does not know it.
-"""
+# ## Try this
+#
+# - *One writing for another.* `three_writings(model.with_levels(T), ...)` for T = 10, 100, 1000: the two exact bounds
+#   rise with T towards the limit, and the printed one falls without end, by about 64 nats with every level,
+#   MATH (13.10).
+# - *The likelihood, by importance sampling.* `model.with_levels(200).log_likelihood(x_test[:50], 20)` is above the
+#   bound by what q misses of the posterior, MATH (13.8).
+# - *Where does the noise begin and end?* With `log_noise=(-3, 4)` prior matching grows from 0.01 to 0.6 nats: z_T still
+#   knows something of x, and N(0, I) does not know it.

@@ -3,8 +3,9 @@
 The math, in reading order: layers, mlp, gaussian, likelihood, model, autoencoder,
 vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
 diffusion, writings.  Using it: optim, datasets, progress, training, checkpoint,
-evaluation, plotting.  Why it can be believed: gradcheck, exact.  check has the
-errors that name an argument; cli/ is the program.
+evaluation, plotting.  Why it can be believed: gradcheck, diagnose/ (imported only
+when asked for), exact.  check has the errors that name an argument; cli/ is the
+program.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
@@ -26,6 +27,6 @@ from .writings import readings, three_writings
 
 __all__ = [
     "Adam", "Autoencoder", "Bernoulli", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD",
-    "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers",
-    "readings", "steps", "three_writings", "warm_up",
+    "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian",
+    "gradcheck", "layers", "readings", "steps", "three_writings", "warm_up",
 ]

@@ -70,7 +70,7 @@ class Autoencoder(Model):
 
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
         """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
-        alpha, _ = check.alpha(alpha), self.check_beta(beta)           # beta has no effect here
+        alpha, _ = check.alpha(alpha), self.check_beta(beta)           # beta has no effect, but is checked as elsewhere
         f_cache, g_cache, r_cache, n = cache
         dreconstruction = np.full(n, -alpha / n, self.dtype)           # (n,): loss = mean of -alpha R
         dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)

@@ -102,7 +102,8 @@ class VAE(Model):
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        (q_cache, z_cache, p_cache, r_cache, k_cache, n), alpha = cache, check.alpha(alpha)
+        q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
+        alpha = check.alpha(alpha)
         dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
         dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
         dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)      # (n, d) each

@@ -105,7 +105,7 @@ def test_a_forgotten_transpose_fails_though_the_data_come_from_the_same_seed(see
 
 
 def test_a_backward_that_takes_x_for_dy_fails():
-    """x drawn as in the README, from seed 0: the checker's dy is another draw."""
+    """x drawn from seed 0, as a reader would: the checker's dy is another draw."""
     x = np.random.default_rng(0).standard_normal((5, 3))
     assert check_function(lambda x: (x ** 3 / 3, x), lambda dy, x: dy * x * x, x).ok
     assert not check_function(lambda x: (x ** 3 / 3, x), lambda dy, x: x ** 3, x).ok

@@ -16,6 +16,8 @@ MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae"
         "diffusion", "writings"]
 ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
          "gradcheck", "exact"]
+DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
+            "recording", "wholes", "flow", "walk"]
 PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 
@@ -46,9 +48,15 @@ def test_a_file_imports_only_files_that_stand_before_it(name):
         f"{name}.py imports files that the reader has not seen yet"
 
 
+@pytest.mark.parametrize("name", DIAGNOSE)
+def test_a_file_of_the_diagnosis_imports_the_library_and_files_that_stand_before_it(name):
+    seen = {*ORDER, *(f"diagnose.{other}" for other in DIAGNOSE[:DIAGNOSE.index(name)])}
+    assert inner(PACKAGE / "diagnose" / f"{name}.py") <= seen, f"diagnose/{name}.py imports files that stand after it"
+
+
 @pytest.mark.parametrize("name", PROGRAM)
 def test_a_file_of_the_program_imports_the_library_and_files_that_stand_before_it(name):
-    seen = {*ORDER, *(f"cli.{other}" for other in PROGRAM[:PROGRAM.index(name)])}
+    seen = {*ORDER, "diagnose", *(f"cli.{other}" for other in PROGRAM[:PROGRAM.index(name)])}
     assert inner(PACKAGE / "cli" / f"{name}.py") <= seen, f"cli/{name}.py imports files that stand after it"
 
 
@@ -69,6 +77,7 @@ def test_the_order_is_held(tmp_path, monkeypatch):
 
 def test_every_file_has_its_place_in_the_order():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == set(ORDER)
+    assert {path.stem for path in PACKAGE.glob("diagnose/*.py")} - {"__init__"} == set(DIAGNOSE)
     assert {path.stem for path in PACKAGE.glob("cli/*.py")} - {"__init__"} == set(PROGRAM)
 
 
@@ -101,6 +110,15 @@ def test_line_counts_of_the_readme_are_true():
     wrong = {name: code_lines(PACKAGE / f"{name}.py") for name, stated in rows
              if int(stated) != code_lines(PACKAGE / f"{name}.py")}
     assert not wrong, f"the README should say: {wrong}"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_readmes_wrong_backward_is_diagnosed_as_it_says(capsys):
+    text = README.read_text(encoding="utf-8")
+    pattern = r"```python\n(import numpy as np\nfrom scratchvae.diagnose.*?)```\n\n```text\n(.*?)```"
+    code, = re.findall(pattern, text, re.DOTALL)
+    exec(code[0], {})
+    assert capsys.readouterr().out == code[1]
 
 
 def code_lines(path):

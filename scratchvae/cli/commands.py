@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import startup
+from ..diagnose import diagnose_model
 from ..evaluation import Evaluation, evaluate
 from ..gradcheck import check_model
 from ..progress import Interrupted
@@ -235,7 +236,15 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
         config["log_noise"] = [-1.0, 8.0]              # less noise, and the slope of log p(x | z_1) rounds to 0
     model, rng = runs.build(config, x), np.random.default_rng(config["seed"])
     model.theta += 0.01 * model.normal(rng, model.theta.size)                  # fresh, it would hide mistakes in logvar
+    if args.figure is not None:
+        output.check_picture(args.figure)
     ledger = check_model(model, x, directions=args.directions, rng=rng)
+    if not ledger.ok:
+        diagnosis = diagnose_model(model, x)
+        output.say(f"{diagnosis.explain() if args.explain else diagnosis}\n")
+        if args.figure is not None:
+            diagnosis.draw(args.figure)
+            output.say(f"wrote {args.figure}: the gradient beside the right one\n")
     output.say(ledger)
     return 0 if ledger.ok else 1
 

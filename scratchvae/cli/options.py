@@ -104,9 +104,12 @@ GRADCHECK = """\
 examples:
   scratchvae gradcheck
   scratchvae gradcheck --model hvae --latents 16,8,4 --activation relu --likelihood gaussian
+  scratchvae gradcheck --explain --figure wrong.png
 
 Every gradient of every part of the bound is compared with its complex-step
-derivative, which is exact to rounding; one that is wrong makes the exit code 1."""
+derivative, which is exact to rounding; one that is wrong makes the exit code 1.
+Then the function whose backward is wrong stands first, with the kind of mistake that
+it looks like, and the gradients that are wrong only because of it after it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -340,6 +343,10 @@ def parser() -> Parser:
     add_data_options(data)
     add_view_options(data)
     add_model_options(gradcheck.add_argument_group("model"))
+    gradcheck.add_argument("--explain", action="store_true",
+                           help="if a gradient is wrong, all the evidence for the kind of mistake that it looks like")
+    gradcheck.add_argument("--figure", type=path, metavar="FILE",
+                           help="if a gradient is wrong, a picture (.png) of it beside the right one")
     gradcheck.add_argument("--rows", type=whole(), default=4, metavar="N", help="of the data (default 4)")
     gradcheck.add_argument("--directions", type=whole(), metavar="N",
                            help="so many random directions for each array, instead of each of its entries")

@@ -1,0 +1,512 @@
+"""The diagnosis is held to three things: the place, the kind, and silence about right code."""
+
+import importlib
+import re
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scratchvae import HVAE, MLP, VAE, Autoencoder, Gaussian, cli, diagnose, gaussian
+from scratchvae.diagnose import diagnose_function, diagnose_layer, diagnose_model
+from scratchvae.layers import Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+
+HERE = Path(__file__).parent
+
+
+def load(folder, name):
+    """Import a module of a folder beside the package, its own imports looked for there first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return importlib.import_module(name)
+
+
+planted, silence = load(HERE / "mistakes", "planted"), load(HERE / "mistakes", "silence")
+gallery = load(HERE.parent / "demos", "gallery.bugs")
+
+
+@pytest.fixture
+def x(rng):
+    return rng.standard_normal((5, 4))
+
+
+class LayerNorm(Layer):
+    """Right, with a forward that is not analytic: np.var of complex numbers is real."""
+
+    parameter_names = ("g",)
+
+    def __init__(self):
+        self.g, self.dg = np.linspace(0.5, 2, 4), np.zeros(4)
+
+    def forward(self, x):
+        inv = 1 / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+        h = (x - x.mean(1, keepdims=True)) * inv
+        return h * self.g, (h, inv)
+
+    def backward(self, dy, cache):
+        h, inv = cache
+        self.dg[:] = (dy * h).sum(axis=0)
+        dh = dy * self.g
+        return inv * (dh - dh.mean(1, keepdims=True) - h * (dh * h).mean(1, keepdims=True))
+
+
+# what a new user met --------------------------------------------------------------------------------
+
+
+def test_a_layer_norm_with_var_is_right_and_the_reason_for_differences_is_told(x):
+    diagnosis = diagnose_layer(LayerNorm(), x)
+    assert diagnosis.ok and diagnosis.kind == "not analytic"
+    assert "np.var" in str(diagnosis) and "no mistake found" in str(diagnosis)
+
+
+def test_abs_is_right_and_the_reason_is_told(x):
+    diagnosis = diagnose_function(lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x), x)
+    assert diagnosis.ok and diagnosis.kind == "not analytic"
+    wrong = diagnose_function(lambda x: (np.abs(x), x), lambda dy, x: -dy * np.sign(x), x)
+    assert not wrong.ok and wrong.kind == "sign"
+
+
+class Dropout(Layer):
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def draw(self, shape):
+        return self.rng.random(shape) < 0.5
+
+    def forward(self, x):
+        mask = self.draw(x.shape)
+        return 2 * x * mask, mask
+
+    def backward(self, dy, mask):
+        return 2 * dy * mask
+
+
+@pytest.mark.parametrize("draw", [None, lambda self, shape: np.random.random(shape) < 0.5,
+                                  lambda self, shape: np.random.default_rng().random(shape) < 0.5],
+                         ids=["a generator of its own", "global state", "from the system"])
+def test_dropout_that_draws_its_noise_is_checked_with_the_noise_held_still_and_told(draw, x):
+    layer = type("Dropout", (Dropout,), {} if draw is None else {"draw": draw})()
+    state = np.random.get_state()[1].copy()
+    diagnosis = diagnose_layer(layer, x)
+    assert diagnosis.ok and diagnosis.kind == "random" and "noise" in str(diagnosis)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_noise_drawn_anew_in_backward(x):
+    class Anew(Dropout):
+        def backward(self, dy, mask):
+            return 2 * dy * self.draw(dy.shape)
+
+    diagnosis = diagnose_layer(Anew(), x)
+    assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("Anew.backward", "x", "noise")
+
+
+def test_a_forward_that_cannot_be_repeated_is_told(x):
+    calls = []
+
+    def forward(x):
+        calls.append(1)
+        return x * len(calls), len(calls)
+
+    diagnosis = diagnose_function(forward, lambda dy, k: dy * k, x)
+    assert not diagnosis.ok and diagnosis.kind == "not deterministic"
+
+
+class Wrong(Dense):
+    """A Dense layer whose backward is given by a function."""
+
+    def backward(self, dy, x):
+        dx = super().backward(dy, x)
+        return self.spoil(dy, x, dx)
+
+
+def spoiled(spoil, rng, n_in=4, n_out=3):
+    return type("Affine", (Wrong,), {"spoil": spoil})(n_in, n_out, rng)
+
+
+def rebound(self, dy, x, dx):
+    self.db = dy.sum(axis=0)
+    return dx
+
+
+def not_summed(self, dy, x, dx):
+    self.db[:] = dy
+    return dx
+
+
+def failing(self, dy, x, dx):
+    return dx + self.missing
+
+
+@pytest.mark.parametrize("spoil, tensor, kind, says", [
+    (rebound, "b", "rebound", r"self\.db\[:\] = \.\.\."),
+    (not_summed, "b", "not summed", r"\.sum\(axis=0\)"),
+    (lambda self, dy, x, dx: None, "x", "nothing returned", "returned None for dx"),
+    (lambda self, dy, x, dx: dx.T, "x", "transposed", r"the shape \(4, 5\); x has \(5, 4\)"),
+    (lambda self, dy, x, dx: dx.round().astype(int), "x", "integer", "whole numbers"),
+    (failing, "", "error", "AttributeError: .*missing"),
+], ids=["rebound", "not summed", "None", "transposed", "integer", "error"])
+def test_structure(spoil, tensor, kind, says, x, rng):
+    diagnosis = diagnose_layer(spoiled(spoil, rng), x)
+    assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("Affine.backward", tensor, kind)
+    assert re.search(says, str(diagnosis)), str(diagnosis)
+
+
+@pytest.mark.parametrize("forward, kind, says", [
+    (lambda x: np.sin(x), "no cache", "forward must return two things, y and a cache; it returned an array"),
+    (lambda x: (np.sin(x), x, x), "no cache", "it returned 3 things"),
+    (lambda x: None, "no cache", "it returned None"),
+])
+def test_a_forward_without_a_cache(forward, kind, says, x):
+    diagnosis = diagnose_function(forward, lambda dy, x: dy, x)
+    assert not diagnosis.ok and diagnosis.kind == kind and says in str(diagnosis).replace("Forward", "forward")
+
+
+def test_parameters_that_are_whole_numbers_or_not_named(x, rng):
+    layer = LayerNorm()
+    layer.g = np.array([1, 2, 1, 2])
+    assert diagnose_layer(layer, x).kind == "integer"
+    layer = LayerNorm()
+    type(layer).parameter_names, names = (), type(layer).parameter_names
+    try:
+        assert (diagnose_layer(layer, x).kind, diagnose_layer(layer, x).tensor) == ("not named", "g")
+        LayerNorm.parameter_names = "g b"
+        assert diagnose_layer(layer, x).kind == "not named"
+    finally:
+        LayerNorm.parameter_names = names
+
+
+def flipped(dy, x):
+    dx = dy * np.cos(x)
+    dx[:, 1] *= -1
+    return dx
+
+
+def test_one_column_with_its_sign_flipped(x):
+    diagnosis = diagnose_function(lambda x: (np.sin(x), x), flipped, x)
+    assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("flipped", "x", "sign")
+    assert "column 1" in str(diagnosis) and "dx[" in str(diagnosis)
+
+
+def test_a_cache_that_is_changed_in_place(x):
+    def forward(x):
+        y = np.sin(x)
+        x *= 2
+        return y, x
+
+    diagnosis = diagnose_function(forward, lambda dy, x: dy * np.cos(x), x)
+    assert (diagnosis.tensor, diagnosis.kind) == ("x", "in place")
+
+
+def test_a_cache_that_shares_its_memory_with_what_is_changed(x):
+    def forward(x):
+        y = np.tanh(x)
+        cache = y
+        y += 1
+        return y, cache
+
+    diagnosis = diagnose_function(forward, lambda dy, y: dy * (1 - y * y), x)
+    assert (diagnosis.tensor, diagnosis.kind) == ("x", "in place")
+
+
+def test_what_the_docstring_prints():
+    code, _, printed = diagnose.__doc__.partition("\n\nprints\n\n")
+    code = textwrap.dedent(code.partition("\n\n")[2])
+    said = []
+    exec(code, {"np": np, "diagnose_function": diagnose_function, "print": lambda text: said.append(str(text))})
+    assert said == [textwrap.dedent(printed.partition("\n\nThe fix")[0])]
+
+
+def test_a_kink_is_no_mistake(x):
+    x[0], x[1, 1] = 0, 0
+    for layer in (ReLU(), LeakyReLU()):
+        diagnosis = diagnose_layer(layer, x)
+        assert diagnosis.ok and diagnosis.kind in ("", "kink")
+
+
+def test_float32_is_no_mistake(x):
+    def forward(x):
+        y = np.tanh(x.astype(np.float32))
+        return y, y
+
+    diagnosis = diagnose_function(forward, lambda dy, y: dy.astype(np.float32) * (1 - y * y), x)
+    assert diagnosis.ok, str(diagnosis)
+
+
+# planted mistakes -----------------------------------------------------------------------------------
+
+
+def test_planted_mistakes_are_located_and_a_kind_is_claimed_only_if_it_is_true():
+    """A part of `python tests/mistakes`, which runs them all: each twentieth."""
+    table = load(HERE / "mistakes", "table")
+    mistakes = list(table.all_mistakes())
+    assert len(mistakes) > 1000
+    answers = [(m, table.answer(*m[1:])) for m in mistakes[::61]]
+    for m, (place, kind, diagnosis) in answers:
+        assert place and kind != "wrong", f"{m[0]} in {m[1]}: {diagnosis}"
+    assert np.mean([kind == "right" for _, (_, kind, _) in answers]) >= 0.9
+
+
+@pytest.mark.slow
+def test_all_planted_mistakes():
+    assert load(HERE / "mistakes", "table").main([]) == 0
+
+
+def test_right_code_is_left_alone():
+    """A part of `python tests/mistakes/silence.py`."""
+    for seed in range(0, 1000, 100):
+        for maker in (silence.some_planted, silence.some_layer, silence.some_density):
+            name, diagnosis = maker(np.random.default_rng(seed))
+            assert diagnosis.ok, f"seed {seed}, {name}: {diagnosis}"
+
+
+@pytest.mark.slow
+def test_a_thousand_right_pieces_of_code_are_left_alone():
+    assert silence.main(1000) == 0
+
+
+# the library, with the bugs of the gallery -----------------------------------------------------------
+
+
+GALLERY = {                                            # the bug: the function that is at fault, the tensor, the kind
+    "bias gradient averaged": ("Dense.backward", "b", "mean or sum"),
+    "a leak in the forward alone": ("LeakyReLU.backward", "x", "zero"),
+    "reshape for transpose": ("Dense.backward", "x", "transposed"),
+    "tanh' of the wrong variable": ("Tanh.backward", "x", "derivative"),
+    "ReLU masks by the gradient": ("ReLU.backward", "x", "derivative"),
+    "noise drawn twice": ("gaussian.sample_backward", "logvar", "noise"),
+    "gradient by the probability": ("Bernoulli.log_prob_backward", "logits", "probability"),
+    "gradient not set to zero": ("Dense.backward", "W", "added"),
+    "gradient overwritten": ("HVAE.backward", "z of q1", "missing"),
+    "z_t detached as the point": ("HVAE.backward", "z of q1", "missing"),
+    "z_{t+1} detached as the condition": ("HVAE.backward", "z of q2", "zero"),
+    "sign of dKL/dmu": ("gaussian.kl_standard_backward", "mu", "sign"),
+    "reconstruction spares logvar": ("VAE.backward", "logvar of q1", "missing"),
+}
+MODELS = {
+    "ReLU masks by the gradient": lambda: VAE(4, 2, (3,), activation="relu"),
+    "a leak in the forward alone": lambda: VAE(4, 2, (3,), activation="leaky_relu"),
+    "gradient overwritten": lambda: HVAE(4, (3, 2), (3,)),
+    "z_t detached as the point": lambda: HVAE(4, (3, 2), (3,)),
+    "z_{t+1} detached as the condition": lambda: HVAE(4, (3, 2), (3,), consistency="analytic",
+                                                      likelihood=Gaussian(4, logvar=0.5)),
+}
+
+
+def generic(model):
+    model.theta[:] = 0.6 * np.random.default_rng(2).standard_normal(model.theta.size)
+    return model
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_each_bug_of_the_gallery_is_located_to_its_function_and_named(name, rng):
+    bug = next(bug for bug in gallery.BUGS if bug.name == name)
+    model = generic(MODELS.get(name, lambda: VAE(4, 3, (3,)))())
+    with gallery.broken(bug):
+        diagnosis = diagnose_model(model, rng.random((3, 4)))
+    assert [(f.where, f.tensor, f.kind) for f in diagnosis.findings] == [GALLERY[name]]
+
+
+def test_gradcheck_names_the_culprit_first(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    bug = next(bug for bug in gallery.BUGS if bug.name == "tanh' of the wrong variable")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((6, 4)))
+    words = ["gradcheck", "--data", str(tmp_path / "x.npy"), "--latents", "2", "--hidden", "3", "--directions", "1"]
+    with gallery.broken(bug):
+        assert cli.main(words) == 1
+        printed = capsys.readouterr().out
+        assert printed.startswith("Tanh.backward: the gradient by x is wrong (derivative)")
+        assert printed.count(" is wrong (") == 1 and "wrong only because" in printed and "WRONG" in printed
+        assert cli.main([*words, "--explain", "--figure", str(tmp_path / "wrong.png")]) == 1
+        assert len(capsys.readouterr().out) > len(printed)
+    assert (tmp_path / "wrong.png").stat().st_size > 5000
+    assert cli.main([*words, "--explain", "--figure", str(tmp_path / "none" / "wrong.png")]) == 2
+    assert cli.main(words) == 0
+
+
+@pytest.mark.parametrize("make", [lambda: Autoencoder(4, 2, (3,)), lambda: HVAE(4, (3, 2), (3,), activation="relu"),
+                                  lambda: VAE(4, 2, (), likelihood="gaussian")])
+def test_a_right_model_is_left_alone_and_as_it_was(make, rng):
+    model = generic(make())
+    theta, sample = model.theta.copy(), gaussian.sample
+    assert diagnose_model(model, rng.random((3, 4))).ok
+    np.testing.assert_array_equal(model.theta, theta)
+    assert gaussian.sample is sample and not model.gradient.any()
+
+
+def test_a_stack_of_layers_is_walked_back(rng):
+    stack = MLP((4, 3, 3, 2), "tanh", rng)
+    assert diagnose_layer(stack, rng.standard_normal((5, 4))).ok
+
+    class Bent(Tanh):
+        def backward(self, dy, y):
+            return dy * (1 - y)
+
+    stack.layers["tanh2"] = Bent()
+    diagnosis = diagnose_layer(stack, rng.standard_normal((5, 4)))
+    (finding,) = diagnosis.findings
+    assert (finding.where, finding.kind, finding.places) == ("Bent.backward", "derivative", ["tanh2"])
+    assert set(diagnosis.consequences) == {"x", "dense1.W", "dense1.b", "dense2.W", "dense2.b"}
+
+
+def test_a_layer_that_breaks_the_pass_off_is_named(rng):
+    class Nothing(Tanh):
+        def backward(self, dy, y):
+            dy * (1 - y * y)
+
+    stack = MLP((4, 3, 2), "tanh", rng)
+    stack.layers["tanh1"] = Nothing()
+    diagnosis = diagnose_layer(stack, rng.standard_normal((5, 4)))
+    assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("Nothing.backward", "x", "nothing returned")
+
+
+def test_a_beta_that_is_forgotten_is_named(rng):
+    class Forgetful(VAE):
+        def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+            return super().backward(cache, 1.0, alpha, input_gradient)
+
+    diagnosis = diagnose_model(generic(Forgetful(4, 2, (3,))), rng.random((3, 4)))
+    assert diagnosis.where == "Forgetful.backward" and "beta" in str(diagnosis), str(diagnosis)
+
+
+WIRING = [                                             # a change in a model's own backward; the tensor, the kind
+    ("vae:VAE.backward", "dmu_z + dmu_k, dlogvar_z + dlogvar_k", "dlogvar_z + dlogvar_k, dmu_z + dmu_k", "mu of q1",
+     "swapped"),
+    ("vae:VAE.backward", "-alpha / n", "alpha / n", "log_prob of p1", "sign"),
+    ("vae:VAE.backward", "-alpha / n", "-alpha", "log_prob of p1", "factor"),
+    ("vae:VAE.backward", "dmu_z + dmu_k", "dmu_z - dmu_k", "mu of q1", "sign"),
+    ("vae:VAE.backward", "dx_q + dx_r if", "dx_q if", "x", "missing"),
+    ("vae:VAE.backward", "dz = self", "dz = 0 * self", "z of q1", "zero"),
+]
+
+
+@pytest.mark.parametrize("where, old, new, tensor, kind", WIRING, ids=[new for _, _, new, _, _ in WIRING])
+def test_what_stands_between_the_functions_of_a_model(where, old, new, tensor, kind, rng):
+    with gallery.broken(gallery.Bug("wiring", "", [(where, old, new)])):
+        diagnosis = diagnose_model(generic(VAE(4, 2, (3,))), rng.random((3, 4)))
+    assert [(f.where, f.tensor, f.kind) for f in diagnosis.findings] == [("VAE.backward", tensor, kind)]
+
+
+def test_a_gradient_that_is_changed_after_it_was_computed(rng):
+    class After(VAE):
+        def backward(self, *args, **options):
+            dx = super().backward(*args, **options)
+            self.gradients["p1.dense1.W"][:] *= 2
+            return dx
+
+    diagnosis = diagnose_model(generic(After(4, 2, (3,))), rng.random((3, 4)))
+    assert [(f.where, f.tensor, f.kind) for f in diagnosis.findings] == [("After.backward", "p1.dense1.W", "factor")]
+
+
+# code that imports nothing of this library ------------------------------------------------------------
+
+
+def test_a_class_with_other_names_through_two_lambdas(x, rng):
+    class Linear:
+        def __init__(self):
+            self.weight = rng.standard_normal((4, 3))
+
+        def __call__(self, x):
+            self.x = x
+            return x @ self.weight
+
+        def grad(self, g):
+            self.weight_grad = self.x.T @ g / len(g)
+            return g @ self.weight.T
+
+    linear = Linear()
+
+    def forward(x, weight):
+        linear.weight = weight
+        return linear(x), None
+
+    diagnosis = diagnose_function(forward, lambda dy, cache: (linear.grad(dy), linear.weight_grad), x, linear.weight)
+    assert (diagnosis.tensor, diagnosis.kind) == ("weight", "mean or sum")
+
+
+def test_a_backward_in_the_style_of_pytorch(x, rng):
+    class Context:
+        def save_for_backward(self, *arrays):
+            self.saved_tensors = arrays
+
+    class Scale:
+        @staticmethod
+        def forward(ctx, input, weight):
+            ctx.save_for_backward(input, weight)
+            return input * weight
+
+        @staticmethod
+        def backward(ctx, grad_output):
+            input, weight = ctx.saved_tensors
+            return grad_output * weight, grad_output * input
+
+    def forward(input, weight):
+        ctx = Context()
+        return Scale.forward(ctx, input, weight), ctx
+
+    diagnosis = diagnose_function(forward, lambda dy, ctx: Scale.backward(ctx, dy), x, rng.standard_normal(4),
+                                  name="Scale.backward")
+    assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("Scale.backward", "weight", "not summed")
+
+
+def test_labels_that_are_whole_numbers_have_no_gradient(x, rng):
+    labels = np.array([0, 3, 1, 1, 2])
+
+    def forward(logits, labels):
+        e = np.exp(logits)
+        p = e / e.sum(axis=1, keepdims=True)
+        return -np.log(p[np.arange(len(labels)), labels]), (p, labels)
+
+    def backward(dy, cache):
+        p, labels = cache
+        d = p.copy()
+        d[np.arange(len(labels)), labels] -= 1
+        return dy[:, None] * d, None
+
+    assert diagnose_function(forward, backward, x, labels).ok
+    diagnosis = diagnose_function(forward, lambda dy, c: (backward(dy, c)[0] / len(dy), None), x, labels)
+    assert (diagnosis.tensor, diagnosis.kind) == ("logits", "mean or sum")
+
+
+def test_inputs_by_name_and_bad_names(x):
+    def backward(dy, cache):
+        return dy * cache[1], -dy * cache[0]
+
+    diagnosis = diagnose_function(lambda a, b: (a * b, (a, b)), backward, b=x, a=2 * x)
+    assert (diagnosis.tensor, diagnosis.kind) == ("b", "sign")
+    with pytest.raises(ValueError, match="forward has the arguments a, b; got c by name"):
+        diagnose_function(lambda a, b: (a * b, (a, b)), backward, a=x, c=x)
+
+
+def test_it_takes_less_than_a_second_for_a_layer(rng):
+    class Bent(Sigmoid):
+        def backward(self, dy, y):
+            return dy * y * y * y
+
+    start = time.perf_counter()
+    assert not diagnose_layer(Bent(), rng.standard_normal((8, 8))).ok
+    assert time.perf_counter() - start < 2             # a second on a machine that does nothing else
+
+
+@pytest.mark.slow
+def test_a_full_size_vae_is_located_in_ten_seconds(rng):
+    model = VAE(784, 20, (400,))
+    model.theta += 0.01 * rng.standard_normal(model.theta.size, dtype=np.float32)
+    for name in ("bias gradient averaged", "reconstruction spares logvar", "reshape for transpose"):
+        start = time.perf_counter()
+        with gallery.broken(next(bug for bug in gallery.BUGS if bug.name == name)):
+            diagnosis = diagnose_model(model, rng.random((4, 784)))
+        assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == GALLERY[name]
+        assert time.perf_counter() - start < 10
+
+
+def test_the_figure_and_its_refusal(tmp_path, x):
+    pytest.importorskip("matplotlib")
+    diagnosis = diagnose_function(lambda x: (np.sin(x), x), flipped, x)
+    diagnosis.draw(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="there is no wrong gradient to draw"):
+        diagnose_function(lambda x: (np.sin(x), x), lambda dy, x: dy * np.cos(x), x).draw(tmp_path / "b.png")
+    assert "Likely" in diagnosis.explain() and "Likely" not in str(diagnosis)
