@@ -192,6 +192,8 @@ def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any
 
 def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.ndarray[Any, Any]:
     """Return an array of n_levels weights of at least 0, from one number for all levels or one for each."""
+    if isinstance(value, float) and 0 <= value < np.inf:                       # as in nearly every step of training
+        return np.full(n_levels, value, dtype)
     try:
         given = np.asarray(value)
     except Exception:

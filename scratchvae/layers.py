@@ -126,8 +126,8 @@ class Dense(Layer):
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
         """Set dW and db, return dx (an empty array if it is not wanted)."""
         x = cache
-        np.matmul(x.T, dy, out=self.dW)                # dW = xᵀ dy: (n_in, n) (n, n_out)
-        np.sum(dy, axis=0, out=self.db)                # db = Σₙ dy
+        np.dot(x.T, dy, out=self.dW)                   # dW = xᵀ dy: (n_in, n) (n, n_out)
+        dy.sum(axis=0, out=self.db)                    # db = Σₙ dy
         if not input_gradient:                         # the data need no gradient
             return np.empty((len(x), 0), dy.dtype)
         return dy @ self.W.T                           # (n, n_out) (n_out, n_in)

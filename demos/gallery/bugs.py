@@ -86,9 +86,9 @@ BUGS = [
     Bug("He's fan-in taken for fan-out", "The variance of the weights is off by the ratio of a layer's widths.", [
         ("layers:he", "2.0 / n_in", "2.0 / n_out")]),
     Bug("bias gradient averaged", "db is the mean of dy over the batch, where it should be the sum.", [
-        ("layers:Dense.backward", "np.sum(dy, axis=0,", "np.mean(dy, axis=0,")]),
+        ("layers:Dense.backward", "dy.sum(axis=0,", "dy.mean(axis=0,")]),
     Bug("gradient not set to zero", "Each backward adds to what the last one left.", [
-        ("layers:Dense.backward", "np.matmul(x.T, dy, out=self.dW)", "self.dW += x.T @ dy")]),
+        ("layers:Dense.backward", "np.dot(x.T, dy, out=self.dW)", "self.dW += x.T @ dy")]),
     Bug("reshape for transpose", "dx = dy Wᵀ with the shape of Wᵀ, but with the numbers in the order of W.", [
         ("layers:Dense.backward", "dy @ self.W.T", "dy @ self.W.reshape(self.W.T.shape)")]),
     Bug("tanh' of the wrong variable", "The output is taken for the input: 1 - tanh² y for 1 - y².", [

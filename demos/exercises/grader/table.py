@@ -25,7 +25,7 @@ EXERCISES = [
         with one entry of b. The shapes leave one possibility only.
         """, partial(dense_cases, "backward"), (
         Bug("dW averaged", "dW is divided by the number of rows. The loss may be a mean, but that is in dy already.", [
-            ("layers:Dense.backward", "np.matmul(x.T, dy, out=self.dW)", "self.dW[:] = x.T @ dy / len(x)")]),
+            ("layers:Dense.backward", "np.dot(x.T, dy, out=self.dW)", "self.dW[:] = x.T @ dy / len(x)")]),
         Bug("W for Wᵀ", "dx = dy W where dx = dy Wᵀ belongs; the shapes fit only if W is square.", [
             ("layers:Dense.backward", "self.W.T", "(self.W if len(set(self.W.shape)) == 1 else self.W.T)")]))),
     Exercise("03_tanh", "layers", ("Tanh.forward", "Tanh.backward"), """
