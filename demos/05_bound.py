@@ -49,8 +49,8 @@ if not 1 <= args.latents <= 5:
 #     gap       = KL(N(0, 1) || N(1, 1/2))                           = (1/2)(2 - 1 - log 2 + 2)       =  1.1534
 #
 # and ELBO + gap = log p(x). In the ELBO, 4 + 1 is the mean of (2 - z)² over the lazy q: for z ~ N(0, 1) the number
-# 2 - z has mean 2 and variance 1, and the mean of a square is the square of the mean plus the variance. The run computes
-# log p(x), ELBO and gap separately.
+# 2 - z has mean 2 and variance 1, and the mean of a square is the square of the mean plus the variance. The run
+# computes log p(x), ELBO and gap separately.
 
 # %%
 log_p = gaussian.log_prob(*np.array([[[2.0]], [[0.0]], [[np.log(2)]]]))[0][0]
