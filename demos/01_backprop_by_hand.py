@@ -77,7 +77,8 @@ print(f"  loss = {loss:g}\n")
 
 # %% [markdown]
 # The run prints `loss = 0.75`. Look at h: example 2 does not pass the second hidden unit, example 3 does not pass the
-# first. Where a is negative the ReLU is *shut*, and what is behind it cannot matter for this example.
+# first. Where a is negative the ReLU is *shut*: it passes 0 on, so a small change of this a, or of the weights that
+# made it, does not change the output for this example.
 #
 # ## Backward
 #
@@ -92,7 +93,8 @@ print(f"  loss = {loss:g}\n")
 # | a = x W1 + b1 | ∂a/∂W1 = x, ∂a/∂b1 = 1 | dW1 = xᵀ da, db1 = Σ da |
 #
 # The gradient of a weight is a *sum* over the examples, because every example uses the same weight: MATH (1.1). The
-# products xᵀ da and hᵀ dy do that sum: their rows of examples are what is multiplied and added up.
+# products xᵀ da and hᵀ dy do that sum. For example, row i of xᵀ holds input i of all the examples, and column j of da
+# holds da_j of all the examples; their product is Σₙ x[n, i] da[n, j], which is exactly this sum.
 
 # %%
 dy = y - t                                             # (3, 1)
@@ -115,7 +117,7 @@ for name, table in (("dy", dy), ("dW2", dW2), ("db2", db2), ("dh", dh), ("da", d
 #     ∂loss/∂W1[i, j] = Σ  x_i  ·  [a_j > 0]  ·  W2[j]  ·  (y - t)
 #
 # For W1[1, 1], the weight from x1 to the first hidden unit, the run prints `1·1·2·1 + 2·1·2·0.5 + (-1)·0·2·(-0.5) =
-# 4`.
+# 4`. (On the blackboard we count from 1, Python from 0: W1[1, 1] here is `W1[0, 0]` in the code.)
 
 # %%
 print("\nThe chain rule along each way: x_i · [a_j > 0] · W2[j] · (y - t), summed over the three examples.")
@@ -168,6 +170,8 @@ print(f"\nThe library: largest difference between our gradients and the library'
 
 # %%
 eye = np.eye(2)
+# np.kron(A, B) puts each number of A, times all of B, in the place of that number: [1, 2] and the 2 x 2 identity make
+# [[1, 0, 2, 0], [0, 1, 0, 2]]. Its row j holds ∂a_j/∂W1[i, k], which is x_i where k = j, and otherwise 0.
 J1 = np.vstack([np.hstack([np.kron(x[n], eye), eye]) for n in range(3)])       # columns: W1 row by row, then b1
 J2 = np.diag((a > 0).astype(float).ravel())
 J3 = np.kron(np.eye(3), W2.T)
@@ -222,7 +226,8 @@ print(f"A step of {args.rate:g} times the gradient: the loss goes from {loss:g} 
 # The graph of the computation, once for each example. In each box: the name, the *value* (from left to right, forward)
 # and the *gradient* (from right to left, backward), here that of this example alone. On each edge: the local
 # derivative. A gradient is the sum, over the edges that leave the box to the right, of the local derivative times the
-# gradient at the other end. Dashed: a ReLU that is shut; its local derivative is 0, so all gradients behind it are 0.
+# gradient at the other end. Dashed: a ReLU that is shut; its local derivative is 0, so a has gradient 0. An x that
+# reaches the loss only through shut units would have 0 as well.
 
 # %%
 page = figure(9, 10.4)

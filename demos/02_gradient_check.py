@@ -3,7 +3,8 @@
 #
 # **What you will see.** A derivative worked out by hand (lesson 1) may be wrong, and wrong derivatives often train all
 # the same, only worse. So it is compared with a number that needs no derivation. You will see three ways to that
-# number, and how many digits each of them gives. Then six mistakes: four that a check catches, and two that it cannot.
+# number, and how many digits each of them gives. Then five mistakes: three that a check catches, one of them only at
+# the right point, and two that it cannot catch.
 #
 # **Words.** A *gradient check* compares the gradient g with the change of the loss f when the parameters θ move a
 # little, by h, in some direction v:
@@ -13,8 +14,13 @@
 #     complex step          Im f(θ + i h v) / h                         error of order h², and nothing is subtracted
 #
 # All three should be g·v, the sum of the products of the entries of g and v. v is drawn at random, so that one
-# comparison looks at all entries of g at once. i is the imaginary unit, Im the imaginary part. The *relative error* is
-# the difference of the two numbers divided by their size: 1e-6 means that some 6 digits agree.
+# comparison looks at all entries of g at once. The *relative error* is the difference of the two numbers divided by
+# their size: 1e-6 means that some 6 digits agree.
+#
+# In the *complex step*, i is the imaginary unit, i² = -1, and Im the imaginary part. It works because Taylor's series
+# holds for complex arguments as well: f(θ + i h v) = f + i h (g·v) - (h²/2) f'' - i (h³/6) f''' + ..., where f'' and
+# f''' are derivatives along v. The real part holds f, and the imaginary part holds h (g·v), up to terms of order h³. So
+# dividing the imaginary part by h gives g·v, and f need not be subtracted.
 #
 # **The math.** MATH (10.1) is the complex step, (10.2) the central difference; (1.2) and (1.3) are the layers whose
 # gradient is checked.
@@ -96,9 +102,10 @@ print(f"complex step: error {abs(ways['complex step'](1e-30) - by_hand) / abs(by
 #
 # ## What a check catches, and what it cannot
 #
-# `check_function(forward, backward, inputs)` does this for any function of the library or of your own. Here are six
-# mistakes in the draw z = mu + σ eps, σ = exp(logvar / 2), and in the KL divergence (both are explained in lesson 6:
-# for now they are just functions with a forward and a backward).
+# `check_function(forward, backward, inputs)` does this for any function of the library or of your own. Here are five
+# mistakes in the draw z = mu + σ eps, σ = exp(logvar / 2), and in the KL divergence; the third mistake is looked at
+# twice, at two points. (`logvar` is log σ², the logarithm of a variance. Both functions are explained in lessons 3 to
+# 6: for now they are just functions with a forward and a backward.)
 
 # %%
 mu, logvar, eps = rng.standard_normal((3, 4, 2))
@@ -175,14 +182,14 @@ for name, forward, backward, at in cases:
                                   for ledger in ledgers))
 
 # %% [markdown]
-# Read the last three lines with care: they say ok, and all three are wrong.
+# Read the last three lines with care: they say ok, and in all three something is wrong.
 #
-# - The fourth mistake hides at logvar = 0, where σ = 1. *So check at a point where nothing is special*: move the
-#   parameters away from the zeros that they start with.
-# - The last two compute something else than they should, and differentiate it correctly. *A gradient check compares
-#   backward with forward. Whether forward is what the math says is another question*, and needs another answer: a
-#   known value, a density of SciPy, a model in which everything is known (lesson 5). Lesson 10 has 38 such mistakes,
-#   and shows which of ten checks catches which.
+# - The first of them is the third mistake once more. At logvar = 0, where σ = 1, it cannot be seen. *So check at a
+#   point where nothing is special*: move the parameters away from the zeros that they start with.
+# - The last two, the fourth and the fifth mistake, compute something else than they should, and differentiate it
+#   correctly. *A gradient check compares backward with forward. Whether forward is what the math says is another
+#   question*, and needs another answer: a known value, a density of SciPy, a model in which everything is known (lesson
+#   5). Lesson 10 has 38 such mistakes, and shows which of ten checks catches which.
 
 # %%
 page = figure(7.5, 5)
@@ -214,5 +221,6 @@ lesson.save(page, "02_gradient_check", args)
 # - *A kink*: `python demos/02_gradient_check.py --activation relu` prints `forward difference: least error 2e-08, at h
 #   = 1e-08`. No kink lies within such a small step of this point, and within a piece without kinks a difference is as
 #   good as for tanh; at the larger steps of the table the slopes of both sides are mixed.
-# - *The most common mistake*: use the same random direction v for every array of parameters, or dy = x. Two mistakes
-#   may then cancel; gradcheck.py draws each from a stream of its own.
+# - *A mistake in the check itself*: choosing the same random numbers as direction for two arrays, or as dy and as x. An
+#   error in one term can then be hidden by an equal and opposite error in another. gradcheck.py draws independent
+#   numbers for each.

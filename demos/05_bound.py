@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 5. The bound and its gap
 #
-# **What you will see.** A VAE (lessons 3 and 6) is trained on a *lower bound* of what one would like to have. Here is
-# a model in which the thing itself is known, so that the bound can be seen from above: it rises to it in training.
-# Then two ways to look at the gap: more draws close it, and the weight beta trades one part of the bound for the
-# other.
+# **What you will see.** A VAE (lessons 3 and 6) is trained on a *lower bound*, the ELBO, of what one would like to
+# have, log p(x). Here is a model in which log p(x) itself is known, so that the two can be compared: in training the
+# ELBO rises towards log p(x). Then two more views of the bound: more draws close its gap, and the weight beta trades
+# one part of it for the other.
 #
 # **Words.** We see x, and think that it was made from something that we do not see, the *latent* z.
 #
@@ -48,7 +48,9 @@ if not 1 <= args.latents <= 5:
 #     ELBO      = E[log N(2; z, 1)] - KL(N(0, 1) || N(0, 1))         = -(1/2)(log 2π + 4 + 1) - 0     = -3.4189
 #     gap       = KL(N(0, 1) || N(1, 1/2))                           = (1/2)(2 - 1 - log 2 + 2)       =  1.1534
 #
-# and ELBO + gap = log p(x). The run computes the three of them separately.
+# and ELBO + gap = log p(x). In the ELBO, 4 + 1 is the mean of (2 - z)² over the lazy q: for z ~ N(0, 1) the number
+# 2 - z has mean 2 and variance 1, and the mean of a square is the square of the mean plus the variance. The run
+# computes log p(x), ELBO and gap separately.
 
 # %%
 log_p = gaussian.log_prob(*np.array([[[2.0]], [[0.0]], [[np.log(2)]]]))[0][0]
@@ -105,10 +107,12 @@ for epoch in sorted({0, min(10, args.epochs), args.epochs // 3, args.epochs}):
     print(f"{epoch:>6} {log_ps[epoch]:9.3f} {bounds[epoch]:9.3f} {log_ps[epoch] - bounds[epoch]:7.3f}")
 
 # %% [markdown]
-# The run prints, for epochs 0 and 150, `0 -13.724 -21.564 7.840` and `150 -6.575 -6.630 0.054`. Both rise, log p(x) to
-# the best that is possible, and the gap closes as the encoder learns the posterior. For a linear model it can close
-# entirely, as the posterior is a normal distribution whose mean is linear in x; for a decoder that is a deeper network
-# something remains.
+# The run prints, for epochs 0 and 150, `0 -13.724 -21.564 7.840` and `150 -6.575 -6.630 0.054`. Both rise, log p(x)
+# nearly to the best that is possible, and the gap becomes small as the encoder learns the posterior. For a linear model
+# the posterior is a normal distribution whose mean is linear in x, as our q is. So the gap can close entirely if the
+# posterior has no correlations between the latents, which our q cannot have; the latents can be turned so, MATH (11.4).
+# Training has not turned them all the way: of the 0.054 nats that are left, 0.051 are due to the correlations, MATH
+# (11.5). For a decoder that is a deeper network something remains in any axes.
 #
 # ## More draws close the gap
 #
@@ -129,10 +133,14 @@ for K, value in zip(counts, weighted):
 # ## Beta trades
 #
 # In training, the KL may have a weight: loss = -(reconstruction - beta · KL), MATH (5.4). With beta = 1 it is the
-# ELBO. A larger beta asks for less information in z: the KL falls, and so does the reconstruction. Here is the best
-# model for each beta, in closed form for one latent direction at a time: with eigenvalue l of the data's covariance
-# and noise s², training with beta is the same as training with noise beta s², so that a latent holds (1/2) log(l /
-# (beta s²)) nats if l > beta s², and otherwise none.
+# ELBO. A larger beta asks for less information in z: the KL falls, and so does the reconstruction.
+#
+# Here the best model for each beta is known. Multiplying the KL by beta is, up to a factor of the whole loss, the same
+# as dividing the reconstruction by beta. For noise of variance s² the reconstruction is -(squared error)/(2 s²) and a
+# constant, so that dividing it by beta turns s² into beta s²: training with beta is training as if the noise were beta
+# s². The best model for a given noise is that of `exact.ppca`, MATH (11.6), which lesson 7 uses as well. A latent whose
+# direction has the eigenvalue l of the data's covariance holds (1/2) log(l / (beta s²)) nats if l > beta s², and
+# otherwise none. All these models are then measured in the same way, with the true noise s² and beta = 1.
 
 # %%
 betas = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
