@@ -5,15 +5,23 @@
 # You will see what each level holds, new digits, and log p(x), the number by which models are compared.
 #
 # The VAE's prior for z, N(0, I), is a poor guess of where the codes of digits lie. A hierarchy learns a better one: a
-# second VAE whose data are the z_1 of the first, a third one for the z_2 of the second. To make a digit, draw z_3 from
-# N(0, I), then z_2 given z_3, z_1 given z_2, and x given z_1.
+# second VAE whose data are the z_1 of the first, a third one for the z_2 of the second. All are trained together, with
+# one loss. q goes up: q(z_1 | x), q(z_2 | z_1), q(z_3 | z_2). p comes down: p(z_3) = N(0, I), p(z_2 | z_3),
+# p(z_1 | z_2), p(x | z_1). To make a digit, draw z_3 from N(0, I), then z_2 given z_3, z_1 given z_2, and x given z_1.
 #
 # **The math.** MATH (7.1) is the model. Its bound has three parts, MATH (7.2):
 #
 #     ELBO = reconstruction - prior matching (top level) - consistency (levels between)
 #
-# The second part is the KL of the top level, as in the VAE. The third compares what q and p say of each level between,
-# and lesson 9 is about it. Watch the KL of each level: a level whose KL is 0 tells nothing about x (lesson 7).
+# The second part is the KL of the top level, as in the VAE. The third is the mean of log q(z_t | z_{t-1}) - log p(z_t |
+# z_{t+1}) for each level t between: it is small if what the data say of z_t agrees with what the level above expects;
+# lesson 9 is about it. We call it the KL of the level, but it is a *share* of the KL of all levels together, and such a
+# share may be slightly negative; only the sum cannot, MATH (7.2). Watch the KL of each level: a level whose KL is 0
+# tells nothing about x (lesson 7).
+#
+# **Words.** A latent is *active by variance* if its mean mu changes with x, with a variance above 0.01; it is active
+# *by its own KL* if it costs more than 0.01 nats. The *standard error* says how far the mean over 359 digits is likely
+# to be off.
 #
 # `python demos/08_hierarchy.py` takes about half a minute.
 
@@ -96,10 +104,13 @@ ax_kl.legend(fontsize=7, loc="lower right", ncols=2)
 lesson.save(page, "08_hierarchy", args)
 
 # %% [markdown]
+# ## What the default run finds
+#
+# It prints `log p(x) -22.249 nats`, and for the levels `level 1: KL 2.21 nats`, `level 2: KL 2.11 nats` and `level 3:
+# KL 1.92 nats`. None is dead.
+#
 # ## Try this
 #
-# - *What the default run finds*: it prints `log p(x) -22.249 nats`, and for the levels `level 1: KL 2.21 nats`, `level
-#   2: KL 2.11 nats` and `level 3: KL 1.92 nats`. None is dead.
 # - *No warm-up*: `python demos/08_hierarchy.py --warm-up 1` prints `log p(x) -22.315 nats` and `level 3: KL 1.32
 #   nats`. The top level lives without it, but holds a third less (lesson 7).
 # - *A tenth of the time*: `python demos/08_hierarchy.py --epochs 100` prints `log p(x) -23.094 nats`. Most of what

@@ -8,14 +8,18 @@
 #
 # The second form stands in many good texts, and looks like the first with its inner expectation done. It is not the
 # same: z_{t+1} was drawn from this very z_t, and the KL averages over z_t as if it had not been. It is still a lower
-# bound on log p(x), but it is not the ELBO of q: a level is fined for what it knows of the noise below it, and the
-# fine is least for a level that knows nothing. So you will see upper levels die with one form and live with the other.
+# bound on log p(x), but it is not the ELBO of q. z_2 is computed from one particular draw of z_1, so it carries some of
+# the noise of that draw; the printed form compares this z_2 with a *new* z_1 of other noise. The two do not fit, and
+# the bound becomes lower. This loss is 0 if z_2 does not depend on z_1 at all. So training makes z_2 independent of
+# z_1: the level becomes useless (it dies, as one says). You will see upper levels die with one form and live with the
+# other.
 #
 # **The math.** MATH (8.1) is the printed form, (8.2) the theorem that it is a lower bound and its proof, (8.3) what it
-# costs, (8.4) the cost for linear Gaussians, which the first numbers below show.
+# costs, (8.4) the cost for linear Gaussians, which the first numbers below show. The proof of (8.2) needs entropy and
+# mutual information; the lesson does not.
 #
-# `python demos/09_consistency.py` takes under a minute: one seed for each model. The numbers in the README have three:
-# `python demos/09_consistency.py --seeds 3`.
+# `python demos/09_consistency.py` takes under a minute: one seed for each model. The numbers in ../README.md have
+# three: `python demos/09_consistency.py --seeds 3`.
 
 # %%
 import lesson                                          # first: it sets the number of threads
@@ -52,6 +56,9 @@ print(f"  bound, printed form   {exact.elbo(linear, x).total[0]:8.4f}"
       f"   lower by tr(Q A B / s²) = {exact.consistency_gap(linear)[0]:.4f}\n")
 
 # %% [markdown]
+# Q is the covariance of q's noise in z_1, A the matrix of q from z_1 to z_2, B that of p from z_2 to z_1, s² the
+# variance of p's noise; tr is the sum of the diagonal. MATH (8.4).
+#
 # ## Then digits
 #
 # Pairs of models with the same first weights, the same data in the same order and the same noise: they differ in that
@@ -175,4 +182,5 @@ lesson.save(page, "09_consistency", args)
 # - *Early in training*: `python demos/09_consistency.py --epochs 50` prints `latents 16, 8 -0.022 nats (0.023)`. After
 #   50 epochs the two forms have the same log p(x), within the standard error; but the upper levels are dead already.
 #   What they are worth shows later.
-# - *Is it chance?* `python demos/09_consistency.py --seeds 3` trains each model three times. The README has the means.
+# - *Is it chance?* `python demos/09_consistency.py --seeds 3` trains each model three times. ../README.md has the
+#   means.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 11. The mend: a q that comes down from the top
+# # 11. The repair: a q that comes down from the top
 #
 # **What you will see.** Three hierarchies with the same networks, the same first weights and the same digits. They
 # differ in their q and in the third part of their bound:
@@ -13,10 +13,13 @@
 # **Words.** A *level* t is one set of latents, z_t; level 1 stands next to the data. The *KL of a level* is what it
 # costs the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
 #
-# **The math.** MATH (12.1) is the bound: in C_t both q(z_t | z_{t+1}, x) and p(z_t | z_{t+1}) are conditioned on a
-# z_{t+1} that is already drawn, so z_t is fresh, and the mean over it is a KL. MATH (12.2) is how such a q is made: x
-# says m_t of z_t, with a variance; the level above says mu_p, with another; and Bayes' rule merges the two. In logs,
-# (12.3):
+# **The idea.** In lesson 9 the trouble was that z_{t+1} was drawn *from* z_t. Now the order is turned round: z_{t+1} is
+# drawn first, and z_t after it. So with z_{t+1} fixed z_t is still random, and the mean over it is a real KL. To make
+# such a q, a network first goes up from x without noise and gives each level a *measurement*: a value m_t with a
+# variance. On the way down, p gives mu_p with its variance. Bayes' rule combines the two.
+#
+# **The math.** MATH (12.1) is the bound, (12.2) the combination of the two, and (12.3) says it in logs, so that nothing
+# overflows:
 #
 #     w = sigmoid(logvar_p - logvar_m)        mu = mu_p + w (m - mu_p)        logvar = logvar_p + log(1 - w)
 #

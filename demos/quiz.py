@@ -167,7 +167,8 @@ class Game:
             print(f"No, that is not it. {self.pay(WRONG_BUG)}")
         elif FILES[k] == question.bug.module:
             self.found_file = True
-            print(f"Yes, it is in {FILES[k]}.py. What is it? A letter again; the checks may still be asked.")
+            print(f"Yes, it is in {FILES[k]}.py. Which of these is it? Now a letter means one of the following "
+                  "mistakes; a wrong one costs 2 points. The checks may still be asked.")
             print("\n".join(letters(question.options)))
         else:
             print(f"No, {FILES[k]}.py is as it should be. {self.pay(WRONG_FILE)}")

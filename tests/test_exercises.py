@@ -249,9 +249,12 @@ def test_nobody_s_work_is_overwritten(option, run, tmp_path):
     assert (tmp_path / "03_tanh.py").read_text() == "my work"
 
 
-def test_blank_copies_are_blank(run, tmp_path):
-    assert run("--start", tmp_path / "my")[0] == 0
-    assert all((tmp_path / "my" / exercise.file).read_text() == fill.blank(exercise) for exercise in EXERCISES)
+def test_blank_copies_are_blank_and_say_how_to_grade_them(run, tmp_path):
+    folder = tmp_path / "my"
+    assert run("--start", folder)[0] == 0
+    copies = [(folder / exercise.file).read_text() for exercise in EXERCISES]
+    assert [text.replace(f"--folder {folder} ", "") for text in copies] == list(map(fill.blank, EXERCISES))
+    assert f"Grade it:  python demos/exercises --folder {folder} 1 " in copies[0]
 
 
 def test_a_terminal_without_greek_letters(tmp_path):

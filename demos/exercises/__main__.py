@@ -107,6 +107,8 @@ def report(exercises: list[Exercise], verdicts: dict[str, Verdict], folder: Path
 def write(folder: Path, kind: str) -> int:
     """Write the blank or the filled files into a folder; what stands there already is left alone."""
     texts = {exercise.file: (blank if kind == "blank" else filled)(exercise) for exercise in EXERCISES}
+    command = "Grade it:  python demos/exercises "       # of this folder; in another it must name that one
+    texts = {name: text.replace(command, f"{command}--folder {folder} ") for name, text in texts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     there = [name for name, text in texts.items() if (folder / name).exists()
              and (folder / name).read_text(encoding="utf-8", errors="replace") != text]

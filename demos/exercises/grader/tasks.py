@@ -76,7 +76,7 @@ class Exercise(NamedTuple):
         docs = " ".join(code.__doc__ or "" for code in [*self.solutions(), *owners])
         lists = " ".join(re.findall(r"MATH ((?:\(\d+\.\d+\)(?:, )?)+)", docs))
         equations = sorted(set(re.findall(r"\d+\.\d+", lists)), key=lambda number: [int(k) for k in number.split(".")])
-        derived = f"; its derivation: {', '.join(equations)} of scratchvae/MATH.md" if equations else ""
+        derived = f"; its derivation: MATH.md, ({'), ('.join(equations)})" if equations else ""
         return f"scratchvae/{self.module}.py, {' and '.join(self.targets)}{derived}"
 
     def bugs(self) -> list[Bug]:
