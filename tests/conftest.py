@@ -4,11 +4,15 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
 
+import signal
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:      # as in a shell's background jobs; what is started would
+    signal.signal(signal.SIGINT, signal.default_int_handler)   # inherit it, and no test of Ctrl-C could end
 
 LEDGERS = pytest.StashKey[list]()
 

@@ -310,12 +310,15 @@ def test_watching(tmp_path):
     seen = tmp_path / "seen"
     for last in ("Ctrl-C", "all done"):
         with seen.open("w") as file, subprocess.Popen(watching, stdout=file, stderr=subprocess.STDOUT) as process:
-            wait_for(seen, "Watching; save a file")
-            if last == "all done":
-                submit(tmp_path, exercise, fill.filled(exercise))
-            else:
-                process.send_signal(signal.SIGINT)
-            code = process.wait(timeout=60)
+            try:
+                wait_for(seen, "Watching; save a file")
+                if last == "all done":
+                    submit(tmp_path, exercise, fill.filled(exercise))
+                else:
+                    process.send_signal(signal.SIGINT)
+                code = process.wait(timeout=60)
+            finally:
+                process.kill()                         # of no effect where it has ended
         assert (code, "03_tanh: done." in seen.read_text()) == ((0, True) if last == "all done" else (1, False))
         assert "Traceback" not in seen.read_text()
 
