@@ -148,6 +148,13 @@ def test_first_weights_are_the_next_draws_of_the_generator():
                                   np.sqrt(2 / 3) * np.random.default_rng(0).standard_normal((3, 2)))
 
 
+def test_a_fresh_dense_layer_has_the_weights_drawn_and_gradients_of_its_own():
+    layer = Dense(3, 2, np.random.default_rng(0))
+    np.testing.assert_array_equal(layer.W, glorot(3, 2, np.random.default_rng(0)))
+    arrays = (layer.W, layer.b, layer.dW, layer.db)
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+
+
 @pytest.mark.parametrize("name", ["forward", "backward"])
 def test_a_layer_that_lacks_a_method_says_so(name):
     with pytest.raises(NotImplementedError):
