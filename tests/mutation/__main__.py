@@ -45,9 +45,10 @@ from mutants import Mutant, mutants                    # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("equivalent.txt")
 TESTS = {
-    "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"], "likelihood": ["likelihood"],
-    "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"], "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
-    "vae": ["vae", "bad_input", "wrong_calls"], "hvae": ["hvae", "bad_input", "wrong_calls"], "topdown": ["topdown"], "optim": ["optim"],
+    "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"],
+    "likelihood": ["likelihood"], "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
+    "autoencoder": ["autoencoder", "bad_input", "wrong_calls"], "vae": ["vae", "bad_input", "wrong_calls"],
+    "hvae": ["hvae", "bad_input", "wrong_calls"], "topdown": ["topdown"], "optim": ["optim"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "writings": ["diffusion"],
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
