@@ -362,7 +362,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             state.sums[:] = 0
             line.update(epoch, "  ".join(f"{name.replace('valid_', 'held-out ').replace('_', ' ')} {record[name]:.2f}"
                                          for name in (*means, "valid_elbo") if name in record))
-            with averaged(model, state):
-                if callback is not None and callback(model, state.history):
-                    break
+            if callback is not None:
+                with averaged(model, state):
+                    if callback(model, state.history):
+                        break
     return state.history

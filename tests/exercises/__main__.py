@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 DEMOS = ROOT / "demos"
 sys.path[:0] = [str(path) for path in (ROOT, DEMOS, DEMOS / "exercises", HERE.parent / "mutation", HERE)]
 
-from mutants import mutants                            # noqa: E402
+from mutants import listed, mutants                    # noqa: E402
 from right import solutions                            # noqa: E402
 
 from grader.fill import filled                         # noqa: E402
@@ -32,20 +32,6 @@ from grader.judge import grade                         # noqa: E402
 from grader.table import EXERCISES                     # noqa: E402
 
 LIST = HERE / "equivalent.txt"
-
-
-def listed(path: Path) -> set[tuple[str, ...]]:
-    """Read the equivalent mutants, in the form of tests/mutation/equivalent.txt."""
-    keys = set()
-    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
-        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
-        entries = [line for line in lines if not line.startswith("#")]
-        if entries and len(entries) == len(lines):
-            raise SystemExit(f"{path.name}: no reason is given for {entries[0]}\n{entries[1]}")
-        for where, before, after in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
-            name, scope = where.split(": ")
-            keys.add((name.removesuffix(".py"), scope, before.removeprefix("- "), after.removeprefix("+ ")))
-    return keys
 
 
 def main() -> int:

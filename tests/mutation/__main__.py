@@ -40,7 +40,7 @@ import scipy.optimize                                  # noqa: E402, F401
 import scipy.special                                   # noqa: E402, F401
 import scipy.stats                                     # noqa: E402, F401
 
-from mutants import Mutant, mutants                    # noqa: E402
+from mutants import Mutant, listed, mutants            # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("equivalent.txt")
@@ -53,8 +53,6 @@ TESTS = {
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
 DEAD = (1, 2, 4, -signal.SIGXCPU)                      # a test failed; tests, conftest.py not imported; out of time
-
-Key = tuple[str, str, str, str]
 
 
 class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -144,20 +142,6 @@ def survivors(work: list[Mutant], seconds: dict[str, float]) -> list[Mutant]:
             print(f"\r{done} of {len(work)} mutants, {len(alive)} alive, {time.perf_counter() - start:.0f} s",
                   end="\n" if done == len(work) else "", file=sys.stderr)
     return alive
-
-
-def listed(path: Path) -> set[Key]:
-    """Read the equivalent mutants: in each paragraph a reason, then three lines for each mutant that it is true of."""
-    keys = set()
-    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
-        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
-        entries = [line for line in lines if not line.startswith("#")]
-        if entries and len(entries) == len(lines):
-            raise SystemExit(f"{path.name}: no reason is given for {entries[0]}\n{entries[1]}")
-        for where, before, after in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
-            file, scope = where.split(": ")
-            keys.add((file.removesuffix(".py"), scope, before.removeprefix("- "), after.removeprefix("+ ")))
-    return keys
 
 
 def main() -> int:

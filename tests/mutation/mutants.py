@@ -9,6 +9,7 @@ swapped, a transpose forgotten, one NumPy function taken for another.
 import ast
 import bisect
 import copy
+import pathlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ ZERO = re.compile(r"np\.(zeros|empty)")                # -0 is 0
 COMMUTATIVE = ("np.add", "np.multiply", "np.maximum", "np.minimum", "np.logaddexp", "min", "max")
 TYPE_HINT = re.compile(r"\w+ = ((NDArray|Union)\[|TypeVar\()")
 CONVERSIONS = ("astype", "reshape", "copy", "ravel")   # methods that return their object in another form
+
+
+Key = tuple[str, str, str, str]                        # of a mutant: module, scope, before, after
 
 
 @dataclass
@@ -202,3 +206,17 @@ def mutants(module: str, source: str) -> list[Mutant]:
                 mutant = Mutant(module, scope or "module", before, after, mutated)
                 found.setdefault((*mutant.key, *path), mutant)
     return list(found.values())
+
+
+def listed(path: pathlib.Path) -> set[Key]:
+    """Read the equivalent mutants: in each paragraph a reason, then three lines for each mutant that it is true of."""
+    keys = set()
+    for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+        entries = [line for line in lines if not line.startswith("#")]
+        if entries and len(entries) == len(lines):
+            raise SystemExit(f"{path.name}: no reason is given for {entries[0]}\n{entries[1]}")
+        for where, before, after in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
+            file, scope = where.split(": ")
+            keys.add((file.removesuffix(".py"), scope, before.removeprefix("- "), after.removeprefix("+ ")))
+    return keys
