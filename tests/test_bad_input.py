@@ -161,3 +161,23 @@ def test_a_diverging_run_says_so():
 
 def test_check_array_accepts_what_it_should():
     assert check.array("x", [[1, 2]], ("n", 2), np.float32).dtype == np.float32
+
+
+@pytest.mark.parametrize("weights, says", [({"alpha": np.nan}, "^alpha must be a number"),
+                                           ({"beta": -1.0}, "^beta must be a number of at least 0"),
+                                           ({"beta": np.nan}, "^beta must be a number of at least 0")])
+@pytest.mark.parametrize("model", [Autoencoder(6, 2, (4,)), VAE(6, 2, (4,)), HVAE(6, (3, 2), (4,))],
+                         ids=["autoencoder", "vae", "hvae"])
+def test_weights_of_the_loss_are_checked_where_backward_takes_them(model, weights, says):
+    x, rng = np.full((2, 6), 0.5), np.random.default_rng(0)
+    _, cache = model.forward(x, model.draw_noise(2, rng))
+    with pytest.raises(ValueError, match=says):
+        model.backward(cache, **weights)
+
+
+def test_a_hierarchy_names_what_it_cannot_draw_with():
+    model = HVAE(6, (3, 2), (4,))
+    with pytest.raises(ValueError, match="^rng must be a Generator or a seed"):
+        model.draw_noise(2, "dice")
+    with pytest.raises(ValueError, match="^draw must be True or False"):
+        model.sample(2, draw="no")
