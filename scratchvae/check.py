@@ -12,7 +12,7 @@ its schedules, `evaluate`, `gradcheck`, `checkpoint` and `datasets`.
 These do not, by design, as they are the blackboard, are called at every step, and
 get what one of the above has checked: the functions of `gaussian`; forward and
 backward of layers and of `MLP`; the methods of a likelihood; ``bound``,
-``log_weight`` and the cache of ``backward``; ``step`` of an optimiser; and the
+``normal``, ``log_weight`` and the cache of ``backward``; ``step`` of an optimiser; and the
 records `ELBO`, `Evaluation` and `State`, which hold what is put into them (`fit`
 checks the state that it is given).
 """

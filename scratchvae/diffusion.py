@@ -326,6 +326,7 @@ class Diffusion(Model):
 
     def descend(self, n: int, rng: np.random.Generator) -> Iterator[tuple[int, Array]]:
         """Draw z_T from the prior and z_{t-1} ~ p(z_{t-1} | z_t) below it; yield each t and z_t.  MATH (13.2)."""
+        n, rng = check.size("n", n), check.generator("rng", rng)
         z = self.normal(rng, n, self.x_dim)
         yield int(self.T), z
         for t in range(int(self.T) - 1, 0, -1):

@@ -104,7 +104,7 @@ class HVAE(Model):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
-        rng = check.generator("rng", rng)              # one for all levels: a seed for each would draw the same eps
+        n, rng = check.size("n", n), check.generator("rng", rng)
         return [self.normal(rng, n, d) for d in self.latent_dims]
 
     def check_noise(self, noise: Any, n: int) -> list[Array]:

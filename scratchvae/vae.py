@@ -63,7 +63,7 @@ class VAE(Model):
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
-        return self.normal(rng, n, self.latent_dim)
+        return self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim)
 
     def bound(self, x: Array, noise: Array) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (5.3), (6.2).
