@@ -93,7 +93,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
-    if run.config["threads"] != startup.threads():
+    if run.config["threads"] not in (None, startup.threads()):
         began, now = run.config["threads"], startup.threads()
         note(f"the run began with {began} {'threads' if began > 1 else 'thread'} for matrix products and goes on with "
              f"{now}, so that its last bits may differ from those of a run without a pause: "

@@ -37,6 +37,7 @@ from . import options
 from .options import DEFAULTS
 from .scaling import Scaling
 
+LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "patience", "threads")
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
          "samples.csv")
@@ -286,7 +287,8 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
         raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
     if isinstance(found.config, dict):
-        found.config.setdefault("average", None)       # of a run that is older than this option
+        for name in LATER:                             # the run may be older than the option
+            found.config.setdefault(name, DEFAULTS.get(name))
     missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
@@ -339,7 +341,8 @@ def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusio
         scaling.apply(np.zeros((1, x_dim)))
         check.number("rms", config["rms"], 0)
         check.size("checksum", config["checksum"], 0, np.inf)
-        check.size("threads", config["threads"])
+        if config["threads"] is not None:              # None: not known, as the run is older than this entry
+            check.size("threads", config["threads"])
         rate_schedule(config)
         return config, build(config)
     except ValueError as error:

@@ -191,14 +191,19 @@ def test_a_topdown_run_with_an_average_is_what_the_library_does(tmp_path, capsys
     assert [level["latents"] for level in found["levels"]] == [4, 2] and found["consistency_1"] > 0
 
 
-def test_a_run_from_before_there_was_an_average_is_read(home):
+def test_a_run_from_before_there_were_some_options_is_read(home):
+    """What is not in its config is as it was before there was a choice."""
     found = checkpoint.load(home / "hvae" / "checkpoint.npz")
-    del found.config["average"]
+    for name in runs.LATER:
+        del found.config[name]
     folder = home / "older"
     folder.mkdir()
     opened, _ = runs.open_run(home / "hvae")
     checkpoint.save(folder / "checkpoint.npz", opened.model, found.optimizer, found.state, found.config)
-    assert runs.open_run(folder)[0].config["average"] is None
+    older, _ = runs.open_run(folder)
+    assert older.config["threads"] is None
+    assert {**older.config, "threads": opened.config["threads"]} == opened.config
+    assert older.model.theta.tobytes() == opened.model.theta.tobytes()
 
 
 def test_the_same_options_give_the_same_bits(tmp_path, capsys):
