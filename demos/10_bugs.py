@@ -18,9 +18,6 @@
 # means: treated as a constant, so that no gradient passes. In the bugs of the hierarchy z_t is the *point* of log p(z_t
 # | z_{t+1}), and z_{t+1} the *condition*.
 #
-# When the table is there, read it by column: no check sees everything, and the curve of training sees next to nothing.
-# Then read it by row: every bug has a check that catches it, and 23 of the 38 are caught by exactly one.
-#
 # `python demos/10_bugs.py` takes some 10 seconds.
 
 # %%
@@ -99,6 +96,12 @@ def draw(caught):
         ax.text(0.2, top + 0.8 - 0.2 * k, text, fontsize=8, va="center")
     return page
 
+
+# %% [markdown]
+# ## How to read it
+#
+# First by column: no check sees everything, and the curve of training sees next to nothing. Then by row: every bug has
+# a check that catches it, and 23 of the 38 are caught by exactly one.
 
 # %%
 if __name__ == "__main__":

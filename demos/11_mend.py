@@ -43,11 +43,10 @@ parser.add_argument("--average", type=float, help="train with an average of the 
 args = lesson.parse(parser)
 
 # %% [markdown]
-# ## Two witnesses
+# ## Bayes' rule for two normals
 #
-# Before we look, the level above says: z is 0, give or take 1. The data say: z is 3, give or take √(1/2). Their
-# precisions (one over the variance) are 1 and 2. The merged mean is a mean with these weights, and the precisions
-# add.
+# The level above says that z has mean 0 and variance 1. The data measure z as 3, with variance 1/2. The precisions
+# (one over the variance) are 1 and 2. The merged mean is the mean with these weights, and the precisions add.
 
 # %%
 (mu, logvar), _ = gaussian.merge(*(np.array([[v]]) for v in (3.0, np.log(0.5), 0.0, 0.0)))
@@ -184,6 +183,14 @@ images(bottom.subplots(), np.stack(rows), data.image_shape,
 lesson.save(page, "11_mend", args)
 
 # %% [markdown]
+# ## What the default run finds
+#
+# log p(x) is -22.85 nats with the printed form, -22.63 with the sampled one and -22.40 top-down: each form has some 0.2
+# nats over the one before it. The printed form leaves all to level 1 (KL 5.98, -0.01, 0.00: measured by draws, a 0 may
+# come out a little negative); the other two use all three levels (2.54, 2.08, 1.43 and 2.13, 1.82, 1.61). And the
+# third part of the top-down q is less noisy: its standard deviation over draws is 0.47 nats, where the sampled one has
+# 2.82.
+#
 # ## Try this
 #
 # - *A measurement that is trusted too little.* After `exact.set_q(down, ...)` add `down.q[1].output.b[4:] += 0.5`:

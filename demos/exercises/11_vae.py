@@ -30,7 +30,10 @@ class VAE(vae.VAE):
     """The networks and the likelihood are there already: self.q, self.p and self.likelihood."""
 
     def bound(self, x, noise):
-        """Return ELBO(reconstruction, kl, np.zeros((n, 0))), and a cache of your choice."""
+        """Return ELBO(reconstruction, kl, np.zeros((n, 0))), and a cache of your choice.
+
+        The third part, of shape (n, 0), is that of a hierarchy: a column for each level but the top. Here it has none.
+        """
         raise NotImplementedError
 
     def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
