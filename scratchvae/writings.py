@@ -77,7 +77,8 @@ def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generato
         For "analytic", "sampled" and "top-down"; consistency has shape (n, T - 1), column
         t - 1 being that of z_t.
     """
-    x, rng, gamma_T = model.check_x(x), check.generator("rng", rng), model.check_level(int(min(model.T, 2**31)))
+    model.check_level(1)                                                        # levels have numbers: T is finite
+    x, rng = model.check_x(x), check.generator("rng", rng)
     a, T = model.to_signal(x), int(model.T)
     alpha, rest = (model.column(v)[:, 0] for v in between(model.gamma[:-1], model.gamma[1:]))       # of the T steps up
     log_v_q, log_v_p = (model.column(np.log(v)) for v in (model.schedule.v_q, model.schedule.v_p))
@@ -98,5 +99,5 @@ def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generato
         parts["top-down"][:, t - 1] = gaussian.kl(model.down(z_above, a, t), log_v_q[t - 1], *p)[0]
         mu, logvar, z = mu_above, logvar_above, z_above
     up, _ = gaussian.kl_standard(mu, logvar)                                    # KL( q(z_T | z_{T-1}) || N(0, I) )
-    down, _ = gaussian.kl_standard(*model.q(a, gamma_T))                        # KL( q(z_T | x) || N(0, I) )
+    down, _ = gaussian.kl_standard(*model.q(a, model.gamma[-1:]))                       # KL( q(z_T | x) || N(0, I) )
     return {form: ELBO(reconstruction, down if form == "top-down" else up, part) for form, part in parts.items()}

@@ -161,6 +161,18 @@ def test_times_are_uniform_and_leave_no_gap():
     np.testing.assert_array_equal(np.sort((drawn * n).astype(int), axis=1), np.tile(np.arange(n), (draws, 1)))
 
 
+def test_times_begin_anywhere_and_go_round():
+    first = np.random.default_rng(0).random()
+    np.testing.assert_array_equal(times(4, np.random.default_rng(0)), (first + np.array([0, 0.25, 0.5, 0.75])) % 1)
+
+
+def test_one_level_is_picked_with_no_third_part():
+    schedule = Schedule(1, np.array([-2.0, 2.0]), "posterior")
+    gamma, weight, constant = schedule.pick(np.array([0.0, 0.3, 1.0]))
+    np.testing.assert_array_equal(gamma, schedule.gamma[[1, 1, 1]])
+    np.testing.assert_array_equal([weight, constant], np.zeros((2, 3)))
+
+
 @pytest.mark.parametrize("T", [2, 3, 6])
 def test_every_level_is_picked_as_often_and_stands_for_all(T):
     schedule = Schedule(T, np.array([-2.0, 2.0]), "forward")
@@ -176,6 +188,7 @@ def test_weights_in_the_limit_are_a_density_divided_out():
     schedule = Schedule(math.inf, np.array([-2.0, 2.0]), "posterior")
     time = (np.arange(1000) + 0.5) / 1000
     gamma, weight, constant = schedule.pick(time)
+    assert schedule.pick(np.array([0.5])) == (0, 4, 0)                         # gamma itself may be 0
     np.testing.assert_allclose(gamma, -2 + 4 * time)
     assert weight.mean() == pytest.approx(np.exp(2) - np.exp(-2), rel=1e-5) and not constant.any()
 
@@ -252,11 +265,11 @@ def test_a_random_level_is_an_unbiased_estimate_of_all(T, rng, x):
     assert whole.mean(axis=1).std() < random.mean(axis=1).std()
 
 
-@pytest.mark.parametrize("T, n", [(1, 1), (4, 3), (math.inf, 6)])
+@pytest.mark.parametrize("T, n", [(1, 1), (2, 1), (4, 3), (math.inf, 6), (math.inf, 1)])
 def test_bound_by_level_goes_through_the_intervals_of_time(T, n, rng, x):
     """Draw for draw: the k-th column is the k-th interval's share, the reconstruction a mean."""
     model, generator = make(rng, T, log_noise=(0.5, 3)), np.random.default_rng(5)
-    found = model.bound_by_level(x, 5, 6)
+    found = model.bound_by_level(x, 5, n)
     elbos = []
     for k in range(n):
         noise = model.draw_noise(len(x), generator)
@@ -458,6 +471,20 @@ def test_prior_matching_of_the_two_directions(rng, x):
     assert (abs(draws.mean(axis=0) - expected) < 4 * draws.std(axis=0) / np.sqrt(300)).all()
 
 
+def test_reconstruction_is_that_of_the_first_draw(rng, x):
+    model, eps = make(rng, 3), np.random.default_rng(0).standard_normal((len(x), D))
+    mu, logvar = model.encode(x, 1)
+    h, _ = model.read(mu + np.exp(logvar / 2) * eps, model.gamma[1:2])
+    for elbo in three_writings(model, x).values():
+        np.testing.assert_allclose(elbo.reconstruction, model.likelihood.log_prob(x, h)[0], rtol=1e-12)
+
+
+def test_noise_comes_in_the_precision_of_the_model():
+    noise = Diffusion(D, 3, dtype=np.float32).check_noise([np.array([0.0, 1.0]), *np.zeros((2, 2, D))], 2)
+    assert [array.dtype for array in noise] == [np.float32] * 3
+    Diffusion(D, 3, dtype=np.complex128).check_noise([np.array([-1e-30j, 1 + 1e-30j]), *np.zeros((2, 2, D))], 2)
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_three_readings_are_one(likelihood, rng):
     """z is made of the guesses; the score of a known q(z) is that of its density, by a finite difference."""
@@ -507,6 +534,7 @@ def test_precision_is_kept_from_end_to_end(dtype, T, likelihood, x):
         assert model.bound_by_level(x, 0, 3).total.dtype == model.with_levels(7).sample(3).dtype == dtype
         assert model.with_levels(3).log_weight(x.astype(dtype), 2, np.random.default_rng(0)).dtype == dtype
         finite = model.with_levels(3)
+        assert all(z.dtype == dtype for _, z in finite.descend(2, np.random.default_rng(0)))
         assert finite.encode(x, 2)[1].dtype == finite.reconstruct(x, 2).dtype == finite.decode(x, 2).dtype == dtype
         assert three_writings(finite, x, 0)["sampled"].total.dtype == readings(finite, x, 1).score.dtype == dtype
 
@@ -652,14 +680,18 @@ BAD = [
     (lambda: Diffusion(6, math.inf, log_noise=(0, 1, 2)), "^log_noise must be 2 numbers that rise"),
     (lambda: Diffusion(6, 3, log_noise=5), r"^log_noise must have shape \(T,\)"),
     (lambda: Diffusion(6, 3, variance="learned"), "^variance must be one of 'posterior', 'forward'; got 'learned'"),
-    (lambda: Diffusion(6, 3, likelihood=Gaussian(6)), r"^likelihood must have a fixed variance, such as Gaussian\(6, "),
+    (lambda: Diffusion(6, 3, likelihood=Gaussian(6)), r"^likelihood must have a fixed variance, such as Gaussian\(6, logvar=-5\); "
+                                                        "this one learns it$"),
     (lambda: Diffusion(6, 3, rng="dice"), "^rng must be a Generator or a seed"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), 0), "^noise must be a list of 3 arrays: .*; got 0"),
-    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [0, 0]), "^noise must be a list of 3 arrays: .*; got 2"),
+    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [0, 0]), "^noise must be a list of 3 arrays: times, eps of z_1, eps of "
+     r"z_\(t\+1\); got 2"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.zeros(3), 0, 0]), r"^noise\[0\] must have shape \(4,\)"),
-    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.full(4, 1.5), *np.zeros((2, 4, 6))]),
-     r"^noise\[0\] must be times in \[0, 1\]; its values go from 1.5 to 1.5"),
-    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.full(4, -0.5), *np.zeros((2, 4, 6))]),
+    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.array([0.5, 0, 1, 1.5]), *np.zeros((2, 4, 6))]),
+     r"^noise\[0\] must be times in \[0, 1\]; its values go from 0 to 1.5"),
+    (lambda: Diffusion(6, 3, dtype=complex).forward(np.zeros((2, 6)), [np.array([0.5 + 1j, 2]), *np.zeros((2, 2, 6))]),
+     r"^noise\[0\] must be times in \[0, 1\]; its values go from 0.5 to 2"),
+    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.array([-0.5, 0, 1, 0.5]), *np.zeros((2, 4, 6))]),
      r"^noise\[0\] must be times in"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.zeros(4), np.zeros((4, 6)), np.zeros((4, 5))]),
      r"^noise\[2\] must have shape \(4, 6\)"),
@@ -671,10 +703,19 @@ BAD = [
     (lambda: Diffusion(6, math.inf).encode(np.zeros((4, 6))), "^T is infinite, so that no level has a number"),
     (lambda: Diffusion(6, 3).sample(0), "^n must be a whole number of at least 1; got 0"),
     (lambda: Diffusion(6, 3).sample(2, "dice"), "^rng must be a Generator or a seed"),
+    (lambda: Diffusion(6, 3).sample(2, 0, "yes"), "^draw must be True or False"),
+    (lambda: Diffusion(6, 3).decode(np.zeros((4, 6)), 1, "dice"), "^rng must be a Generator or a seed"),
+    (lambda: Diffusion(6, 3).reconstruct(np.zeros((4, 6)), 1, "dice"), "^rng must be a Generator or a seed"),
+    (lambda: Diffusion(6, 3).draw_noise(0, 0), "^n must be a whole number of at least 1; got 0"),
+    (lambda: Diffusion(6, 3).draw_noise(2, "dice"), "^rng must be a Generator or a seed"),
+    (lambda: next(Diffusion(6, 3).descend(0, 0)), "^n must be a whole number of at least 1; got 0"),
+    (lambda: next(Diffusion(6, 3).descend(2, "dice")), "^rng must be a Generator or a seed"),
+    (lambda: Diffusion(6, 3).backward((None,) * 7, alpha="x"), "^alpha must be a number"),
     (lambda: Diffusion(6, 3).bound_by_level(np.full((4, 6), 2.0)), r"^x must lie in \[0, 1\]"),
     (lambda: Diffusion(6, math.inf).bound_by_level(np.zeros((4, 6)), 0, 0), "^n_times must be"),
     (lambda: Diffusion(6, 3).bound_by_level(np.zeros((4, 6)), "dice"), "^rng must be a Generator or a seed"),
     (lambda: three_writings(Diffusion(6, math.inf), np.zeros((4, 6))), "^T is infinite"),
+    (lambda: three_writings(Diffusion(6, 3), np.zeros((4, 6)), "dice"), "^rng must be a Generator or a seed"),
     (lambda: three_writings(Diffusion(6, 3), np.full((4, 6), 2.0)), r"^x must lie in \[0, 1\]"),
     (lambda: readings(Diffusion(6, 3), np.zeros((4, 5)), 1), r"^z must have shape \(n, 6\)"),
 ]

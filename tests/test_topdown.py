@@ -340,6 +340,13 @@ def test_what_has_no_such_answer_is_refused():
         exact.measurements(model)
 
 
+def test_weight_of_the_reconstruction_is_a_number():
+    model, x = ladder(2)
+    _, cache = model.forward(x, model.draw_noise(len(x), np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="^alpha must be a number"):
+        model.backward(cache, alpha="x")
+
+
 # evaluation --------------------------------------------------------------------------------------
 
 
