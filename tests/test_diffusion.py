@@ -680,12 +680,12 @@ BAD = [
     (lambda: Diffusion(6, math.inf, log_noise=(0, 1, 2)), "^log_noise must be 2 numbers that rise"),
     (lambda: Diffusion(6, 3, log_noise=5), r"^log_noise must have shape \(T,\)"),
     (lambda: Diffusion(6, 3, variance="learned"), "^variance must be one of 'posterior', 'forward'; got 'learned'"),
-    (lambda: Diffusion(6, 3, likelihood=Gaussian(6)), r"^likelihood must have a fixed variance, such as Gaussian\(6, logvar=-5\); "
-                                                        "this one learns it$"),
+    (lambda: Diffusion(6, 3, likelihood=Gaussian(6)),
+     r"^likelihood must have a fixed variance, such as Gaussian\(6, logvar=-5\); this one learns it$"),
     (lambda: Diffusion(6, 3, rng="dice"), "^rng must be a Generator or a seed"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), 0), "^noise must be a list of 3 arrays: .*; got 0"),
-    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [0, 0]), "^noise must be a list of 3 arrays: times, eps of z_1, eps of "
-     r"z_\(t\+1\); got 2"),
+    (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [0, 0]),
+     r"^noise must be a list of 3 arrays: times, eps of z_1, eps of z_\(t\+1\); got 2"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.zeros(3), 0, 0]), r"^noise\[0\] must have shape \(4,\)"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.array([0.5, 0, 1, 1.5]), *np.zeros((2, 4, 6))]),
      r"^noise\[0\] must be times in \[0, 1\]; its values go from 0 to 1.5"),
