@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.special
-from linear_gaussian import X_DIM as D, Z, at_posterior, chain, linear_vae, sigma_points
+from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, sigma_points
 
 from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, exact, fit
 from scratchvae.gradcheck import check_function, compare
@@ -308,7 +308,7 @@ def test_exact_landing_has_the_mean_of_the_plain_for_one_draw(T, top_down):
 
 
 @pytest.mark.parametrize("K", [1, 5])
-@pytest.mark.parametrize("T, kind", [(1, "VAE"), (1, "HVAE"), (3, "HVAE"), (5, "HVAE"), (3, "TopDown")])
+@pytest.mark.parametrize("T, kind", [(1, "VAE"), (1, "HVAE"), (3, "HVAE"), (5, "HVAE"), (2, "TopDown")])
 def test_exact_at_the_posterior_landing_is_zero_for_every_draw(T, kind, K):
     """log w is log p(x) whatever z is: nothing moves through z.  The plain gradient is zero in the mean alone."""
     model, x = at_posterior(T)
@@ -317,7 +317,7 @@ def test_exact_at_the_posterior_landing_is_zero_for_every_draw(T, kind, K):
         twin.theta[:] = model.theta
         model = twin
     if kind == "TopDown":
-        model, _ = chain(T)
+        model, x = chain(T)
         twin = TopDown(D, model.latent_dims, (), likelihood=model.likelihood, dtype=np.float64)
         twin.theta[:] = model.theta
         exact.turn(twin)
@@ -331,14 +331,16 @@ def test_exact_at_the_posterior_landing_is_zero_for_every_draw(T, kind, K):
 
 def test_exact_signal_to_noise_of_q():
     """Against K the plain one falls as 1/√K (Rainforth et al. 2018), the doubly reparameterised one does not."""
-    model, x = off_posterior(1)
-    of_q, of_p = q_and_p(model)
-    Ks, ratio = np.array([1, 4, 16, 64]), {}
-    for estimator in ("plain", "doubly"):
-        ratio[estimator] = [np.linalg.norm(rows.mean(axis=0)[of_q]) / np.linalg.norm(rows.std(axis=0)[of_q])
-                            for rows in (gradients(model, x, K, (estimator,), n=25, groups=800)[estimator] for K in Ks)]
-    slope = {name: np.polyfit(np.log(Ks[1:]), np.log(values[1:]), 1)[0] for name, values in ratio.items()}
-    assert -0.7 < slope["plain"] < -0.3 and slope["doubly"] > 0.2
+    model, x = near_posterior(1)
+    of_q, _ = q_and_p(model)
+    Ks, ratio = np.array([4, 16, 64]), {"plain": [], "landing": [], "doubly": []}
+    for K in Ks:
+        found = gradients(model, x, K, tuple(ratio), n=1, groups=1500)
+        signal = np.linalg.norm(found["doubly"].mean(axis=0)[of_q])            # also that of the plain one
+        for estimator, rows in found.items():
+            ratio[estimator].append(signal / np.linalg.norm(rows.std(axis=0)[of_q]))
+    slope = {estimator: np.polyfit(np.log(Ks), np.log(values), 1)[0] for estimator, values in ratio.items()}
+    assert abs(slope["plain"] + 0.5) < 0.1 and abs(slope["landing"] + 0.5) < 0.1 and abs(slope["doubly"] - 0.5) < 0.1
 
 
 # fit ---------------------------------------------------------------------------------------------
@@ -348,8 +350,7 @@ B = (np.random.default_rng(0).random((13, X_DIM)) < 0.5).astype(np.float32)
 
 @pytest.mark.parametrize("estimator", ["plain", "landing", "doubly"])
 def test_fit_is_the_loop_written_out(estimator):
-    model, twin, optimizer = (HVAE(X_DIM, (3, 2), (5,)) for _ in range(2)), None, Adam(0.01)
-    model, twin = model
+    model, twin, optimizer = HVAE(X_DIM, (3, 2), (5,)), HVAE(X_DIM, (3, 2), (5,)), Adam(0.01)
     history = fit(model, B, epochs=2, batch_size=5, optimizer=Adam(0.01), beta=lambda epoch: epoch / 2, seed=7,
                   objective="iwae", importance=3, estimator=estimator)
     noise, many = stream(7, "noise"), Importance(twin, 3, estimator=estimator)
@@ -404,9 +405,9 @@ def test_fit_goes_on_to_the_same_bits():
 @pytest.mark.parametrize("make, options, says", [
     (VAE, dict(objective="vae"), "^objective must be one of 'elbo', 'iwae'; got 'vae'$"),
     (VAE, dict(objective="iwae", importance=0), "^importance must be a whole number of at least 1; got 0$"),
-    (VAE, dict(objective="iwae", estimator="best"), "^estimator must be one of 'plain', 'landing', 'doubly'; got 'best'$"),
-    (VAE, dict(importance=3, estimator="landing"), "^estimator must be 'plain' for objective 'elbo'; got 'landing', .*"),
-    (VAE, dict(importance=3, free_bits=0.1), "^free_bits must be left out .*; got 0.1$"),
+    (VAE, dict(objective="iwae", estimator="best"), "^estimator must be one of 'plain', .*; got 'best'$"),
+    (VAE, dict(importance=3, estimator="landing"), "^estimator must be 'plain' for objective 'elbo'; got 'landing'"),
+    (VAE, dict(importance=3, free_bits=0.1), "^free_bits must be left out .*"),
     (Autoencoder, dict(importance=3), "^model must be a VAE, an HVAE or a TopDown .*"),
     (lambda *_: Diffusion(X_DIM, 3), dict(objective="iwae"), "^model must be a VAE, an HVAE or a TopDown .*"),
     (lambda *_: HVAE(X_DIM, (3, 2), consistency="analytic"), dict(objective="iwae"),
