@@ -2,7 +2,7 @@
 
 The math, in reading order: layers, mlp, gaussian, likelihood, model, autoencoder,
 vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
-diffusion, writings.  Using it: optim, datasets, progress, training, checkpoint,
+diffusion, writings, importance.  Using it: optim, datasets, progress, training, checkpoint,
 evaluation, plotting.  Why it can be believed: gradcheck, diagnose/ (imported only
 when asked for), exact.  check has the errors that name an argument; cli/ is the
 program.
@@ -16,6 +16,7 @@ from .autoencoder import Autoencoder
 from .diffusion import Diffusion
 from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
+from .importance import Importance
 from .likelihood import Bernoulli, Gaussian
 from .mlp import MLP
 from .model import ELBO, Model
@@ -26,7 +27,7 @@ from .vae import VAE
 from .writings import readings, three_writings
 
 __all__ = [
-    "Adam", "Autoencoder", "Bernoulli", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE", "MLP", "Model", "SGD",
-    "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian",
+    "Adam", "Autoencoder", "Bernoulli", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE", "Importance", "MLP",
+    "Model", "SGD", "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian",
     "gradcheck", "layers", "readings", "steps", "three_writings", "warm_up",
 ]

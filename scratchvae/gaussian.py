@@ -1,4 +1,4 @@
-"""Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl, merge.
+"""Diagonal Gaussians N(mu, exp(logvar)): sample, log_prob, entropy, kl, log_ratio, merge.
 
 mu, logvar and z have shape (n, d), a Gaussian for each of n rows.  Log-densities,
 entropies and divergences are sums over the d independent dimensions, one number
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .layers import Array, sigmoid, softplus
+from .layers import Array, Cache, sigmoid, softplus
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -205,6 +205,36 @@ def kl_standard_backward(dkl: Array, cache: tuple[Array, Array]) -> tuple[Array,
     dmu = dkl[:, None] * mu
     dlogvar = dkl[:, None] * excess / 2
     return dmu, dlogvar
+
+
+def log_ratio(z: Array, mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Array) -> tuple[Array, Cache]:
+    """Return log N(z; mu_q, exp(logvar_q)) - log N(z; mu_p, exp(logvar_p)) in nats: `kl` is its mean over z ~ q.
+
+    MATH (14.2).
+
+    Parameters
+    ----------
+    z, mu_q, logvar_q, mu_p, logvar_p : array of shape (n, d)
+        Where, and the two Gaussians.
+
+    Returns
+    -------
+    log_ratio : array of shape (n,)
+        Of either sign.
+    cache
+        For `log_ratio_backward`.
+    """
+    log_q, q_cache = log_prob(z, mu_q, logvar_q)
+    log_p, p_cache = log_prob(z, mu_p, logvar_p)
+    return log_q - log_p, (q_cache, p_cache)
+
+
+def log_ratio_backward(dlog_ratio: Array, cache: Cache) -> tuple[Array, Array, Array, Array, Array]:
+    """Return dz, dmu_q, dlogvar_q, dmu_p, dlogvar_p; z is the point of both densities.  MATH (14.2)."""
+    q_cache, p_cache = cache
+    dz_q, dmu_q, dlogvar_q = log_prob_backward(dlog_ratio, q_cache)
+    dz_p, dmu_p, dlogvar_p = log_prob_backward(-dlog_ratio, p_cache)
+    return dz_q + dz_p, dmu_q, dlogvar_q, dmu_p, dlogvar_p
 
 
 def merge(mu_m: Array, logvar_m: Array, mu_p: Array,

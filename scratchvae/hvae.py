@@ -111,7 +111,7 @@ class HVAE(Model):
         """Return the noise in the model's precision, or raise a ValueError."""
         return check.arrays("noise", noise, [(n, d) for d in self.latent_dims], self.dtype)
 
-    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
+    def bound(self, x: Array, noise: Sequence[Array], drawn: bool = False) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
 
         The three parts: MATH (7.2), (7.3); the printed form of the third: MATH (8.1).
@@ -120,10 +120,12 @@ class HVAE(Model):
         ----------
         x : array of shape (n, x_dim)
         noise : list of T arrays, of shape (n, d_t)
+        drawn : bool, default False
+            Take log q - log p of every level at the z drawn, whatever the form: MATH (14.2).
         """
         n, T = len(x), self.T
         z, mu_q, logvar_q = {0: x}, {}, {}
-        cache: dict[Any, Cache] = {"n": n}                                      # by network, or part of the bound
+        cache: dict[Any, Cache] = {"n": n, "drawn": drawn}                      # by network, or part of the bound
 
         for t in self.levels:                                                   # up
             h, cache["q", t] = self.q[t].forward(z[t - 1])                      # (n, 2 d_t)
@@ -132,13 +134,19 @@ class HVAE(Model):
 
         h, cache["p", 1] = self.p[1].forward(z[1])                              # (n, n_outputs)
         reconstruction, cache["R"] = self.likelihood.log_prob(x, h)             # (n,): log p(x | z_1)
-        prior_matching, cache["P"] = gaussian.kl_standard(mu_q[T], logvar_q[T])  # (n,): KL( q(z_T | .) || p(z_T) )
+        if drawn:
+            zero = np.zeros_like(z[T])
+            prior_matching, cache["P"] = gaussian.log_ratio(z[T], mu_q[T], logvar_q[T], zero, zero)
+        else:
+            prior_matching, cache["P"] = gaussian.kl_standard(mu_q[T], logvar_q[T])     # (n,): KL( q(z_T | .) || p )
 
         consistency = np.zeros((n, T - 1), self.dtype)
         for t in self.levels[:-1]:
             h, cache["p", t + 1] = self.p[t + 1].forward(z[t + 1])              # (n, 2 d_t)
             mu_p, logvar_p = gaussian.halves(h)                                 # (n, d_t) each: p(z_t | z_{t+1})
-            if self.consistency == "sampled":
+            if drawn:
+                consistency[:, t - 1], cache["C", t] = gaussian.log_ratio(z[t], mu_q[t], logvar_q[t], mu_p, logvar_p)
+            elif self.consistency == "sampled":
                 entropy, cache["H", t] = gaussian.entropy(logvar_q[t])          # (n,)
                 log_p, cache["C", t] = gaussian.log_prob(z[t], mu_p, logvar_p)  # (n,)
                 consistency[:, t - 1] = -entropy - log_p
@@ -146,13 +154,15 @@ class HVAE(Model):
                 consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q[t], logvar_q[t], mu_p, logvar_p)
         return ELBO(reconstruction, prior_matching, consistency), cache
 
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False,
+                 weight: Any = 1.0, to_q: Array | None = None) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up.  z_t was used up to three times:
         (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
-        (3) with ``consistency="sampled"``, as the point at which p(z_t | z_{t+1}) is evaluated.
-        Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
+        (3) with ``consistency="sampled"``, as the point at which p(z_t | z_{t+1}) is evaluated
+        (and with ``drawn``, q(z_t | z_{t-1}) as well).
+        Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4), (14.4), (14.5).
 
         Parameters
         ----------
@@ -165,19 +175,27 @@ class HVAE(Model):
             Weight of the reconstruction.
         input_gradient : bool, default False
             Also return dx, for which training has no use.
+        weight : float or array of shape (n,), default 1
+            Weight of each row in the mean; for an array, of mean 1.
+        to_q : array of shape (n,), optional
+            Let q learn through z alone, what reaches it times this number, row by row; see importance.py.
+            For a cache of ``drawn=True``.
 
         Returns
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        n, T, alpha = cache["n"], self.T, check.alpha(alpha)
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
-        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
+        n, T, drawn, alpha = cache["n"], self.T, cache["drawn"], check.alpha(alpha)
+        dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
+        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1) * weight  # (T, n): + Σₜ beta_t KL_t
         zero = np.zeros(1, self.dtype)
         dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}   # z_T has no use 1 and no use 3
 
         for t in reversed(self.levels[:-1]):
-            if self.consistency == "sampled":                                   # C = -entropy - log_p
+            if drawn:                                                           # C = log q - log p at z_t
+                dz_3[t], dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.log_ratio_backward(dkl[t - 1],
+                                                                                                cache["C", t])
+            elif self.consistency == "sampled":                                 # C = -entropy - log_p
                 dmu_q[t], dlogvar_q[t] = zero, gaussian.entropy_backward(-dkl[t - 1], cache["H", t])
                 dz_3[t], dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl[t - 1], cache["C", t])
             else:
@@ -186,15 +204,25 @@ class HVAE(Model):
             dh = gaussian.halves_backward(dmu_p, dlogvar_p)                     # (n, 2 d_t)
             dz_2[t + 1] = self.p[t + 1].backward(dh, cache["p", t + 1])         # (n, d_{t+1})
 
-        dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
+        if drawn:
+            dz_3[T], dmu_q[T], dlogvar_q[T], *_ = gaussian.log_ratio_backward(dkl[T - 1], cache["P"])
+        else:
+            dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
         dx, dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])  # (n, D), (n, n_outputs)
         dz_2[1] = self.p[1].backward(dh, cache["p", 1])                         # (n, d_1)
 
+        if to_q is not None:                                                    # all that reaches q, once more weighed
+            for t in self.levels:
+                dz_2[t], dz_3[t], dmu_q[t], dlogvar_q[t] = (to_q[:, None] * dv[t]
+                                                            for dv in (dz_2, dz_3, dmu_q, dlogvar_q))
         for t in reversed(self.levels):                                         # down
             dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t): its three uses
             dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
             dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])           # (n, 2 d_t)
             dz_1[t - 1] = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)        # (n, d_{t-1})
+            if to_q is not None:                                                # the gradient of q_t, written anew:
+                dh = gaussian.halves_backward(dmu_z, dlogvar_z)                 # what log q_t tells q_t is not there
+                self.q[t].backward(dh, cache["q", t], False)
         return dz_1[0] + dx if input_gradient else dz_1[0]                      # x: condition of q, point of p(x | z_1)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:

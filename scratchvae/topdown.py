@@ -84,17 +84,19 @@ class TopDown(HVAE):
         super().__init__(x_dim, latent_dims, hidden_dims, activation=activation, likelihood=likelihood, x_mean=x_mean,
                          rng=rng, dtype=dtype)
 
-    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
+    def bound(self, x: Array, noise: Sequence[Array], drawn: bool = False) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (12.1).
 
         Parameters
         ----------
         x : array of shape (n, x_dim)
         noise : list of T arrays, of shape (n, d_t)
+        drawn : bool, default False
+            Take log q - log p of every level at the z drawn, not its mean, the KL: MATH (14.2).
         """
         n, T = len(x), self.T
         m, logvar_m = {0: x}, {}
-        cache: dict[Any, Cache] = {"n": n}                                      # by network, or part of the bound
+        cache: dict[Any, Cache] = {"n": n, "drawn": drawn}                      # by network, or part of the bound
 
         for t in self.levels:                                                   # up: no noise
             h, cache["q", t] = self.q[t].forward(m[t - 1])                      # (n, 2 d_t)
@@ -102,26 +104,35 @@ class TopDown(HVAE):
 
         consistency = np.zeros((n, T - 1), self.dtype)
         mu_q, logvar_q = m[T], logvar_m[T]                                      # (n, d_T) each: q(z_T | x)
-        prior_matching, cache["P"] = gaussian.kl_standard(mu_q, logvar_q)       # (n,): KL( q(z_T | x) || p(z_T) )
-        for t in reversed(self.levels[:-1]):                                    # down: draw z_{t+1}, merge, compare
-            z, cache["z", t + 1] = gaussian.sample(mu_q, logvar_q, noise[t])    # (n, d_{t+1})
+        z, cache["z", T] = gaussian.sample(mu_q, logvar_q, noise[T - 1])        # (n, d_T)
+        if drawn:
+            zero = np.zeros_like(z)
+            prior_matching, cache["P"] = gaussian.log_ratio(z, mu_q, logvar_q, zero, zero)
+        else:
+            prior_matching, cache["P"] = gaussian.kl_standard(mu_q, logvar_q)   # (n,): KL( q(z_T | x) || p(z_T) )
+        for t in reversed(self.levels[:-1]):                                    # down: merge, draw z_t, compare
             h, cache["p", t + 1] = self.p[t + 1].forward(z)                     # (n, 2 d_t)
             mu_p, logvar_p = gaussian.halves(h)                                 # (n, d_t) each: p(z_t | z_{t+1})
             (mu_q, logvar_q), cache["M", t] = gaussian.merge(m[t], logvar_m[t], mu_p, logvar_p)
-            consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q, logvar_q, mu_p, logvar_p)
+            z, cache["z", t] = gaussian.sample(mu_q, logvar_q, noise[t - 1])    # (n, d_t)
+            if drawn:
+                consistency[:, t - 1], cache["C", t] = gaussian.log_ratio(z, mu_q, logvar_q, mu_p, logvar_p)
+            else:
+                consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q, logvar_q, mu_p, logvar_p)
 
-        z, cache["z", 1] = gaussian.sample(mu_q, logvar_q, noise[0])            # (n, d_1)
         h, cache["p", 1] = self.p[1].forward(z)                                 # (n, n_outputs)
         reconstruction, cache["R"] = self.likelihood.log_prob(x, h)             # (n,): log p(x | z_1)
         return ELBO(reconstruction, prior_matching, consistency), cache
 
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False,
+                 weight: Any = 1.0, to_q: Array | None = None) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up.  z_t was used once, by p's network at
         level t; m_t twice: by the merge, and by q's network of level t + 1; mu_q and
         logvar_q twice: by the draw and by the KL; mu_p and logvar_p twice: by the
-        merge and by the KL.  MATH (12.5).
+        merge and by the KL.  (With ``drawn``, z_t is used once more, as the point of both
+        densities.)  MATH (12.5), (14.4), (14.5).
 
         Parameters
         ----------
@@ -134,29 +145,53 @@ class TopDown(HVAE):
             Weight of the reconstruction.
         input_gradient : bool, default False
             Also return dx, for which training has no use.
+        weight : float or array of shape (n,), default 1
+            Weight of each row in the mean; for an array, of mean 1.
+        to_q : array of shape (n,), optional
+            Let q learn through z alone, what reaches it times this number, row by row; see importance.py.
+            For a cache of ``drawn=True``.
 
         Returns
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        n, T, alpha = cache["n"], self.T, check.alpha(alpha)
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
-        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1)          # (T, n): + Σₜ beta_t KL_t
+        n, T, drawn, alpha = cache["n"], self.T, cache["drawn"], check.alpha(alpha)
+        dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
+        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1) * weight  # (T, n): + Σₜ beta_t KL_t
         dm, dlogvar_m = {}, {}
 
         dx, dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])  # (n, D), (n, n_outputs)
+        to_z = dh if to_q is None else to_q[:, None] * dh                       # dh, as far as it is on its way to z
         for t in self.levels[:-1]:                                              # up, as the last lines come first
-            dz = self.p[t].backward(dh, cache["p", t])                          # (n, d_t)
+            dz = self.p[t].backward(to_z, cache["p", t])                        # (n, d_t)
+            if drawn:
+                dz_k, dmu_k, dlogvar_k, dmu_p, dlogvar_p = gaussian.log_ratio_backward(dkl[t - 1], cache["C", t])
+                dz = dz + (dz_k if to_q is None else to_q[:, None] * dz_k)      # z_t is the point of log q - log p
+            else:
+                dmu_k, dlogvar_k, dmu_p, dlogvar_p = gaussian.kl_backward(dkl[t - 1], cache["C", t])
             dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
-            dmu_k, dlogvar_k, dmu_p, dlogvar_p = gaussian.kl_backward(dkl[t - 1], cache["C", t])
+            if to_q is not None:
+                self.p[t].backward(dh, cache["p", t], False)                    # p's own gradient, written anew
+                dmu_k, dlogvar_k = to_q[:, None] * dmu_k, to_q[:, None] * dlogvar_k
             dm[t], dlogvar_m[t], dmu_b, dlogvar_b = gaussian.merge_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k,
                                                                             cache["M", t])
-            dh = gaussian.halves_backward(dmu_p + dmu_b, dlogvar_p + dlogvar_b)  # (n, 2 d_t)
+            dh = to_z = gaussian.halves_backward(dmu_p + dmu_b, dlogvar_p + dlogvar_b)          # (n, 2 d_t)
+            if to_q is not None:                                                # of log q's dmu, dlogvar: z alone
+                to_z = gaussian.halves_backward(to_q[:, None] * dmu_p + dmu_b, to_q[:, None] * dlogvar_p + dlogvar_b)
+                dm[t], dlogvar_m[t], dmu_b, dlogvar_b = gaussian.merge_backward(dmu_z, dlogvar_z, cache["M", t])
+                dh = gaussian.halves_backward(dmu_p + dmu_b, dlogvar_p + dlogvar_b)
 
-        dz = self.p[T].backward(dh, cache["p", T])                              # (n, d_T)
+        dz = self.p[T].backward(to_z, cache["p", T])                            # (n, d_T)
+        if drawn:
+            dz_k, dmu_k, dlogvar_k, *_ = gaussian.log_ratio_backward(dkl[T - 1], cache["P"])
+            dz = dz + (dz_k if to_q is None else to_q[:, None] * dz_k)
+        else:
+            dmu_k, dlogvar_k = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
         dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", T])
-        dmu_k, dlogvar_k = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
         dm[T], dlogvar_m[T] = dmu_z + dmu_k, dlogvar_z + dlogvar_k
+        if to_q is not None:
+            self.p[T].backward(dh, cache["p", T], False)
+            dm[T], dlogvar_m[T] = dmu_z, dlogvar_z
 
         dm[0] = dx                                                              # x: point of p(x | z_1)
         for t in reversed(self.levels):                                         # down

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import check
 from .datasets import binarize
+from .importance import Importance
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
@@ -216,7 +217,8 @@ class HeldOut:
 
 def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
         learning_rate: float | Schedule | None = None, beta: float | Array | Schedule = 1.0, free_bits: Any = None,
-        average: float | None = None, seed: int = 0, resample: bool = False, x_valid: Any = None,
+        average: float | None = None, objective: str = "elbo", importance: int = 1, estimator: str = "plain",
+        seed: int = 0, resample: bool = False, x_valid: Any = None,
         callback: Callable[[Model, History], Any] | None = None, progress: bool | TextIO | None = None,
         state: State | None = None, after_step: Callable[[State], Any] | None = None) -> History:
     """Train a model, in place.
@@ -247,6 +249,13 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Adam's m: MATH (12.7)).  The optimiser knows nothing of it.  The bound of
         held-out data is that of the average, the callback sees it, and at the end
         the model holds it; ``state.theta`` is where the optimiser stands.
+    objective : {'elbo', 'iwae'}, default 'elbo'
+        What is made large: the ELBO, or the importance-weighted bound L_K, see
+        importance.py.  The bound that is recorded is the ELBO.
+    importance : int, default 1
+        K, draws of z for each example in a step.  The ELBO is their mean.
+    estimator : {'plain', 'landing', 'doubly'}, default 'plain'
+        The form of q's gradient, for 'iwae'; see importance.py.
     seed : int, default 0
         The order of the data, the noise and the resampling follow from it: the
         same seed on the same machine gives the same bits.
@@ -307,6 +316,12 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if v is not None and v.shape != model.theta.shape:
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
+    many = None
+    if importance != 1 or objective != "elbo" or estimator != "plain":
+        many = Importance(model, importance, objective, estimator)
+        if free_bits is not None:
+            raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or "
+                             f"the objective is 'iwae'; got {check.shown(free_bits)}")
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
     if average is not None:
@@ -334,8 +349,11 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 batch = x[order[first:first + batch_size]]
                 if resample:
                     batch = binarize(batch, "sample", state.rng)
-                elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
-                model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
+                if many is None:
+                    elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
+                    model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
+                else:
+                    elbo = many.gradient(batch, state.rng, beta_now)
                 optimizer.step(model.theta, model.gradient)
                 if average is not None:
                     state.add(model.theta, average)

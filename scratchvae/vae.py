@@ -13,6 +13,7 @@ expectation is estimated with one draw of z; the KL has a closed form.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -65,13 +66,15 @@ class VAE(Model):
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
         return self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim)
 
-    def bound(self, x: Array, noise: Array) -> tuple[ELBO, Cache]:
+    def bound(self, x: Array, noise: Array, drawn: bool = False) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (5.3), (6.2).
 
         Parameters
         ----------
         x : array of shape (n, x_dim)
         noise : array of shape (n, latent_dim)
+        drawn : bool, default False
+            Take log q(z | x) - log p(z) at the z drawn, not its mean, the KL: MATH (14.2).
         """
         n = len(x)
         h_q, q_cache = self.q.forward(x)                                        # (n, 2 d)
@@ -79,15 +82,20 @@ class VAE(Model):
         z, z_cache = gaussian.sample(mu, logvar, noise)                         # (n, d): z ~ q(z | x)
         h_p, p_cache = self.p.forward(z)                                        # (n, n_outputs): p(x | z)
         reconstruction, r_cache = self.likelihood.log_prob(x, h_p)              # (n,): log p(x | z)
-        prior_matching, k_cache = gaussian.kl_standard(mu, logvar)              # (n,): KL( q(z | x) || N(0, I) )
+        if drawn:
+            zero = np.zeros_like(z)
+            prior_matching, k_cache = gaussian.log_ratio(z, mu, logvar, zero, zero)     # (n,): log q(z | x) - log p(z)
+        else:
+            prior_matching, k_cache = gaussian.kl_standard(mu, logvar)          # (n,): KL( q(z | x) || N(0, I) )
         elbo = ELBO(reconstruction, prior_matching, np.zeros((n, 0), self.dtype))
-        return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache, n)
+        return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache, n, drawn)
 
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
+    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False,
+                 weight: Any = 1.0, to_q: Array | None = None) -> Array:
         """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
 
         Read it from the bottom of `bound` up: each line there has its line here.
-        MATH (6.2).
+        MATH (6.2), (14.4), (14.5).
 
         Parameters
         ----------
@@ -97,20 +105,35 @@ class VAE(Model):
             Weights of the KL and of the reconstruction.
         input_gradient : bool, default False
             Also return dx, for which training has no use.
+        weight : float or array of shape (n,), default 1
+            Weight of each row in the mean; for an array, of mean 1.
+        to_q : array of shape (n,), optional
+            Let q learn through z alone, what reaches it times this number, row by row; see importance.py.
+            For a cache of ``drawn=True``.
 
         Returns
         -------
         dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        q_cache, z_cache, p_cache, r_cache, k_cache, n = cache
+        q_cache, z_cache, p_cache, r_cache, k_cache, n, drawn = cache
         alpha = check.alpha(alpha)
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
-        dprior_matching = np.full(n, self.check_beta(beta) / n)                 # (n,): + beta · prior matching
-        dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)      # (n, d) each
+        dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
+        dprior_matching = np.full(n, self.check_beta(beta) / n * weight)        # (n,): + beta · prior matching
+        if drawn:
+            dz_k, dmu_k, dlogvar_k, *_ = gaussian.log_ratio_backward(dprior_matching, k_cache)  # z is its point
+        else:
+            dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)  # (n, d) each
         dx_r, dh_p = self.likelihood.log_prob_backward(dreconstruction, r_cache)        # (n, D), (n, n_outputs)
         dz = self.p.backward(dh_p, p_cache)                                     # (n, d)
+        if drawn:
+            dz = dz + dz_k                                                      # z is used by p and by log q - log p
+        if to_q is not None:
+            dz = to_q[:, None] * dz
         dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)                # (n, d) each
-        dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # (n, 2 d); used by z and by the KL
+        if to_q is None:
+            dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)   # (n, 2 d); used by z and by the KL
+        else:
+            dh_q = gaussian.halves_backward(dmu_z, dlogvar_z)                   # what log q itself tells q is not there
         dx_q = self.q.backward(dh_q, q_cache, input_gradient)                   # (n, D)
         return dx_q + dx_r if input_gradient else dx_q                          # x is used by q and by log p(x | z)
 

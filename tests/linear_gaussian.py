@@ -26,6 +26,15 @@ def at_posterior(T, seed=0, form="sampled"):
     return model, x
 
 
+def near_posterior(T):
+    """A q close enough to the posterior for importance sampling, far enough for the bound to show it."""
+    model, x = at_posterior(T)
+    rng = np.random.default_rng(0)
+    exact.set_q(model, {t: f._replace(b=f.b + 0.3 * np.sqrt(np.diag(f.cov)) * rng.normal(size=f.b.shape),
+                                      cov=1.4 * f.cov) for t, f in exact.inference(model).items()})
+    return model, x[:1]
+
+
 def linear_vae(seed=0, k=3, s2=0.5, D=X_DIM):
     return VAE(D, k, (), likelihood=Gaussian(D, logvar=np.log(s2)), rng=seed, dtype=np.float64)
 

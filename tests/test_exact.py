@@ -13,7 +13,7 @@ library to.  Three kinds of comparison occur:
 import numpy as np
 import pytest
 from linear_gaussian import (DIMS, X_DIM, Z, at_posterior, both_forms, chain, every_T, expected, joint, joint_posterior,
-                             joint_q, linear_vae)
+                             joint_q, linear_vae, near_posterior)
 from scipy.stats import multivariate_normal
 
 from scratchvae import HVAE, VAE, Adam, Gaussian, exact, fit, gaussian
@@ -168,15 +168,6 @@ def test_distance_to_the_evidence(T):
         distance = exact.log_likelihood(model, x) - exact.elbo(model, x).total
         np.testing.assert_allclose(distance, kl, rtol=1e-9)           # a difference of larger numbers
         assert (kl > 0).all()
-
-
-def near_posterior(T):
-    """A q close enough to the posterior for importance sampling, far enough for the bound to show it."""
-    model, x = at_posterior(T)
-    rng = np.random.default_rng(0)
-    exact.set_q(model, {t: f._replace(b=f.b + 0.3 * np.sqrt(np.diag(f.cov)) * rng.normal(size=f.b.shape),
-                                      cov=1.4 * f.cov) for t, f in exact.inference(model).items()})
-    return model, x[:1]
 
 
 @pytest.mark.parametrize("T", [1, 3])

@@ -140,6 +140,27 @@ def test_kl_is_zero_only_between_equals(rng):
     assert np.all(gaussian.kl(mu, logvar, mu, logvar + 0.1)[0] > 0)
 
 
+# the ratio at one z ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+def test_gradients_of_the_log_ratio(method, rng, proven):
+    inputs = [rng.standard_normal((5, 3)) for _ in range(5)]
+    proven(check_function(gaussian.log_ratio, gaussian.log_ratio_backward, *inputs, method=method))
+
+
+def test_log_ratio_is_that_of_two_densities_and_its_mean_is_the_kl(rng):
+    mu_q, logvar_q, mu_p, logvar_p = (np.tile(row, (200_000, 1)) for row in rng.standard_normal((4, 1, 3)))
+    z, _ = gaussian.sample(mu_q, logvar_q, rng.standard_normal(mu_q.shape))
+    ratio, _ = gaussian.log_ratio(z, mu_q, logvar_q, mu_p, logvar_p)
+    pairs = (mu_q, logvar_q), (mu_p, logvar_p)
+    log_q, log_p = (scipy.stats.norm(mu, np.exp(logvar / 2)).logpdf(z).sum(axis=1) for mu, logvar in pairs)
+    np.testing.assert_allclose(ratio, log_q - log_p, rtol=1e-10, atol=1e-10)
+    exact = gaussian.kl(mu_q, logvar_q, mu_p, logvar_p)[0][0]
+    assert abs(ratio.mean() - exact) < 4 * ratio.std() / np.sqrt(len(ratio))
+    np.testing.assert_allclose(gaussian.log_ratio(z, mu_p, logvar_p, mu_p, logvar_p)[0], 0, atol=1e-12)
+
+
 # the merge ---------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import scratchvae
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
-        "diffusion", "writings"]
+        "diffusion", "writings", "importance"]
 ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
          "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",

@@ -261,7 +261,8 @@ def new_config(given: Config) -> tuple[Config, Data]:
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
     is_diffusion = config["model"] == "diffusion"
-    for name in ("latents", "consistency", "free_bits") if is_diffusion else ("levels", "log_noise"):
+    for name in (("latents", "consistency", "free_bits", "objective", "importance", "estimator") if is_diffusion else
+                 ("levels", "log_noise")):
         if name in given:
             raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
     if is_diffusion:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import __version__, check
+from ..importance import ESTIMATORS, OBJECTIVES
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
 
@@ -23,6 +24,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "consistency": "sampled", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
     "beta": 1.0, "warm_up": 0, "free_bits": None,
+    "objective": "elbo", "importance": 1, "estimator": "plain",
     "average": None, "patience": 0, "seed": 0, "checkpoint_every": 60.0,
 }
 
@@ -53,6 +55,10 @@ examples:
   the top down, and an average of the parameters over the last 5000 steps or so:
     scratchvae train --data mnist --binarize sample --model topdown --latents 100,50 \\
         --hidden 200,200/100,100 --schedule exponential:1e-4 --average 0.9998 --out runs/mnist
+
+  importance-weighted, five draws of z for each digit, q's gradient doubly reparameterised:
+    scratchvae train --objective iwae --importance 5 --estimator doubly --batch-size 20 \\
+        --binarize resample-each-epoch --out runs/iwae
 
   a diffusion, its network two hidden layers of 256:
     scratchvae train --model diffusion --binarize resample-each-epoch --batch-size 128 \\
@@ -259,6 +265,12 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--average", "keep a running average of the parameters, each step's with the weight DECAY^age, such as "
                              "0.999; the model that is watched and saved holds it", metavar="DECAY",
         type=number(0, 1, open_low=True))
+    add(parser, "--objective", "what is made large: the ELBO; or iwae, the log of a mean of importance weights",
+        choices=OBJECTIVES)
+    add(parser, "--importance", "draws of z for each example in a step: the weights of iwae; the ELBO is a mean over "
+                                "them", metavar="K", type=whole())
+    add(parser, "--estimator", "with iwae, q's gradient: plain; landing, which leaves out log q's own parameters; or "
+                               "doubly, which does so without bias", choices=ESTIMATORS)
     add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
                               "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
         type=whole(0))

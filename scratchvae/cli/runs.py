@@ -37,7 +37,8 @@ from . import options
 from .options import DEFAULTS
 from .scaling import Scaling
 
-LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "patience", "threads")
+LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
+         "importance", "estimator", "patience", "threads")
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
          "samples.csv")
@@ -162,7 +163,8 @@ class Run:
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
-                average=config["average"], beta=weight(config),
+                average=config["average"], beta=weight(config), objective=config["objective"],
+                importance=config["importance"], estimator=config["estimator"],
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
                 callback=self.watch if config["patience"] else None,
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))

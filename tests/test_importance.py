@@ -1,0 +1,425 @@
+"""Importance-weighted training: the weights, the three gradients of q, exact answers, and `fit`."""
+
+import numpy as np
+import pytest
+import scipy.special
+from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, sigma_points
+
+from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, exact, fit
+from scratchvae.gradcheck import check_function, compare
+from scratchvae.importance import log_mean_exp, log_mean_exp_backward
+from scratchvae.training import HeldOut, stream
+
+X_DIM = 6
+MODELS = {"VAE": lambda **o: VAE(X_DIM, 3, (5,), **o), "HVAE 1": lambda **o: HVAE(X_DIM, (3,), (5,), **o),
+          "HVAE 3": lambda **o: HVAE(X_DIM, (4, 3, 2), (5,), **o),
+          "TopDown 1": lambda **o: TopDown(X_DIM, (3,), (5,), **o),
+          "TopDown 3": lambda **o: TopDown(X_DIM, (4, 3, 2), (5,), **o)}
+every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+
+
+@pytest.fixture
+def x(rng):
+    return rng.integers(0, 2, (5, X_DIM)).astype(float)
+
+
+def made(make, rng, **options):
+    """A small float64 model with all its parameters away from zero, biases included."""
+    model = make(rng=rng, dtype=np.float64, **options)
+    model.theta += 0.3 * rng.standard_normal(model.theta.size)
+    return model
+
+
+def q_and_p(model):
+    """Where the parameters of q lie in theta, and where those of p."""
+    of_q = np.concatenate([np.full(view.size, name.startswith("q")) for name, view in model.parameters.items()])
+    return of_q, ~of_q
+
+
+# the weights -------------------------------------------------------------------------------------
+
+
+def test_log_mean_exp_is_that_of_scipy_and_does_not_overflow(rng):
+    log_w = 3 * rng.standard_normal((4, 7))
+    for shift in (0, -1e5, 1e5):
+        expected = scipy.special.logsumexp(log_w + shift, axis=1) - np.log(7)
+        np.testing.assert_allclose(log_mean_exp(log_w + shift)[0], expected, rtol=1e-13)
+    np.testing.assert_allclose(log_mean_exp(log_w)[1], scipy.special.softmax(log_w, axis=1), rtol=1e-13)
+    assert log_mean_exp(np.array([[-3.0, -1]]))[0][0] == pytest.approx(-1.5662, abs=5e-5)          # MATH (14.1)
+
+
+@pytest.mark.parametrize("method", ["complex", "central"])
+def test_gradients_of_log_mean_exp(method, rng, proven):
+    proven(check_function(log_mean_exp, log_mean_exp_backward, 2 * rng.standard_normal((4, 5)), method=method))
+
+
+@every_model
+def test_total_at_the_draw_is_the_log_weight(make, rng, x):
+    """log p(x, z) - log q(z | x) by `log_weight`, which knows no parts, at the same noise."""
+    model = made(make, rng)
+    elbo, _ = model.bound(x, model.draw_noise(len(x), np.random.default_rng(3)), drawn=True)
+    np.testing.assert_allclose(elbo.total, model.log_weight(x, 1, np.random.default_rng(3))[0], rtol=1e-12)
+
+
+@every_model
+def test_parts_at_the_draw_have_the_means_of_the_parts(make, rng, x):
+    """Each with and without ``drawn``, over the same noise."""
+    model = made(make, rng)
+    rows = np.repeat(x[:1], 20_000, axis=0)
+    noise = model.draw_noise(len(rows), rng)
+    (elbo, _), (drawn, _) = model.bound(rows, noise), model.bound(rows, noise, drawn=True)
+    np.testing.assert_array_equal(drawn.reconstruction, elbo.reconstruction)
+    diff = drawn.kl - elbo.kl
+    assert (np.abs(diff.mean(axis=0)) < Z * diff.std(axis=0) / np.sqrt(len(rows))).all()
+
+
+# the plain gradient ------------------------------------------------------------------------------
+
+
+def ledger(model, x, K, beta=1.0, alpha=1.0, **options):
+    """Compare the gradient of L_K, with these weights of its parts, with the complex step."""
+    noise = Importance(model, K).draw_noise(len(x), np.random.default_rng(7))
+    many = Importance(model, K)
+    model.gradient[:] = np.nan                         # backward must write all of it
+    _, cache = many.bound(x, noise)
+    many.backward(cache, beta, alpha)
+    gradients = {"L_K": {name: -view for name, view in model.gradients.items()}}
+    twin = model.astype(np.complex128)
+    of_twin, noise = Importance(twin, K), twin.check_noise(noise, len(x) * K)
+
+    def value(arrays):
+        for name, view in twin.parameters.items():
+            view[...] = arrays[name]
+        elbo, _ = of_twin.bound(x.astype(complex), noise)
+        return {"L_K": of_twin.value(elbo, beta, alpha)[0].mean()}
+
+    return compare(value, gradients, dict(model.parameters), **options)
+
+
+@pytest.mark.parametrize("K", [1, 2, 7])
+@every_model
+def test_gradients_of_the_bound(make, K, rng, x, proven):
+    proven(ledger(made(make, rng), x, K))
+
+
+@every_model
+def test_gradients_with_weights_of_the_parts(make, rng, x, proven):
+    """beta rises in a warm-up: the weights are those of the tempered log w."""
+    proven(ledger(made(make, rng), x, 3, 0.4, 1.7))
+
+
+@pytest.mark.parametrize("make", [MODELS["HVAE 3"], MODELS["TopDown 3"]], ids=["HVAE", "TopDown"])
+def test_gradients_with_a_beta_for_each_level(make, rng, x, proven):
+    proven(ledger(made(make, rng), x, 3, np.array([0.2, 1.4, 0.7])))
+
+
+def test_gradients_with_a_gaussian_likelihood(rng, x, proven):
+    proven(ledger(made(MODELS["HVAE 3"], rng, likelihood="gaussian", activation="softplus"), x, 4))
+
+
+def test_gradients_after_some_training(rng, x, proven):
+    model = made(MODELS["HVAE 3"], rng)
+    fit(model, x, epochs=20, batch_size=2, optimizer=Adam(0.01), objective="iwae", importance=3)
+    proven(ledger(model, x, 3))
+
+
+def test_gradients_at_full_size(rng, proven):
+    """The networks of Burda et al. 2016 with two levels, along one random direction for each array."""
+    model = HVAE(784, (100, 50), [(200, 200), (100, 100)], dtype=np.float64)
+    proven(ledger(model, rng.random((2, 784)), 5, directions=1))
+
+
+@pytest.mark.parametrize("objective", ["iwae", "elbo"])
+@every_model
+def test_networks_that_see_x_alone_are_asked_once(make, objective, rng, x):
+    """The same numbers as of K rows that all pass through everything."""
+    model, K = made(make, rng), 4
+    many = Importance(model, K, objective)
+    noise = many.draw_noise(len(x), rng)
+    elbo, cache = many.bound(x, noise)
+    many.backward(cache, 0.8)
+    found = model.gradient.copy()
+    spelled, cache = (model.bound(np.repeat(x, K, axis=0), noise, drawn=True) if objective == "iwae" else
+                      model.bound(np.repeat(x, K, axis=0), noise))
+    np.testing.assert_allclose(elbo.total, spelled.total, rtol=1e-12)
+    model.backward(cache, 0.8, weight=K * many.value(spelled, 0.8)[1].ravel())
+    np.testing.assert_allclose(found, model.gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_the_elbo_of_many_draws_is_a_mean_of_draws(rng, x):
+    """Its gradient is the mean of the gradients at each draw."""
+    model, K = made(MODELS["HVAE 3"], rng), 3
+    many = Importance(model, K, "elbo")
+    noise = many.draw_noise(len(x), rng)
+    elbo, cache = many.bound(x, noise)
+    many.backward(cache)
+    found, expected = model.gradient.copy(), np.zeros_like(model.theta)
+    for k in range(K):
+        alone, cache = model.forward(x, [eps[k::K] for eps in noise])
+        model.backward(cache)
+        expected += model.gradient / K
+        np.testing.assert_allclose(elbo.total.reshape(-1, K)[:, k], alone.total, rtol=1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(many.value(elbo)[0], elbo.total.reshape(-1, K).mean(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("max_rows", [1, 8, 9, 20, 1000])
+def test_a_gradient_in_blocks_is_the_gradient(max_rows, rng, x):
+    """Cut anywhere, as the noise of a VAE is one stream; and the parts are those of all rows."""
+    model = made(MODELS["VAE"], rng)
+    many = Importance(model, 4)
+    elbo, cache = many.bound(x, many.draw_noise(len(x), np.random.default_rng(5)))
+    many.backward(cache, 0.7)
+    expected = model.gradient.copy()
+    found = many.gradient(x, np.random.default_rng(5), 0.7, max_rows)
+    np.testing.assert_allclose(model.gradient, expected, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(found.total, elbo.total.reshape(-1, 4).mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(found.kl, elbo.kl.reshape(-1, 4, 1).mean(axis=1), rtol=1e-12)
+
+
+def test_memory_of_a_step_is_bounded(allocated):
+    """Ten times as many rows take no more than twice the memory."""
+    model, rng = VAE(200, 5, (50,)), np.random.default_rng(0)
+    few, many = (Importance(model, 50) for _ in range(2))
+    x = rng.random((800, 200)).astype(np.float32)
+    assert allocated(lambda: many.gradient(x, rng)) < 2 * allocated(lambda: few.gradient(x[:80], rng))
+
+
+def test_backward_leaves_the_weights_as_they_are(rng, x):
+    """Twice from one cache: the same gradient."""
+    model = made(MODELS["HVAE 3"], rng)
+    for estimator in ("plain", "landing", "doubly"):
+        many = Importance(model, 3, estimator=estimator)
+        _, cache = many.bound(x, many.draw_noise(len(x), rng))
+        many.backward(cache)
+        first = model.gradient.copy()
+        many.backward(cache)
+        np.testing.assert_array_equal(model.gradient, first)
+
+
+# exact: linear-Gaussian models --------------------------------------------------------------------
+
+
+def off_posterior(T, top_down=False):
+    """A linear-Gaussian model whose q is near its posterior, as a trained one is, and one x."""
+    model, x = at_posterior(T)
+    rng = np.random.default_rng(T)
+    for name, network in model.networks.items():
+        if name.startswith("q"):
+            network.output.b += 0.4 * rng.standard_normal(network.output.b.shape)
+            network.output.W += 0.1 * rng.standard_normal(network.output.W.shape)
+    if top_down:
+        twin = TopDown(D, model.latent_dims, (), likelihood=model.likelihood, dtype=np.float64)
+        twin.theta[:] = model.theta
+        model = twin
+    return model, x[:1]
+
+
+def gradients(model, x, K, estimators, n=25, groups=400, beta=1.0, seed=0):
+    """Each estimator's gradient, at the same noise: a row for each group of n draws of K."""
+    found = {estimator: np.empty((groups, model.theta.size)) for estimator in estimators}
+    rng, rows = np.random.default_rng(seed), np.repeat(x, n, axis=0)
+    for i in range(groups):
+        noise = model.draw_noise(n * K, rng)
+        for estimator in estimators:
+            many = Importance(model, K, estimator=estimator)
+            _, cache = many.bound(rows, noise)
+            many.backward(cache, beta)
+            found[estimator][i] = model.gradient
+    return found
+
+
+def scatter(rows):
+    """The mean of the rows, in standard errors of it; 0 where all are 0 up to rounding."""
+    error = rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+    return np.where(error > 1e-12, np.abs(rows.mean(axis=0)) / np.maximum(error, 1e-12), 0.0)
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_bound_rises_from_the_elbo_to_the_evidence(T):
+    """L_1 is the exact ELBO, L_K rises, and comes near log p(x); by the weights that training takes."""
+    model, x = off_posterior(T)
+    rows, L = np.repeat(x, 2000, axis=0), {}
+    for K in (1, 4, 16, 64):
+        many = Importance(model, K)
+        elbo, _ = many.bound(rows, many.draw_noise(len(rows), np.random.default_rng(K)))
+        L[K] = many.value(elbo)[0]
+    log_p, error = exact.log_likelihood(model, x)[0], {K: v.std() / np.sqrt(len(v)) for K, v in L.items()}
+    mean = {K: v.mean() for K, v in L.items()}
+    if T == 1:                                         # exact.elbo is of a q whose logvar is constant
+        gaussian_q = VAE(D, model.latent_dims[0], (), likelihood=model.likelihood, dtype=np.float64)
+        gaussian_q.theta[:] = model.theta
+        gaussian_q.q.output.W[:, model.latent_dims[0]:] = 0
+        many = Importance(gaussian_q, 1)
+        totals = many.bound(rows, many.draw_noise(len(rows), np.random.default_rng(0)))[0].total
+        assert abs(totals.mean() - exact.elbo(gaussian_q, x).total[0]) < Z * totals.std() / np.sqrt(len(rows))
+    for few, more in ((1, 4), (4, 16), (16, 64)):
+        assert mean[more] - mean[few] > Z * np.hypot(error[few], error[more]), f"from {few} to {more}"
+    assert mean[64] < log_p + Z * error[64] and log_p - mean[64] < 0.3 * (log_p - mean[1])
+
+
+@pytest.mark.parametrize("T", [1, 2, 3])
+def test_exact_gradient_of_the_elbo_is_the_mean_of_all_three(T):
+    """K = 1: against the gradient of the expectation itself, by `sigma_points`, no sampling; logvar constant."""
+    model, x = at_posterior(T)
+    rng = np.random.default_rng(T)
+    for t in model.levels:
+        model.q[t].output.b += 0.4 * rng.standard_normal(model.q[t].output.b.shape)
+    noise = sigma_points(model)
+    _, cache = model.forward(np.repeat(x[:1], len(noise[0]), axis=0), noise)
+    model.backward(cache)
+    expected = model.gradient.copy()
+    found = gradients(model, x[:1], 1, ("plain", "landing", "doubly"))
+    np.testing.assert_array_equal(found["landing"], found["doubly"])           # w̃ = 1
+    quiet = np.abs(expected) < 1e-14                                           # p by its logvar's W of a dead input
+    assert quiet.mean() < 0.5
+    for estimator, rows in found.items():
+        assert scatter(rows - expected).max() < Z, estimator
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_exact_p_learns_the_same_from_all_three(T):
+    """Bit for bit nothing of q's forms reaches p."""
+    model, x = off_posterior(T)
+    _, of_p = q_and_p(model)
+    found = gradients(model, x, 5, ("plain", "landing", "doubly"), groups=3)
+    for estimator in ("landing", "doubly"):
+        np.testing.assert_array_equal(found[estimator][:, of_p], found["plain"][:, of_p])
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.4])
+@pytest.mark.parametrize("K", [2, 8])
+@pytest.mark.parametrize("T, top_down", [(1, False), (3, False), (3, True)], ids=["VAE", "HVAE", "TopDown"])
+def test_exact_doubly_has_the_mean_of_the_plain_and_landing_has_not(T, top_down, K, beta):
+    """At the same noise, by their differences; Tucker et al. 2018 say that landing is biased for K > 1."""
+    model, x = off_posterior(T, top_down)
+    found = gradients(model, x, K, ("plain", "landing", "doubly"), beta=beta)
+    of_q, _ = q_and_p(model)
+    assert scatter(found["doubly"] - found["plain"]).max() < Z
+    assert scatter(found["landing"] - found["plain"])[of_q].max() > 2 * Z
+
+
+@pytest.mark.parametrize("T, top_down", [(1, False), (3, False), (3, True)], ids=["VAE", "HVAE", "TopDown"])
+def test_exact_landing_has_the_mean_of_the_plain_for_one_draw(T, top_down):
+    model, x = off_posterior(T, top_down)
+    found = gradients(model, x, 1, ("plain", "landing"))
+    assert scatter(found["landing"] - found["plain"]).max() < Z
+    assert np.abs(found["landing"] - found["plain"]).max() > 1e-3, "they must not be the same"
+
+
+@pytest.mark.parametrize("K", [1, 5])
+@pytest.mark.parametrize("T, kind", [(1, "VAE"), (1, "HVAE"), (3, "HVAE"), (5, "HVAE"), (2, "TopDown")])
+def test_exact_at_the_posterior_landing_is_zero_for_every_draw(T, kind, K):
+    """log w is log p(x) whatever z is: nothing moves through z.  The plain gradient is zero in the mean alone."""
+    model, x = at_posterior(T)
+    if kind == "VAE":
+        twin = VAE(D, model.latent_dims[0], (), likelihood=model.likelihood, dtype=np.float64)
+        twin.theta[:] = model.theta
+        model = twin
+    if kind == "TopDown":
+        model, x = chain(T)
+        twin = TopDown(D, model.latent_dims, (), likelihood=model.likelihood, dtype=np.float64)
+        twin.theta[:] = model.theta
+        exact.turn(twin)
+        exact.set_q(twin, exact.measurements(twin))
+        model = twin
+    of_q, _ = q_and_p(model)
+    found = gradients(model, x[:1], K, ("plain", "landing", "doubly"), n=1, groups=20)
+    assert np.abs(found["landing"][:, of_q]).max() < 1e-10 and np.abs(found["doubly"][:, of_q]).max() < 1e-10
+    assert np.abs(found["plain"][:, of_q]).max() > 0.1
+
+
+def test_exact_signal_to_noise_of_q():
+    """Against K the plain one falls as 1/√K (Rainforth et al. 2018), the doubly reparameterised one does not."""
+    model, x = near_posterior(1)
+    of_q, _ = q_and_p(model)
+    Ks, ratio = np.array([4, 16, 64]), {"plain": [], "landing": [], "doubly": []}
+    for K in Ks:
+        found = gradients(model, x, K, tuple(ratio), n=1, groups=1500)
+        signal = np.linalg.norm(found["doubly"].mean(axis=0)[of_q])            # also that of the plain one
+        for estimator, rows in found.items():
+            ratio[estimator].append(signal / np.linalg.norm(rows.std(axis=0)[of_q]))
+    slope = {estimator: np.polyfit(np.log(Ks), np.log(values), 1)[0] for estimator, values in ratio.items()}
+    assert abs(slope["plain"] + 0.5) < 0.1 and abs(slope["landing"] + 0.5) < 0.1 and abs(slope["doubly"] - 0.5) < 0.1
+
+
+# fit ---------------------------------------------------------------------------------------------
+
+B = (np.random.default_rng(0).random((13, X_DIM)) < 0.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("estimator", ["plain", "landing", "doubly"])
+def test_fit_is_the_loop_written_out(estimator):
+    model, twin, optimizer = HVAE(X_DIM, (3, 2), (5,)), HVAE(X_DIM, (3, 2), (5,)), Adam(0.01)
+    history = fit(model, B, epochs=2, batch_size=5, optimizer=Adam(0.01), beta=lambda epoch: epoch / 2, seed=7,
+                  objective="iwae", importance=3, estimator=estimator)
+    noise, many = stream(7, "noise"), Importance(twin, 3, estimator=estimator)
+    for epoch in (1, 2):
+        totals, order = [], stream(7, "order", epoch).permutation(13)
+        for rows in (order[:5], order[5:10], order[10:]):
+            elbo, cache = many.bound(B[rows], many.draw_noise(len(rows), noise))
+            many.backward(cache, epoch / 2)
+            optimizer.step(twin.theta, twin.gradient)
+            totals.append(elbo.total.reshape(-1, 3).mean(axis=1))
+        assert history["elbo"][epoch - 1] == pytest.approx(np.concatenate(totals).mean(), rel=1e-5)
+    np.testing.assert_array_equal(model.theta, twin.theta)
+
+
+def test_fit_by_default_has_one_draw_and_the_elbo():
+    models = [HVAE(X_DIM, (3, 2), (5,)) for _ in range(2)]
+    fit(models[0], B, epochs=2, batch_size=5)
+    fit(models[1], B, epochs=2, batch_size=5, objective="elbo", importance=1, estimator="plain")
+    np.testing.assert_array_equal(models[0].theta, models[1].theta)
+
+
+def test_fit_with_one_weight_is_the_elbo_in_the_mean():
+    """K = 1 of L_K: another estimate of the same bound, and of its gradient."""
+    model = VAE(X_DIM, 2, (5,), dtype=np.float64)
+    fit(model, B, epochs=5, objective="iwae", importance=1, estimator="landing")
+    elbo = HeldOut(model, np.repeat(B, 300, axis=0), 0).bound(model)["elbo"]
+    drawn = Importance(model, 1).gradient(np.repeat(B, 300, axis=0).astype(float), np.random.default_rng(0))
+    assert abs(drawn.total.mean() - elbo) < Z * drawn.total.std() / np.sqrt(len(drawn.total))
+
+
+def test_fit_raises_the_bound_that_it_trains_on():
+    """On the weights of 10 draws, L_10 ends higher than where the ELBO is trained on; the ELBO lower."""
+    x = (np.random.default_rng(1).random((200, X_DIM)) < np.repeat([[0.9], [0.2]], 100, axis=0)).astype(np.float32)
+    found = {}
+    for objective, K in (("elbo", 1), ("iwae", 10)):
+        model = VAE(X_DIM, 1, (4,), rng=2)
+        fit(model, x, epochs=150, batch_size=50, learning_rate=1e-2, objective=objective, importance=K, seed=3)
+        found[objective] = model.log_likelihood(x, 10, 0).mean()
+    assert found["iwae"] > found["elbo"]
+
+
+def test_fit_goes_on_to_the_same_bits():
+    straight, paused = (VAE(X_DIM, 2, (5,)) for _ in range(2))
+    options = dict(batch_size=5, objective="iwae", importance=4, estimator="doubly")
+    fit(straight, B, epochs=4, **options)
+    state, optimizer = State.start(paused), Adam()
+    fit(paused, B, epochs=1, state=state, optimizer=optimizer, **options)
+    fit(paused, B, epochs=4, state=state, optimizer=optimizer, **options)
+    np.testing.assert_array_equal(straight.theta, paused.theta)
+
+
+@pytest.mark.parametrize("make, options, says", [
+    (VAE, dict(objective="vae"), "^objective must be one of 'elbo', 'iwae'; got 'vae'$"),
+    (VAE, dict(objective="iwae", importance=0), "^importance must be a whole number of at least 1; got 0$"),
+    (VAE, dict(objective="iwae", estimator="best"), "^estimator must be one of 'plain', .*; got 'best'$"),
+    (VAE, dict(importance=3, estimator="landing"), "^estimator must be 'plain' for objective 'elbo'; got 'landing'"),
+    (VAE, dict(importance=3, free_bits=0.1), "^free_bits must be left out .*"),
+    (Autoencoder, dict(importance=3), "^model must be a VAE, an HVAE or a TopDown .*"),
+    (lambda *_: Diffusion(X_DIM, 3), dict(objective="iwae"), "^model must be a VAE, an HVAE or a TopDown .*"),
+    (lambda *_: HVAE(X_DIM, (3, 2), consistency="analytic"), dict(objective="iwae"),
+     "^objective must be 'elbo' for a model with consistency='analytic', .*; got 'iwae'$"),
+    (lambda *_: HVAE(X_DIM, (3, 2)), dict(objective="iwae", estimator="doubly", beta=np.array([1, 0.5])),
+     "^beta must be one number for all levels with the estimator 'doubly'; got .*"),
+])
+def test_what_does_not_go_together_is_told(make, options, says):
+    with pytest.raises(ValueError, match=says):
+        fit(make(X_DIM, 2), B, epochs=1, **options)
+
+
+def test_the_printed_form_may_have_many_draws_of_its_own_bound():
+    model = HVAE(X_DIM, (3, 2), (5,), consistency="analytic")
+    assert len(fit(model, B, epochs=2, importance=3)["elbo"]) == 2
