@@ -2,13 +2,15 @@
 
 import copy
 import hashlib
+import io
 import os
 import signal
 
 import numpy as np
 import pytest
 
-from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, fit, parallel, warm_up)
+from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, parallel,
+                        warm_up)
 from scratchvae.datasets import binarize
 from scratchvae.progress import Interrupted
 from scratchvae.training import stream
@@ -241,4 +243,50 @@ def test_a_model_that_cannot_be_copied_is_named():
     model.draw_noise = lambda n, rng: np.zeros((n, 2), np.float32)
     with pytest.raises(ValueError, match="^model must be what pickle can copy, to be given to workers: "):
         fit(model, X, epochs=1, workers=2)
+    assert not children()
+
+
+# log p(x), and evaluation ------------------------------------------------------------------------
+
+
+def test_log_likelihood_is_the_same_for_any_number_of_workers():
+    model = MODELS["hvae"]()
+    one, three = (parallel.log_likelihood(model, B, 50, 3, workers=workers) for workers in (1, 3))
+    np.testing.assert_array_equal(one, three)
+    for first, seed in zip(range(0, len(B), parallel.ROWS), parallel.seeds(np.random.default_rng(3))):
+        rows = slice(first, first + parallel.ROWS)
+        np.testing.assert_array_equal(one[rows], model.log_likelihood(B[rows], 50, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", ["hvae", "topdown", "diffusion"])
+def test_evaluate_is_the_same_for_any_number_of_workers_and_near_that_without(name):
+    model, out = MODELS[name](), io.StringIO()
+    found = [evaluate(model, B, n_samples=20, n_draws=20, batch_size=50, workers=workers, progress=out)
+             for workers in (1, 2)]
+    plain = evaluate(model, B, n_samples=20, n_draws=20, batch_size=50)
+    assert repr(found[0]) == repr(found[1]) and found[0].as_dict() == found[1].as_dict()
+    np.testing.assert_array_equal(found[0].log_likelihood, found[1].log_likelihood)
+    np.testing.assert_array_equal(found[0].elbo.total, found[1].elbo.total)
+    off = 0.5 if name == "diffusion" else 0.1          # its bound is drawn once
+    for part in ("elbo", "log_likelihood"):
+        assert found[0].as_dict()[part] == pytest.approx(plain.as_dict()[part], abs=off)
+    for mine, theirs in zip(found[0].kls, plain.kls):
+        np.testing.assert_allclose(mine, theirs, atol=0.05)
+    for mine, theirs in zip(found[0].variances, plain.variances):
+        np.testing.assert_allclose(mine, theirs, atol=0.05)
+    assert sum(line.startswith("example 230/230") for line in out.getvalue().splitlines()) == 2
+
+
+class Dying(VAE):
+    def log_likelihood(self, x, n_samples=1000, rng=0, max_rows=256):
+        if self.latent_dim == 3:
+            raise MemoryError("too many samples")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_fails_in_an_evaluation_is_said():
+    with pytest.raises(ChildProcessError, match="^worker . of 2 was killed by SIGKILL before"):
+        evaluate(Dying(6, 2), B, n_samples=1000, workers=2)
+    with pytest.raises(MemoryError, match="^too many samples$"):
+        evaluate(Dying(6, 3), B, n_samples=1000, workers=2)
     assert not children()
