@@ -101,9 +101,9 @@ def test_a_killed_worker_ends_the_run_in_one_sentence(tmp_path, kills):
     """At random moments; the checkpoint is whole, nothing is left, the run goes on to the bits of an untouched one."""
     rng, shm = np.random.default_rng(0), Path("/dev/shm")
     before, done = set(shm.iterdir()) if shm.exists() else set(), 0
-    untouched = begin(*WORDS, "--epochs", "150", "--out", tmp_path / "untouched", "--workers", "1")
+    untouched = begin(*WORDS, "--epochs", 100 * kills, "--out", tmp_path / "untouched", "--workers", "1")
     assert untouched.wait(120) == 0, untouched.stderr.read()
-    words = [*WORDS, "--epochs", "150", "--out", tmp_path / "run", "--workers", "2"]
+    words = [*WORDS, "--epochs", 100 * kills, "--out", tmp_path / "run", "--workers", "2"]
     while True:
         process = begin(*words)
         if done == kills:
@@ -130,9 +130,9 @@ def test_a_killed_worker_ends_the_run_in_one_sentence(tmp_path, kills):
 def test_workers_end_when_the_main_process_is_killed(tmp_path, kills):
     """kill -9 at random moments, on with another number of workers: to the same bits, and no orphan at any time."""
     rng, done = np.random.default_rng(1), 0
-    untouched = begin(*WORDS, "--epochs", "150", "--out", tmp_path / "untouched", "--workers", "4")
+    untouched = begin(*WORDS, "--epochs", 100 * kills, "--out", tmp_path / "untouched", "--workers", "4")
     assert untouched.wait(120) == 0, untouched.stderr.read()
-    words = [*WORDS, "--epochs", "150", "--out", tmp_path / "run", "--workers", "2"]
+    words = [*WORDS, "--epochs", 100 * kills, "--out", tmp_path / "run", "--workers", "2"]
     while True:
         process = begin(*words)
         if done == kills:
