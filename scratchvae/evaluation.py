@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from . import check, gaussian
+from . import check, gaussian, parallel
 from .diffusion import Diffusion
 from .hvae import HVAE
 from .layers import Array
@@ -137,8 +137,40 @@ def whole(model: Any, x: Array, rng: np.random.Generator) -> ELBO:
     return ELBO(elbo.reconstruction, elbo.prior_matching, below)
 
 
+def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int, n_draws: int,
+            sums: list[Array]) -> tuple[Array, Array]:
+    """Return the parts of the bound of each row, (n, T + 1), and its log p(x); add to the sums over x of its latents.
+
+    These are four for each latent: a, b, a·b, where a and b are its mean over one half
+    of the draws and over the other, and its KL.
+    """
+    parts = np.zeros((len(x), 1 + len(model.latent_dims)))     # reconstruction, and KL of each level
+    means = [np.zeros((2, len(x), total.shape[1])) for total in sums]          # of each half of the draws
+    is_diffusion, unit_draws = isinstance(model, Diffusion), max(2, n_draws)   # two means need two
+    draws = 1 if is_diffusion else n_draws
+    for _ in range(draws):
+        elbo = whole(model, x, rng)
+        parts += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
+    for draw in range(0 if is_diffusion else unit_draws):
+        for mu, kl, mean, total in zip(*units(model, x, rng), means, sums):
+            mean[draw % 2] += mu
+            total[3] += kl.sum(axis=0) / unit_draws
+    for (a, b), total in zip(means, sums):
+        a, b = a / ((unit_draws + 1) // 2), b / (unit_draws // 2)
+        total[:3] += a.sum(axis=0), b.sum(axis=0), (a * b).sum(axis=0)
+    return parts, model.log_likelihood(x, n_samples, rng)
+
+
+def measure_share(model: Any, x: Array, seed: list[int], n_samples: int, n_draws: int,
+                  sums: list[Array]) -> tuple[Array, Array, list[Array]]:
+    """Return what `measure` does, with noise of its own, and the sums; for a worker."""
+    parts, log_likelihood = measure(model, x, np.random.default_rng(seed), n_samples, n_draws, sums)
+    return parts, log_likelihood, sums
+
+
 def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
-             batch_size: int = 1000, progress: bool | TextIO | None = False) -> Evaluation:
+             batch_size: int = 1000, progress: bool | TextIO | None = False,
+             workers: int | None = None) -> Evaluation:
     """Measure a model on data.
 
     Parameters
@@ -157,6 +189,9 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
         At most so many examples are looked at at once: memory is bounded.
     progress : bool or text stream, default False
         Where to say how far it is, as in `training.fit`.
+    workers : int, optional
+        Let so many processes, of one BLAS thread each, look at batches of examples, each batch with noise
+        of its own: the numbers are the same for any number of them, and other draws than without workers.
 
     Returns
     -------
@@ -190,35 +225,27 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     if np.iscomplexobj(model.theta):
         raise ValueError(f"model must be float32 or float64 to be evaluated: model.astype(np.float32) is; "
                          f"got {model.dtype}")
-    is_diffusion = isinstance(model, Diffusion)
     x, rng, progress = model.check_x(x), check.generator("rng", rng), where(progress)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
-    unit_draws = max(2, n_draws)                                               # two means need two
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
     n, T = len(x), len(model.latent_dims)
     if n < 2:
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
-    parts = np.zeros((n, T + 1))                       # reconstruction, and KL of each level
-    log_likelihood = np.zeros(n)
-    dims = () if is_diffusion else model.latent_dims
-    sums = [np.zeros((4, d)) for d in dims]            # over x: a, b, a·b, KL
+    parts, log_likelihood = np.zeros((n, T + 1)), np.zeros(n)
+    sums = [np.zeros((4, d)) for d in (() if isinstance(model, Diffusion) else model.latent_dims)]
+    batches = [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:
-        for first in range(0, n, rows):
-            here = slice(first, min(first + rows, n))
-            batch = x[here]
-            means = [np.zeros((2, len(batch), d)) for d in dims]                # of each half of the draws
-            draws = 1 if is_diffusion else n_draws
-            for _ in range(draws):
-                elbo = whole(model, batch, rng)
-                parts[here] += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
-            for draw in range(0 if is_diffusion else unit_draws):
-                for mu, kl, mean, total in zip(*units(model, batch, rng), means, sums):
-                    mean[draw % 2] += mu
-                    total[3] += kl.sum(axis=0) / unit_draws
-            for (a, b), total in zip(means, sums):
-                a, b = a / ((unit_draws + 1) // 2), b / (unit_draws // 2)
-                total[:3] += a.sum(axis=0), b.sum(axis=0), (a * b).sum(axis=0)
-            log_likelihood[here] = model.log_likelihood(batch, n_samples, rng)
-            line.update(here.stop)
+        if workers is None:
+            for here in batches:
+                parts[here], log_likelihood[here] = measure(model, x[here], rng, n_samples, n_draws, sums)
+                line.update(here.stop)
+        else:
+            jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, parallel.seeds(rng))]
+            answers = parallel.by_jobs(measure_share, model, jobs, check.size("workers", workers),
+                                       lambda count: line.update(min(count * rows, n)))
+            for here, (of_parts, of_rows, of_sums) in zip(batches, answers):
+                parts[here], log_likelihood[here] = of_parts, of_rows
+                for total, part in zip(sums, of_sums):
+                    total += part
     return Evaluation(ELBO(parts[:, 0], parts[:, -1], parts[:, 1:-1]), log_likelihood, n_samples,
                       [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -23,6 +23,7 @@ from .importance import Importance
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
+from .parallel import Team
 from .progress import Interrupted, Progress, held_back, where
 
 History = dict[str, list[float]]
@@ -220,7 +221,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         average: float | None = None, objective: str = "elbo", importance: int = 1, estimator: str = "plain",
         seed: int = 0, resample: bool = False, x_valid: Any = None,
         callback: Callable[[Model, History], Any] | None = None, progress: bool | TextIO | None = None,
-        state: State | None = None, after_step: Callable[[State], Any] | None = None) -> History:
+        state: State | None = None, after_step: Callable[[State], Any] | None = None,
+        workers: int | None = None) -> History:
     """Train a model, in place.
 
     Parameters
@@ -277,6 +279,11 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     after_step : function, optional
         Called as ``after_step(state)`` after every step, such as what
         `checkpoint.every` returns.
+    workers : int, optional
+        Let so many processes, of one BLAS thread each, do each step together:
+        see parallel.py.  The bits are the same for any number of them, also where a run
+        goes on with another number; without workers the noise is another.  The script
+        must call this under ``if __name__ == "__main__":``, as the workers read it, too.
 
     Returns
     -------
@@ -296,6 +303,9 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     Interrupted
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it (or holds the average), can be used, and with ``state`` trained further.
+    ChildProcessError
+        If a worker was killed: the step that it was in is lost half-way, so that a run
+        must go on from a checkpoint.
     """
     check.has("model", model, ("check_x", "check_beta", "draw_noise", "bound", "backward"), "VAE(64, 16)")
     x, T = model.check_x(x), len(model.latent_dims)
@@ -322,6 +332,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         if free_bits is not None:
             raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or "
                              f"the objective is 'iwae'; got {check.shown(free_bits)}")
+    workers = workers if workers is None else check.size("workers", workers)
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
     if average is not None:
@@ -336,7 +347,10 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         raise ValueError(f"x_valid is no such data as x: {error}") from None
     line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
-    with held_back() as ctrl_c, line, stepping(model, state, average):
+    with held_back() as ctrl_c, line, (
+            nullcontext() if workers is None else
+            Team(model, x, optimizer, batch_size, state.seed, resample, free_bits, workers, many)) as team, \
+            stepping(model, state, average):
         while state.epoch < epochs:
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
@@ -345,21 +359,26 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
                 optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)
             order = stream(state.seed, "order", epoch).permutation(len(x))
+            if team is not None:
+                team.shared["order"][:] = order
             for first in range(state.step * batch_size, len(x), batch_size):
-                batch = x[order[first:first + batch_size]]
-                if resample:
-                    batch = binarize(batch, "sample", state.rng)
-                if many is None:
-                    elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
-                    model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
+                if team is not None:                   # MATH (9.4)
+                    state.sums += team.step(epoch, state.step, beta_now)
                 else:
-                    elbo = many.gradient(batch, state.rng, beta_now)
-                optimizer.step(model.theta, model.gradient)
+                    batch = x[order[first:first + batch_size]]
+                    if resample:
+                        batch = binarize(batch, "sample", state.rng)
+                    if many is None:
+                        elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
+                        model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
+                    else:
+                        elbo = many.gradient(batch, state.rng, beta_now)
+                    optimizer.step(model.theta, model.gradient)
+                    state.sums[0] += elbo.reconstruction.sum()
+                    state.sums[1:] += elbo.kl.sum(axis=0)
                 if average is not None:
                     state.add(model.theta, average)
                 state.step += 1
-                state.sums[0] += elbo.reconstruction.sum()
-                state.sums[1:] += elbo.kl.sum(axis=0)
                 state.seconds = time.perf_counter() - began
                 if after_step is not None:
                     after_step(state)

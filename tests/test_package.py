@@ -14,8 +14,8 @@ PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
         "diffusion", "writings", "importance"]
-ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "training", "checkpoint", "evaluation", "plotting",
-         "gradcheck", "exact"]
+ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "parallel", "training", "checkpoint", "evaluation",
+         "plotting", "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
 PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]

@@ -9,11 +9,12 @@ Each contender lives in a process of its own (contenders.py), because two BLAS l
 the cores from each other.  All live on and take turns, an epoch each, with a pause between, in which the threads of
 the last one fall asleep.  Times are medians over the rounds.  Ratios are taken within a round, where both saw the same
 machine; printed are their median and quartiles.  The number of threads is yours to set: OMP_NUM_THREADS=1 for NumPy
-and PyTorch, `taskset -c 0` for JAX too.
+and PyTorch, `taskset -c 0` for JAX too; with --workers scratchvae is there once more for each number of them.
 
     python demos/benchmark/benchmark.py            # all of it, some minutes; draws out/benchmark.png
     python demos/benchmark/benchmark.py --quick    # fewer rounds
     python demos/benchmark/benchmark.py --steps --workloads A C --rounds 30        # one part of it
+    python demos/benchmark/benchmark.py --steps --workers 1 2                      # how it grows with the cores
 """
 
 import argparse
@@ -105,7 +106,7 @@ def table(title: str, columns: Any, rows: dict, width: int = 21) -> None:
 
 def check(names: list, works: dict) -> None:
     """Stop unless all give the same losses."""
-    trained = [name for name in names if name != "products"]
+    trained = [name for name in names if name != "products" and not name.startswith("workers")]     # own noise
     for dtype, tolerance in (("float64", 1e-10), ("float32", 1e-4)):
         processes, worst = {name: Process(name, dtype) for name in trained}, 0.0
         for key, work in works.items():
@@ -237,7 +238,8 @@ def draw_steps(ax_times: Any, ax_parts: Any, times: dict, parts: dict) -> None:
     ax_times.axvline(1, color=STYLES["scratchvae"][1], label="scratchvae")
     for name in list(next(iter(times.values())))[1:]:
         ratios = [np.median(times[key][name] / times[key]["scratchvae"]) for key in times]
-        ax_times.plot(ratios, y, STYLES[name][0], color=STYLES[name][1], markersize=7,
+        marker, color = STYLES.get(name, (f"${name[8:]}$", STYLES["scratchvae"][1]))           # workers: their number
+        ax_times.plot(ratios, y, marker=marker, linestyle="", color=color, markersize=7,
                       markeredgewidth=2 if name == "products" else 0, label=CONTENDERS[name][0])
     ax_times.set(xscale="log", title="time of a step, scratchvae = 1")
     low, high = ax_times.get_xlim()
@@ -281,12 +283,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--rounds", type=int, help="turns of each contender (default 15, quick 3)")
+    others = [name for name in CONTENDERS if name != "scratchvae" and not name.startswith("workers")]
     for option, of, text in (("--workloads", list(WORKLOADS), "only these"),
-                             ("--only", list(CONTENDERS)[1:], "beside scratchvae only these")):
+                             ("--only", others, "beside scratchvae only these")):
         parser.add_argument(option, nargs="+", choices=of, default=of, metavar="NAME", help=f"{text} of {' '.join(of)}")
     for part, text in (("steps", "the workloads, and where the time goes"), ("growth", "against T, batch and width"),
                        ("cold", "200 steps in a new process"), ("late", "do late steps take longer?")):
         parser.add_argument(f"--{part}", action="store_true", help=f"only this part (or several): {text}")
+    parser.add_argument("--workers", nargs="+", type=int, choices=range(1, 17), default=[], metavar="N",
+                        help="also with so many worker processes, or with each of several numbers")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
     args = parser.parse_args()
     everything = not (args.steps or args.growth or args.cold or args.late)
@@ -296,7 +301,8 @@ def main() -> None:
     few = args.rounds or min(rounds, 5)                             # for what takes long
     if args.out.is_file():
         parser.error(f"--out must be a folder; {args.out} is a file")
-    names = ["scratchvae", *(name for name in args.only
+    names = ["scratchvae", *(f"workers-{n}" for n in args.workers), *(
+                             name for name in args.only
                              if not CONTENDERS[name][1] or importlib.util.find_spec(CONTENDERS[name][1]))]
     works = {key: WORKLOADS[key] for key in args.workloads}
     trained = [name for name in names if name in ("scratchvae", "torch")]
@@ -305,7 +311,7 @@ def main() -> None:
     if os.getloadavg()[0] > 0.5:
         print(f"others are at work here (load {os.getloadavg()[0]:.1f}): with more than one thread, times mean little")
     if everything or args.steps:
-        if set(names) - {"scratchvae", "products"}:
+        if {"torch", "torch-fused", "jax"} & set(names):
             check(names, works)
         times, parts = steps(names, works, rounds)
     if everything or args.growth:

@@ -76,7 +76,8 @@ WORKLOADS = {
 # each step, for the check; without it they draw their own.
 
 
-def train_scratchvae(work: Workload, dtype: str, x: Any, turn: Callable[[Any], bool], given: Any = None) -> None:
+def train_scratchvae(work: Workload, dtype: str, x: Any, turn: Callable[[Any], bool], given: Any = None,
+                     workers: int | None = None) -> None:
     """scratchvae through `fit`; it waits for its turn in the callback."""
     from scratchvae import HVAE, VAE, Adam, fit
     if len(work.latent_dims) == 1:
@@ -89,7 +90,7 @@ def train_scratchvae(work: Workload, dtype: str, x: Any, turn: Callable[[Any], b
     if given:
         model.draw_noise = lambda *args: given if len(given) > 1 else given[0]
     fit(model, x, epochs=10 ** 9, batch_size=work.batch, optimizer=Adam(LEARNING_RATE), progress=False,
-        callback=lambda model, history: turn(-history["elbo"][-1]))
+        workers=workers, callback=lambda model, history: turn(-history["elbo"][-1]))
 
 
 def multiply(work: Workload, dtype: str, x: Any, turn: Callable[[Any], bool], given: Any = None) -> None:
@@ -202,7 +203,8 @@ CONTENDERS: dict[str, tuple[str, str | None, Callable[..., None]]] = {         #
     "products": ("products alone", None, multiply),
     "torch": ("PyTorch", "torch", train_torch),
     "torch-fused": ("PyTorch, fused Adam", "torch", partial(train_torch, fused=True)),
-    "jax": ("JAX jit", "jax", train_jax)}
+    "jax": ("JAX jit", "jax", train_jax),
+    **{f"workers-{n}": (f"{n} worker{'s' * (n > 1)}", None, partial(train_scratchvae, workers=n)) for n in range(1, 17)}}
 
 
 class Clock:

@@ -83,11 +83,13 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
 
 def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     """Return a run where it stands, and its rows."""
-    for name in given.keys() - {"epochs", "checkpoint_every"}:
+    for name in given.keys() - set(runs.MAY_CHANGE):
         raise ValueError(f"--resume goes on with the run's own options: leave out {options.word(name)}")
     if args.overwrite:
         raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
     run = opened(args.resume)
+    if "workers" in given and run.config["workers"] is None and run.state.epoch + run.state.step:
+        note("the run began without workers and goes on with them: from here on its noise is another than it would be")
     run.config.update(given)
     if run.config["epochs"] < run.state.epoch:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
@@ -128,7 +130,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
     n_samples = args.samples or (10 if run.config["model"] == "diffusion" else 1000)
     found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
-                     progress=sys.stderr if sys.stderr.isatty() else None)
+                     progress=sys.stderr if sys.stderr.isatty() else None, workers=args.workers)
     is_density = run.config["likelihood"] != "bernoulli" and run.config["binarize"] == "none"
     log_scale = run.log_scale
     mean = float(found.log_likelihood.mean())

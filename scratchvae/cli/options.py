@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "beta": 1.0, "warm_up": 0, "free_bits": None,
     "objective": "elbo", "importance": 1, "estimator": "plain",
     "average": None, "patience": 0, "seed": 0, "checkpoint_every": 60.0,
+    "workers": None,
 }
 
 TOP = """\
@@ -39,8 +40,9 @@ from it.  A first walk, some ten seconds in all:
 A run is a folder.  Kill it when you like: `scratchvae train --resume runs/digits`
 goes on, to the same bits.  `scratchvae COMMAND --help` has more examples.
 
-Matrices are multiplied by one thread, as a second one can be ruinous on a machine
-that has other work to do; where OPENBLAS_NUM_THREADS is set, it says how many."""
+It works on one core.  `train` and `evaluate` use more with --workers N.  (Matrices are
+multiplied by one thread, as a second one can be ruinous on a machine that has other
+work to do; where OPENBLAS_NUM_THREADS is set, it says how many, but for workers.)"""
 
 TRAIN = """\
 examples:
@@ -275,6 +277,13 @@ def add_fit_options(parser: Any) -> None:
                               "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
         type=whole(0))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
+    add_workers(parser)
+
+
+def add_workers(parser: Any) -> None:
+    """Say how many cores."""
+    add(parser, "--workers", "so many processes do the work together, a core each; the bits are the same for any "
+                             "number of them, and others without", metavar="N", type=whole())
 
 
 def parser() -> Parser:
@@ -310,7 +319,8 @@ def parser() -> Parser:
     where = train.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=path, metavar="DIR", help="a new folder for the run")
     where.add_argument("--resume", type=path, metavar="DIR",
-                       help="go on with this run and its options; only --epochs and --checkpoint-every may change")
+                       help="go on with this run and its options; only --epochs, --checkpoint-every and "
+                            "--workers may change")
     train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
     data = train.add_argument_group(f"data (default {DEFAULTS['data']})")
     add_data_options(data)
@@ -327,6 +337,7 @@ def parser() -> Parser:
                           help="write log p(x) of every row, in the units of the data, the parts of its bound, "
                                "its number, counted from 0, and its label (.npz, .csv)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
+    add_workers(evaluate)
     looks_at_data(evaluate)
 
     drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import __version__, check, checkpoint, startup
+from .. import __version__, check, checkpoint, parallel, startup
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
@@ -38,7 +38,8 @@ from .options import DEFAULTS
 from .scaling import Scaling
 
 LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
-         "importance", "estimator", "patience", "threads")
+         "importance", "estimator", "patience", "threads", "workers")
+MAY_CHANGE = ("epochs", "checkpoint_every", "workers")  # when a run is resumed
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
          "samples.csv")
@@ -145,7 +146,8 @@ class Run:
         if not self.config["patience"] or not (path.exists() or checkpoint.previous(path).exists()):
             return self.state.epoch
         found, _ = checkpoint.load_newest(path)
-        if found.theta.shape != self.model.theta.shape or found.config != self.config:
+        now = {name: self.config[name] for name in MAY_CHANGE}
+        if found.theta.shape != self.model.theta.shape or {**found.config, **now} != self.config:
             raise ValueError(f"{path} is of another run than the checkpoint beside it: move it away")
         self.model.theta[:] = found.theta
         return found.state.epoch
@@ -167,6 +169,7 @@ class Run:
                 importance=config["importance"], estimator=config["estimator"],
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
                 callback=self.watch if config["patience"] else None,
+                workers=config["workers"],
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
         except Interrupted:
             self.save()
@@ -189,10 +192,13 @@ class Run:
             return 0.0
         return float(np.log(np.broadcast_to(self.config["scale"], self.config["x_dim"])).sum())
 
-    def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0) -> Array:
+    def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
+                       workers: int | None = None) -> Array:
         """Return log p(x) of rows in the data's units, in nats, as a density in these units; shape (n,)."""
         scaled = self.scaling.apply(x, self.config["dtype"])
-        return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scale
+        if workers is None:
+            return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scale
+        return parallel.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scale
 
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""

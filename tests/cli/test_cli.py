@@ -111,7 +111,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
              "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
-             "beta": "2", "patience": "50"}
+             "beta": "2", "patience": "50", "workers": "2"}
     tables = {"keep", "without"}                       # these choose columns of tables: test_columns.py
     of_diffusion = {"levels", "log_noise"}             # test_cli_diffusion.py has them
     assert words.keys() == options.DEFAULTS.keys() - tables - of_diffusion, "an option that this test does not know"
@@ -126,7 +126,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
         "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
         "free_bits": [0.5, 0.25], "average": 0.9, "seed": 9, "checkpoint_every": 0.0, "header": "auto",
-        "max_bytes": 99999, "beta": 2.0, "patience": 50}
+        "max_bytes": 99999, "beta": 2.0, "patience": 50, "workers": 2}
     assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens

@@ -1,0 +1,292 @@
+"""Workers: the loop that the page says, the same bits for any number of them, and ends that leave nothing behind."""
+
+import copy
+import hashlib
+import io
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, parallel,
+                        warm_up)
+from scratchvae.datasets import binarize
+from scratchvae.progress import Interrupted
+from scratchvae.training import stream
+
+X = np.random.default_rng(0).random((230, 6)).astype(np.float32)           # batches of 200 and 30: 4 shares and 1
+B = binarize(X)
+MODELS = {"autoencoder": lambda: Autoencoder(6, 2, (5,)), "vae": lambda: VAE(6, 2, (5,)),
+          "hvae": lambda: HVAE(6, (3, 2), (5,)), "topdown": lambda: TopDown(6, (3, 2), (5,)),
+          "diffusion": lambda: Diffusion(6, 10, (5,))}
+ALL = {"resample": True, "beta": warm_up(2), "free_bits": 0.1, "learning_rate": decay(1e-2, 1e-3, 3),
+       "batch_size": 200, "x_valid": B[:4]}
+
+
+def digest(theta):
+    return hashlib.sha256(theta.tobytes()).hexdigest()
+
+
+# the rule ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n, lengths", [(1, [1]), (64, [64]), (65, [32, 33]), (128, [64] * 2), (129, [32, 32, 32, 33]),
+                                        (256, [64] * 4), (257, [32] * 7 + [33]), (512, [64] * 8), (2000, [250] * 8)])
+def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
+    shares = parallel.cut(n)
+    assert [share.stop - share.start for share in shares] == lengths
+    np.testing.assert_array_equal(np.concatenate([np.arange(n)[share] for share in shares]), np.arange(n))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_of_a_batch_is_the_weighted_mean_of_its_shares(name, rng):
+    """MATH (9.4), in float64, with the same noise for the batch and for its shares."""
+    model = MODELS[name]().astype(np.float64)
+    x = B[:70].astype(float)
+    noise = model.draw_noise(70, rng)
+    elbo, cache = model.forward(x, noise)
+    model.backward(cache, 0.3)
+    expected, total = model.gradient.copy(), np.zeros(model.theta.size)
+    for share in (slice(0, 40), slice(40, 70)):
+        part = noise if noise is None else [eps[share] for eps in noise] if isinstance(noise, list) else noise[share]
+        weight = (share.stop - share.start) / 70
+        model.backward(model.forward(x[share], part)[1], 0.3 * weight, weight)
+        total += model.gradient
+    assert np.linalg.norm(total - expected) < 1e-13 * np.linalg.norm(expected)
+    assert np.linalg.norm(expected) > 0.01
+
+
+def test_lay_moves_parameters_and_gradients_and_nothing_else(rng):
+    model, plain = MODELS["hvae"](), MODELS["hvae"]()
+    theta, gradient = np.empty_like(model.theta), np.empty_like(model.theta)
+    parallel.lay(model, theta, gradient)
+    for twin in (model, plain):
+        _, cache = twin.forward(B, twin.draw_noise(len(B), np.random.default_rng(1)))
+        twin.backward(cache)
+    np.testing.assert_array_equal(theta, plain.theta)
+    np.testing.assert_array_equal(gradient, plain.gradient)
+    for key, view in model.parameters.items():
+        assert np.shares_memory(view, theta) and view.shape == plain.parameters[key].shape
+        assert np.shares_memory(model.gradients[key], gradient)
+
+
+# the loop ----------------------------------------------------------------------------------------
+
+
+def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=200, resample=False, free_bits=None):
+    """The loop of `fit` with workers, in one process."""
+    for epoch in range(1, epochs + 1):
+        order = stream(seed, "order", epoch).permutation(len(X))
+        for step, first in enumerate(range(0, len(X), batch_size)):
+            rows = order[first:first + batch_size]
+            passes, kl, total = [], 0, 0
+            for s, share in enumerate(parallel.cut(len(rows))):
+                rng, batch = parallel.noise_of(seed, epoch, step, s), X[rows[share]]
+                batch = binarize(batch, "sample", rng) if resample else batch
+                elbo, cache = model.forward(batch, model.draw_noise(len(batch), rng))
+                passes.append((len(batch) / len(rows), cache))
+                kl = kl + elbo.kl.sum(axis=0) / len(rows)
+            weights = beta if free_bits is None else np.where(kl > free_bits, beta, 0.0)
+            for weight, cache in passes:
+                model.backward(cache, np.asarray(weights) * weight, weight)
+                total = total + model.gradient
+            optimizer.step(model.theta, total)
+
+
+@pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.01, 0.9)], ids=["Adam", "SGD"])
+def test_fit_with_workers_is_the_loop_written_out(optimizer):
+    model, twin, other = MODELS["hvae"](), MODELS["hvae"](), copy.deepcopy(optimizer)
+    fit(model, X, epochs=3, batch_size=200, optimizer=optimizer, beta=0.5, seed=7, resample=True, free_bits=[0.05, 0.1],
+        workers=2)
+    by_hand(twin, other, 3, 0.5, resample=True, free_bits=[0.05, 0.1])
+    np.testing.assert_array_equal(model.theta, twin.theta)
+    for name, value in vars(other).items():            # and the optimiser stands where it would
+        if name != "w":
+            np.testing.assert_array_equal(getattr(optimizer, name), value)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bits_are_the_same_for_any_number_of_workers(name):
+    found = set()
+    for workers in (1, 2, 3, 4):
+        model, optimizer = MODELS[name](), Adam()
+        history = fit(model, X, epochs=2, optimizer=optimizer, workers=workers, **ALL)
+        history.pop("seconds")
+        found.add((digest(model.theta), digest(optimizer.v), repr(history)))
+    assert len(found) == 1
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("average", [None, 0.7])
+def test_going_on_with_another_number_of_workers_gives_the_same_bits(average):
+    whole, parts = MODELS["hvae"](), MODELS["hvae"]()
+    expected = fit(whole, X, epochs=3, average=average, workers=1, **ALL)
+    state, optimizer, count = State.start(parts), Adam(), 0
+
+    def stop(state):
+        nonlocal count
+        count += 1
+        if count in (1, 3, 4):
+            raise Stop
+
+    for workers in (2, 4, 3, 1):
+        try:
+            history = fit(parts, X, epochs=3, average=average, state=state, optimizer=optimizer, after_step=stop,
+                          workers=workers, **ALL)
+        except Stop:                                   # before it was counted as done
+            parts, optimizer, state = copy.deepcopy((parts, optimizer, state))
+    assert count == 6
+    np.testing.assert_array_equal(parts.theta, whole.theta)
+    history.pop("seconds"), expected.pop("seconds")
+    assert history == expected
+
+
+def test_the_model_has_its_own_arrays_again():
+    model, optimizer = MODELS["vae"](), Adam()
+    theta, view, seen = model.theta, model.parameters["q1.dense1.W"], []
+    fit(model, X, epochs=1, optimizer=optimizer, workers=2, callback=lambda model, _: seen.append(model.theta.copy()))
+    assert model.theta is theta and np.shares_memory(view, theta)
+    np.testing.assert_array_equal(theta, seen[0])
+    np.testing.assert_array_equal(view, model.parameters["q1.dense1.W"])
+    m = optimizer.m
+    fit(model, X, epochs=1, optimizer=optimizer, workers=2)
+    assert optimizer.m is m and optimizer.t == 8
+    fresh, state = Adam(), State.start(model)
+    state.epoch, state.history = 1, {"epoch": [1.0]}
+    fit(model, X, epochs=1, optimizer=fresh, workers=2, state=state)
+    assert fresh.m is None and fresh.t == 0, "no step was to be done"
+
+
+# what goes wrong ---------------------------------------------------------------------------------
+
+
+class Failing(VAE):
+    """A model that fails in the step of a share with few rows, in the way that it is told."""
+
+    def __init__(self, how):
+        super().__init__(6, 2, (5,))
+        self.how = how
+
+    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+        dx = super().backward(cache, beta, alpha, input_gradient)
+        if alpha == 1:                                 # the last batch of an epoch has one share, and one worker
+            if self.how == "error":
+                raise FloatingPointError("no such number")
+            if self.how == "nan":
+                self.gradient[0] = np.nan
+            else:
+                os.kill(os.getpid(), getattr(signal, self.how))
+        return dx
+
+
+def children():
+    return parallel.multiprocessing.active_children()
+
+
+def test_a_nan_of_one_worker_ends_training_as_without_workers():
+    with pytest.raises(FloatingPointError, match="^the ELBO became nan in epoch 2; a smaller learning rate"):
+        fit(Failing("nan"), X, epochs=5, batch_size=200, workers=2)
+    assert not children()
+
+
+def test_an_exception_of_a_worker_arrives_with_its_message():
+    with pytest.raises(FloatingPointError, match="^no such number$"):
+        fit(Failing("error"), X, epochs=2, batch_size=200, workers=2)
+    assert not children()
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_a_worker_that_is_killed_is_said(how):
+    with pytest.raises(ChildProcessError, match=f"^worker . of 2 was killed by {how} before .*checkpoint$"):
+        fit(Failing(how), X, epochs=2, batch_size=200, workers=2)
+    assert not children()
+
+
+def test_ctrl_c_stops_between_steps_and_goes_on_to_the_same_bits():
+    whole, model, optimizer = MODELS["vae"](), MODELS["vae"](), Adam()
+    fit(whole, X, epochs=2, batch_size=200, workers=1)
+    state = State.start(model)
+
+    def press(state):
+        if (state.epoch, state.step) == (0, 2):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        fit(model, X, epochs=2, batch_size=200, state=state, optimizer=optimizer, workers=2, after_step=press)
+    assert optimizer.t == 2 and not children()
+    fit(model, X, epochs=2, batch_size=200, state=state, optimizer=optimizer, workers=2)
+    np.testing.assert_array_equal(model.theta, whole.theta)
+
+
+class Own:
+    def step(self, theta, gradient):
+        pass
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"workers": 0}, "^workers must be a whole number of at least 1; got 0"),
+    ({"workers": "two"}, "^workers must be"),
+    ({"workers": 2, "optimizer": Own()}, "^optimizer must be SGD or Adam to work in workers.*; got Own"),
+])
+def test_bad_input(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(MODELS["vae"](), X, **options)
+    assert not children()
+
+
+def test_a_model_that_cannot_be_copied_is_named():
+    model = MODELS["vae"]()
+    model.draw_noise = lambda n, rng: np.zeros((n, 2), np.float32)
+    with pytest.raises(ValueError, match="^model must be what pickle can copy, to be given to workers: "):
+        fit(model, X, epochs=1, workers=2)
+    assert not children()
+
+
+# log p(x), and evaluation ------------------------------------------------------------------------
+
+
+def test_log_likelihood_is_the_same_for_any_number_of_workers():
+    model = MODELS["hvae"]()
+    one, three = (parallel.log_likelihood(model, B, 50, 3, workers=workers) for workers in (1, 3))
+    np.testing.assert_array_equal(one, three)
+    for first, seed in zip(range(0, len(B), parallel.ROWS), parallel.seeds(np.random.default_rng(3))):
+        rows = slice(first, first + parallel.ROWS)
+        np.testing.assert_array_equal(one[rows], model.log_likelihood(B[rows], 50, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", ["hvae", "topdown", "diffusion"])
+def test_evaluate_is_the_same_for_any_number_of_workers_and_near_that_without(name):
+    model, out = MODELS[name](), io.StringIO()
+    found = [evaluate(model, B, n_samples=20, n_draws=20, batch_size=50, workers=workers, progress=out)
+             for workers in (1, 2)]
+    plain = evaluate(model, B, n_samples=20, n_draws=20, batch_size=50)
+    assert repr(found[0]) == repr(found[1]) and found[0].as_dict() == found[1].as_dict()
+    np.testing.assert_array_equal(found[0].log_likelihood, found[1].log_likelihood)
+    np.testing.assert_array_equal(found[0].elbo.total, found[1].elbo.total)
+    off = 0.5 if name == "diffusion" else 0.1          # its bound is drawn once
+    for part in ("elbo", "log_likelihood"):
+        assert found[0].as_dict()[part] == pytest.approx(plain.as_dict()[part], abs=off)
+    for mine, theirs in zip(found[0].kls, plain.kls):
+        np.testing.assert_allclose(mine, theirs, atol=0.05)
+    for mine, theirs in zip(found[0].variances, plain.variances):
+        np.testing.assert_allclose(mine, theirs, atol=0.05)
+    assert sum(line.startswith("example 230/230") for line in out.getvalue().splitlines()) == 2
+
+
+class Dying(VAE):
+    def log_likelihood(self, x, n_samples=1000, rng=0, max_rows=256):
+        if self.latent_dim == 3:
+            raise MemoryError("too many samples")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_fails_in_an_evaluation_is_said():
+    with pytest.raises(ChildProcessError, match="^worker . of 2 was killed by SIGKILL before"):
+        evaluate(Dying(6, 2), B, n_samples=1000, workers=2)
+    with pytest.raises(MemoryError, match="^too many samples$"):
+        evaluate(Dying(6, 3), B, n_samples=1000, workers=2)
+    assert not children()
