@@ -12,6 +12,7 @@ import pytest
 from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, parallel,
                         warm_up)
 from scratchvae.datasets import binarize
+from scratchvae.importance import Importance
 from scratchvae.progress import Interrupted
 from scratchvae.training import stream
 
@@ -115,6 +116,27 @@ def test_the_bits_are_the_same_for_any_number_of_workers(name):
         history.pop("seconds")
         found.add((digest(model.theta), digest(optimizer.v), repr(history)))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("estimator", ["plain", "landing", "doubly"])
+@pytest.mark.parametrize("name", ["vae", "hvae", "topdown"])
+def test_importance_weights_by_workers(name, estimator):
+    """The loop written out, for any number of workers: an example's draws are all of one share."""
+    twin, optimizer = MODELS[name](), Adam()
+    for epoch in (1, 2):
+        order = stream(7, "order", epoch).permutation(len(X))
+        for step, rows in enumerate((order[:200], order[200:])):
+            total = 0
+            for s, share in enumerate(parallel.cut(len(rows))):
+                batch = B[rows[share]]
+                Importance(twin, 3, "iwae", estimator).gradient(batch, parallel.noise_of(7, epoch, step, s))
+                total = total + twin.gradient * (len(batch) / len(rows))
+            optimizer.step(twin.theta, total)
+    for workers in (1, 2, 3):
+        model = MODELS[name]()
+        fit(model, B, epochs=2, batch_size=200, seed=7, objective="iwae", importance=3, estimator=estimator,
+            workers=workers)
+        np.testing.assert_array_equal(model.theta, twin.theta)
 
 
 class Stop(Exception):
