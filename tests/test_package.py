@@ -18,7 +18,8 @@ ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "training",
          "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
-PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]
+PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "options", "examples", "runs", "output",
+           "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 
 
