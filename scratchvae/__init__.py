@@ -1,7 +1,7 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
-The math, in reading order: layers, mlp, gaussian, likelihood, model, autoencoder,
-vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
+The math, in reading order: layers, mlp, gaussian, likelihood, discrete, mixed, model,
+autoencoder, vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
 diffusion, writings, importance.  Using it: optim, datasets, progress, training, checkpoint,
 evaluation, plotting.  Why it can be believed: gradcheck, diagnose/ (imported only
 when asked for), exact.  check has the errors that name an argument; cli/ is the
@@ -14,10 +14,12 @@ from . import startup                                  # noqa: F401  (before any
 from . import checkpoint, datasets, gaussian, gradcheck, layers
 from .autoencoder import Autoencoder
 from .diffusion import Diffusion
+from .discrete import Categorical, Poisson
 from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
 from .importance import Importance
 from .likelihood import Bernoulli, Gaussian
+from .mixed import Mixed
 from .mlp import MLP
 from .model import ELBO, Model
 from .optim import SGD, Adam
@@ -27,7 +29,7 @@ from .vae import VAE
 from .writings import readings, three_writings
 
 __all__ = [
-    "Adam", "Autoencoder", "Bernoulli", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE", "Importance", "MLP",
-    "Model", "SGD", "State", "TopDown", "VAE", "checkpoint", "datasets", "decay", "evaluate", "fit", "gaussian",
-    "gradcheck", "layers", "readings", "steps", "three_writings", "warm_up",
+    "Adam", "Autoencoder", "Bernoulli", "Categorical", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE",
+    "Importance", "MLP", "Mixed", "Model", "Poisson", "SGD", "State", "TopDown", "VAE", "checkpoint", "datasets",
+    "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "readings", "steps", "three_writings", "warm_up",
 ]

@@ -35,7 +35,7 @@ class Autoencoder(Model):
     activation : str, default 'tanh'
         One of `layers.ACTIVATIONS`.
     likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
-        p(x | z); see likelihood.py.
+        p(x | z); see likelihood.py, and discrete.py and mixed.py for others.
     x_mean : array of shape (x_dim,), optional
         The data's mean, for the first bias of g's output.
     rng : numpy.random.Generator or int, default 0
@@ -48,7 +48,7 @@ class Autoencoder(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
-        self.f = MLP((x_dim, *hidden, latent_dim), activation, rng)
+        self.f = self.seeing(MLP((x_dim, *hidden, latent_dim), activation, rng))
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         self.set_output_bias(self.g, x_mean)
         self.pack(f=self.f, g=self.g)

@@ -122,17 +122,32 @@ def likelihood(name: str, value: Any, known: Mapping[str, Any], x_dim: int) -> A
     """Return a likelihood over x_dim columns that has all that a model asks of it: an object, or a known one's name."""
     if isinstance(value, str):
         value = known[choice(name, value, known)](x_dim)
-    if isinstance(value, type) or not hasattr(value, "log_prob"):
-        raise ValueError(f"{name} must be a name or an object, such as Gaussian({x_dim}); got {shown(value)}")
-    for method in ("log_prob_backward", "mean", "sample", "bias", "check_support"):
-        if not callable(getattr(value, method, None)):
-            raise ValueError(f"{name} must have a method {method}, as Gaussian({x_dim}) has; "
-                             f"{type(value).__name__} has none")
-    for number_of in ("x_dim", "n_outputs"):
-        size(f"{name}.{number_of}", getattr(value, number_of, None))
+    is_likelihood(name, value, f"a name or an object, such as Gaussian({x_dim})")
     if value.x_dim != x_dim:
         raise ValueError(f"{name} is over {value.x_dim} columns, but x_dim is {x_dim}")
     return value
+
+
+def is_likelihood(name: str, value: Any, such_as: str) -> Any:
+    """Return an object that has all that likelihood.py says a likelihood has."""
+    if isinstance(value, type) or not hasattr(value, "log_prob"):
+        raise ValueError(f"{name} must be {such_as}; got {shown(value)}")
+    for method in ("log_prob_backward", "mean", "sample", "bias", "check_support"):
+        if not callable(getattr(value, method, None)):
+            raise ValueError(f"{name} must have a method {method}, as Gaussian has; {type(value).__name__} has none")
+    for number_of in ("x_dim", "n_outputs"):
+        size(f"{name}.{number_of}", getattr(value, number_of, None))
+    if hasattr(value, "first_layer"):
+        has(f"{name}.first_layer", value.first_layer, ("forward", "backward"), "a Layer")
+    return value
+
+
+def likelihoods(name: str, values: Any) -> list[Any]:
+    """Return a list of at least one likelihood."""
+    if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= 10**5:
+        raise ValueError(f"{name} must be a list of likelihoods, such as [Gaussian(1), Categorical(3)]; "
+                         f"got {shown(values)}")
+    return [is_likelihood(f"{name}[{i}]", value, "an object, such as Gaussian(1)") for i, value in enumerate(values)]
 
 
 def alpha(value: Any) -> float:
@@ -163,8 +178,12 @@ def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low:
     return checked
 
 
-def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Return an array of finite numbers of this shape; a letter stands for any length but 0, None for any shape."""
+def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any = None,
+          missing: bool = False) -> np.ndarray[Any, Any]:
+    """Return an array of finite numbers of this shape; a letter stands for any length but 0, None for any shape.
+
+    With ``missing`` it may have NaN, too.
+    """
     try:
         checked = np.asarray(value)
     except Exception:                                        # rows of different lengths, or an __array__ that fails
@@ -184,9 +203,9 @@ def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any
         raise ValueError(f"{name} must be an array of real numbers; got {checked.dtype}")
     with np.errstate(over="ignore"):
         typed = checked if dtype is None else checked.astype(dtype, copy=False)
-    if not np.isfinite(typed).all():
+    if not (np.isfinite(typed) | (missing & np.isnan(typed))).all():
         raise ValueError(f"{name} has numbers that are too large for {typed.dtype}" if np.isfinite(checked).all() else
-                         f"{name} must be finite; it has NaN or infinite values")
+                         f"{name} must be finite; it has {'' if missing else 'NaN or '}infinite values")
     return typed
 
 

@@ -97,6 +97,10 @@ class Diffusion(Model):
         self.variance = variance
         self._set_levels(Schedule(T, log_noise, variance))
         self.binary = isinstance(self.likelihood, Bernoulli)
+        h = np.linspace(-1, 1, self.x_dim)[None]       # whose mean must be itself, as `guess` says
+        if not self.binary and not np.array_equal(self.likelihood.mean(h), h):
+            raise ValueError("likelihood must be Bernoulli or Gaussian for a diffusion, whose latents are x with "
+                             f"noise; got {type(self.likelihood).__name__}")
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.f = MLP((self.x_dim + COSINES, *hidden, self.x_dim), activation, rng)
         self.f.output.W[:] = 0                         # a fresh network adds nothing

@@ -3,17 +3,39 @@
 Each likelihood says how many numbers h it wants for each example
 (``n_outputs``), and has ``log_prob`` with its backward, the mean of x, a
 sampler, a check of the data, and the bias at which a fresh decoder's output
-lies around the data's mean.
+lies around the data's mean.  `Likelihood` lists them: write your own by giving it
+these.  (Two things it may have besides, as those of discrete.py and mixed.py do:
+``first_layer``, a layer that a model puts before the network that sees x; and
+``missing``, True if x may have NaN.)
 """
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Protocol
 
 import numpy as np
 
 from . import check, gaussian
 from .layers import Array, Cache, sigmoid
+
+
+class Likelihood(Protocol):
+    """What a model asks of p(x | z); the docstrings of `Bernoulli` say more."""
+
+    x_dim: int                                         # the columns of x
+    n_outputs: int                                     # the columns of h
+
+    def log_prob(self, x: Array, h: Array, /) -> tuple[Array, Cache]: ...
+
+    def log_prob_backward(self, dlog_prob: Array, cache: Cache, /) -> tuple[Array, Array]: ...
+
+    def mean(self, h: Array, /) -> Array: ...
+
+    def sample(self, h: Array, rng: np.random.Generator, /) -> Array: ...
+
+    def bias(self, x_mean: Array, /) -> Array: ...
+
+    def check_support(self, x: Array, name: str = "x", /) -> None: ...
 
 
 class Bernoulli:
@@ -148,5 +170,4 @@ class Gaussian:
         """Accept every finite number, as x is known to be."""
 
 
-Likelihood = Union[Bernoulli, Gaussian]
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}

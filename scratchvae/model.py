@@ -120,6 +120,12 @@ class Model:
         twin.pack(**twin.networks)
         return twin
 
+    def seeing(self, network: MLP) -> MLP:
+        """Return a network that sees x, behind the likelihood's own first layer if it has one; see likelihood.py."""
+        if hasattr(self.likelihood, "first_layer"):
+            network.layers = {"first": self.likelihood.first_layer, **network.layers}
+        return network
+
     def set_output_bias(self, decoder: MLP, x_mean: ArrayLike | None) -> None:
         """Let a fresh decoder's output lie around the data's mean, if it is given: set the bias of its last layer."""
         if x_mean is not None:
@@ -129,7 +135,7 @@ class Model:
 
     def check_x(self, x: ArrayLike) -> Array:
         """Return x in the model's precision, or raise a ValueError that says what is wrong with it."""
-        x = check.array("x", x, ("n", self.x_dim), self.dtype)
+        x = check.array("x", x, ("n", self.x_dim), self.dtype, getattr(self.likelihood, "missing", False))
         self.likelihood.check_support(x)
         return x
 

@@ -38,7 +38,7 @@ class VAE(Model):
     activation : str, default 'tanh'
         One of `layers.ACTIVATIONS`.
     likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
-        p(x | z); see likelihood.py.
+        p(x | z); see likelihood.py, and discrete.py and mixed.py for others.
     x_mean : array of shape (x_dim,), optional
         The data's mean, for the first bias of p's output.
     rng : numpy.random.Generator or int, default 0
@@ -57,7 +57,7 @@ class VAE(Model):
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.latent_dim, = self.latent_dims
-        self.q = conditional((x_dim, *hidden, self.latent_dim), activation, rng)
+        self.q = self.seeing(conditional((x_dim, *hidden, self.latent_dim), activation, rng))
         self.p = MLP((self.latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         self.set_output_bias(self.p, x_mean)
         self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy

@@ -15,16 +15,19 @@ import pytest
 from scipy import stats
 
 import scratchvae
-from scratchvae import Bernoulli, gaussian, layers
+from scratchvae import Bernoulli, Categorical, Poisson, discrete, gaussian, layers
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
-COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
-           "diffusion", "writings", "optim", "exact")
+COVERED = ("layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder", "vae", "hvae",
+           "topdown", "schedule", "diffusion", "writings", "optim", "exact")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
-    *(f"model.Model.{name}" for name in ("pack", "astype", "set_output_bias", "check_x", "check_noise", "check_beta",
-                                         "normal", "forward")),
+    "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
+    *(f"likelihood.Likelihood.{name}" for name in ("log_prob", "log_prob_backward", "mean", "sample", "bias",
+                                                   "check_support")),
+    *(f"model.Model.{name}" for name in ("pack", "astype", "seeing", "set_output_bias", "check_x", "check_noise",
+                                         "check_beta", "normal", "forward")),
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
     *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
     *(f"hvae.HVAE.{name}" for name in ("levels", "draw_noise", "check_noise", "reconstruct")),
@@ -204,6 +207,9 @@ def log_normal(x, mu, variance):
 
 NAMES = {"np": np, "row": row, "gaussian": gaussian, "softplus": layers.softplus, "sigmoid": layers.sigmoid,
          "bernoulli": lambda x, logits: Bernoulli(x.shape[1]).log_prob(x, logits)[0],
+         "poisson": lambda x, h: Poisson(x.shape[1]).log_prob(x, h)[0],
+         "categorical": lambda x, logits: Categorical(x.shape[1]).log_prob(x, logits)[0],
+         "log_factorial": lambda x: discrete.log_factorial(x)[0],
          "joint": lambda x, z: log_normal(z, 0, 1) + log_normal(x, z, 1),      # the model of (5.1)
          "posterior": lambda x, z: log_normal(z, x / 2, 0.5)}
 

@@ -12,13 +12,14 @@ import scratchvae
 
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
-MATH = ["layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
-        "diffusion", "writings", "importance"]
+MATH = ["layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder", "vae", "hvae",
+        "topdown", "schedule", "diffusion", "writings", "importance"]
 ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "parallel", "training", "checkpoint", "evaluation",
          "plotting", "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
-PROGRAM = ["scaling", "tables", "files", "download", "mnist", "options", "examples", "runs", "output", "commands"]
+PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "options", "examples", "runs", "output",
+           "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 
 

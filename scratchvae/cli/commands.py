@@ -60,6 +60,8 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
                f"{examples.scaling_of(config)}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+    for line in examples.kinds(config):
+        output.say(line)
     for doubt in doubts:
         output.say(doubt)
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
@@ -132,7 +134,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None, workers=args.workers)
     is_density = run.config["likelihood"] != "bernoulli" and run.config["binarize"] == "none"
-    log_scale = run.log_scale
+    log_scale = float(np.mean(run.log_scales(x)))
     mean = float(found.log_likelihood.mean())
     if not np.isfinite(mean):
         note(f"log p(x) is not finite: rows of {name} lie too far from all that the model knows")
@@ -157,9 +159,10 @@ def measure(args: argparse.Namespace, given: Config) -> int:
 
 def write_rows(path: Path, run: Run, look: Shown, found: Evaluation) -> None:
     """Write a line for each row: its number, its label, log p(x) in the data's units, and the parts of the bound."""
+    log_scale = run.log_scales(look.x)
     arrays = {"row": look.numbers, **({} if look.y is None else {"label": look.y}),
-              "log_likelihood": found.log_likelihood - run.log_scale, "elbo": found.elbo.total - run.log_scale,
-              "reconstruction": found.elbo.reconstruction - run.log_scale, "prior_matching": found.elbo.prior_matching,
+              "log_likelihood": found.log_likelihood - log_scale, "elbo": found.elbo.total - log_scale,
+              "reconstruction": found.elbo.reconstruction - log_scale, "prior_matching": found.elbo.prior_matching,
               **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
     output.write_numbers(path, arrays)
 
@@ -274,6 +277,12 @@ def new_config(given: Config) -> tuple[Config, Data]:
             raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
     elif config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    mixed = config["likelihood"] == "mixed"
+    for name in ("kinds", "missing") if not mixed else ():
+        if name in given:
+            raise ValueError(f"--{name} is of --likelihood mixed")
+    if mixed and (is_diffusion or config["binarize"] != "none"):
+        raise ValueError(f"--likelihood mixed is not for {'a diffusion' if is_diffusion else '--binarize'}")
     if "consistency" in given and config["model"] == "topdown":
         raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
     if "consistency" in given and len(config["latents"]) == 1:

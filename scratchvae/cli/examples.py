@@ -16,13 +16,13 @@ import numpy as np
 
 from .. import datasets
 from ..layers import Array
-from . import files, mnist
+from . import columns, files, mnist
 from .scaling import Scaling
 from .tables import listed
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
-FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "rms", "checksum")         # what `describe` adds
+FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "cells", "rms", "checksum")        # what `describe` adds
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 
 
@@ -52,8 +52,14 @@ def read(config: Config) -> Data:
         return Data({part: rows for part, rows in x.items() if rows is not None},
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
-                       max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]])
+                       max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]],
+                       text=config["likelihood"] == "mixed" or not config["keep"] is config["without"] is None)
     found = chosen(found, config["keep"], config["without"])
+    if config["likelihood"] == "mixed" and found.x.dtype != object:
+        found = found._replace(x=np.array([list(map(str, row)) for row in found.x.tolist()], object))
+    elif config["likelihood"] != "mixed" and found.x.dtype == object:          # what is left must be numbers
+        names = found.columns or list(map(str, range(found.x.shape[1])))
+        found = found._replace(x=columns.Table([columns.Column(name, "gaussian") for name in names]).numbers(found.x))
     every = min(config["hold_out"] or np.inf, len(found.x) + 1)                # 0: none
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
@@ -66,27 +72,28 @@ def chosen(found: files.Examples, keep: list[str] | None, without: list[str] | N
     """Return a table with the columns that were asked for, in the order of the file."""
     if keep is None and without is None:
         return found
-    n, columns = found.x.shape[1], found.columns or []
+    n, named = found.x.shape[1], found.columns or []
     if found.image_shape is not None:
         raise ValueError("--columns and --without choose columns of a table, and the data are pictures")
-
-    def numbered(option: str, names: list[str]) -> set[int]:
-        at = set()
-        for name in names:
-            if columns.count(name) == 1:
-                at.add(columns.index(name))
-            elif name.isdecimal() and int(name) < n:
-                at.add(int(name))
-            else:
-                there = listed(columns) if columns else f"0 to {n - 1} (there is no header)"
-                raise ValueError(f"{option} must name columns of the table; there is no one {name[:40]!r} in {there}")
-        return at
-
-    at = sorted((set(range(n)) if keep is None else numbered("--columns", keep))
-                - (set() if without is None else numbered("--without", without)))
+    at = sorted((set(range(n)) if keep is None else set(numbered("--columns", keep, named, n)))
+                - (set() if without is None else set(numbered("--without", without, named, n))))
     if not at:
         raise ValueError("--without leaves no column to look at")
-    return found._replace(x=np.ascontiguousarray(found.x[:, at]), columns=[columns[i] for i in at] or None)
+    return found._replace(x=np.ascontiguousarray(found.x[:, at]), columns=[named[i] for i in at] if named else None)
+
+
+def numbered(option: str, names: list[str], named: list[str], n: int) -> list[int]:
+    """Return the numbers of the columns that an option names, of n that may have names."""
+    at = []
+    for name in names:
+        if named.count(name) == 1:
+            at.append(named.index(name))
+        elif name.isdecimal() and int(name) < n:
+            at.append(int(name))
+        else:
+            there = listed(named) if named else f"0 to {n - 1} (there is no header)"
+            raise ValueError(f"{option} must name columns of the table; there is no one {name[:40]!r} in {there}")
+    return at
 
 
 FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
@@ -97,23 +104,36 @@ def doubts(config: Config, x: Array) -> list[str]:
 
     x are the rows to train on, as stored.
     """
-    if config["likelihood"] != "gaussian" or config["image_shape"] is not None:
+    if config["likelihood"] not in ("gaussian", "mixed") or config["image_shape"] is not None:
         return []
     names = config["columns"] or list(map(str, range(x.shape[1])))
-    constant = [name for name, low, high in zip(names, x.min(axis=0), x.max(axis=0)) if low == high]
+    how = scaling_of(config)
+    values = [cells[~np.isnan(cells)] for cells in (how.numbers(x) if isinstance(how, columns.Table) else x).T]
+    constant = [name for name, cells in zip(names, values) if not cells.size or cells.min() == cells.max()]
     if constant:
         raise ValueError(f"{column(constant)} the same value in every row to train on, at which a Gaussian's density "
                          f"has no limit: leave out what tells nothing, --without {','.join(constant[:10])}")
-    whole = [bool((values == np.floor(values)).all()) for values in x.T]
-    kinds = [len(np.unique(values[:100_000])) for values in x.T]
+    if isinstance(how, columns.Table):
+        is_gaussian = [entry.kind == "gaussian" for entry in how.columns]
+        names = [name for name, wanted in zip(names, is_gaussian) if wanted]
+        values = [cells for cells, wanted in zip(values, is_gaussian) if wanted]
+    whole = [bool((cells == np.floor(cells)).all()) for cells in values]
+    kinds = [len(np.unique(cells[:100_000])) for cells in values]
     binary = [name for name, count in zip(names, kinds) if count == 2]
     few = [name for name, count, is_whole in zip(names, kinds, whole) if 2 < count <= FEW and is_whole]
     amounts = [name for name, count, is_whole in zip(names, kinds, whole) if count > FEW and is_whole]
+    if isinstance(how, columns.Table):
+        several = [*binary, *few]
+        said = [f"{column(several)} few different numbers, and a Gaussian will draw others: if they are kinds, --kinds "
+                f"{','.join(f'{name}=categorical' for name in several[:10])}; if they count something, =poisson"]
+        said += [f"{column(amounts)} whole numbers, and a Gaussian will draw what lies between and beyond them: if "
+                 f"they count something, --kinds {','.join(f'{name}=poisson' for name in amounts[:10])}"]
+        return [doubt for doubt, about in zip(said, (several, amounts)) if about]
     said = []
     if binary:
         said.append(f"{column(binary)} two values only, and a Gaussian will draw others, and claim a density "
                     "without limit for the two: if the other columns are 0 and 1 as well, take --likelihood bernoulli; "
-                    f"or look at the others, --without {','.join(binary[:10])}")
+                    f"else --likelihood mixed, or look at the others, --without {','.join(binary[:10])}")
     if few:
         said.append(f"{column(few)} at most {FEW} whole numbers, and a Gaussian will draw what lies between and beyond "
                     f"them: round what is drawn, or look at the others, --without {','.join(few[:10])}")
@@ -121,6 +141,12 @@ def doubts(config: Config, x: Array) -> list[str]:
         said.append(f"{column(amounts)} whole numbers, and a Gaussian will draw what lies between and beyond them (a "
                     "count may come out below 0): round what is drawn, or train on their logarithm if all are above 0")
     return said
+
+
+def kinds(config: Config) -> list[str]:
+    """Return a line for each kind of mixed columns, with their names."""
+    how = scaling_of(config)
+    return how.says() if isinstance(how, columns.Table) else []
 
 
 def column(names: list[str]) -> str:
@@ -160,18 +186,46 @@ def describe(config: Config, data: Data) -> Config:
     if "train" not in data.x:
         raise ValueError("--hold-out 1 leaves no row to train on")
     x, named = data.x["train"], config["data"] in NAMED
-    how = "none" if named and config["scaling"] == "auto" else config["scaling"]      # they lie in [0, 1]
-    scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
-    return {**config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
-            "x_dim": x.shape[1], "image_shape": data.image_shape, "columns": data.columns, **asdict(scaling),
-            "rms": rms(scaling.apply(x[::max(1, len(x) // 1000)])), "checksum": checksum(data)}  # of some 1000 rows
+    facts = {**config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
+             "image_shape": data.image_shape, "columns": data.columns, "cells": None}
+    if config["likelihood"] == "mixed":
+        facts.update({**asdict(Scaling()), **table(config, data)})
+    else:
+        how = "none" if named and config["scaling"] == "auto" else config["scaling"]  # they lie in [0, 1]
+        scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
+        facts.update({"x_dim": x.shape[1], **asdict(scaling)})
+    seen = scaling_of(facts).apply(x[::max(1, len(x) // 1000)])                # some 1000 rows
+    return {**facts, "rms": rms(np.where(np.isnan(seen), 0, seen)), "checksum": checksum(data)}
+
+
+def table(config: Config, data: Data) -> Config:
+    """Return the columns that a model sees, and what a table's own are: their kinds, chosen from all rows."""
+    x, named = np.concatenate(list(data.x.values())), data.columns or []
+    if data.image_shape is not None or config["data"] in NAMED:
+        raise ValueError("--likelihood mixed is for tables, and the data are pictures")
+    if config["scaling"] == "unit":
+        raise ValueError("--scaling must be auto, standardise or none for --likelihood mixed, where each gaussian "
+                         "column is scaled by itself")
+    pairs = [pair.rpartition("=") for pair in config["kinds"] or []]
+    for name, _, kind in pairs:
+        if kind not in columns.KINDS:
+            raise ValueError(f"--kinds must be NAME=KIND,... with kinds of {', '.join(columns.KINDS)}; "
+                             f"got {name[:40]}={kind[:40]}")
+    at = numbered("--kinds", [name for name, _, _ in pairs], named, x.shape[1])
+    found = columns.choose(x, named or list(map(str, range(x.shape[1]))),
+                           dict(zip(at, (kind for _, _, kind in pairs))), config["missing"] == "leave-out")
+    found.numbers(x)                                   # so that what is wrong comes out now, of any row
+    if config["scaling"] != "none":
+        found = columns.standardised(found, data.x["train"])
+    return {"x_dim": found.x_dim, "cells": [asdict(column) for column in found.columns]}
 
 
 def checksum(data: Data) -> int:
     """Return a number that tells these data from others: rows, labels, names of columns, shape of pictures."""
     code = zlib.crc32(repr((list(data.x), data.columns, data.image_shape)).encode())
     for array in (*data.x.values(), *data.y.values()):
-        code = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, code)
+        stored = array.astype(str) if array.dtype == object else array         # the cells of a table, as text
+        code = zlib.crc32(np.ascontiguousarray(stored).view(np.uint8).data, code)
     return code
 
 
@@ -189,14 +243,17 @@ def compare(config: Config, data: Data, x: Array, name: str) -> str:
             if here != own:
                 raise ValueError(f"{name} must have the columns of the run's own data: column {i}, counted from 0, is "
                                  f"{here!r} here and {own!r} there; --labels NAME leaves out a column")
-    if x.shape[1] != config["x_dim"]:
-        raise ValueError(f"{name} has rows of {x.shape[1]} numbers, the run's own data rows of {config['x_dim']}")
+    n_columns = len(config["cells"]) if config.get("cells") else config["x_dim"]
+    if x.shape[1] != n_columns:
+        raise ValueError(f"{name} has rows of {x.shape[1]} numbers, the run's own data rows of {n_columns}")
     if data.image_shape and config["image_shape"] and list(data.image_shape) != list(config["image_shape"]):
         raise ValueError(f"{name} has pictures of shape {tuple(data.image_shape)}, the run's own data of "
                          f"{tuple(config['image_shape'])}")
     if data.columns and not config["columns"] and all(column.isdecimal() for column in data.columns):
         return f"the first line of {name} was read as names of columns: --header no reads it as numbers"
-    own, stored, scaled = config["rms"], rms(x), rms(scaling_of(config).apply(x))
+    seen = scaling_of(config).apply(x)
+    own, scaled = config["rms"], rms(np.where(np.isnan(seen), 0, seen))
+    stored = np.nan if config.get("cells") else rms(x)
     if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small
         return ""
     found = (f"{name}, once scaled like the run's own data, has values of {scaled:.2g} (root mean square) where those "
@@ -211,8 +268,10 @@ def is_grey(config: Config, x: Array) -> bool:
     return config["likelihood"] == "bernoulli" and bool(((x > 0) & (x < 1)).any())
 
 
-def scaling_of(config: Config) -> Scaling:
-    """Return the scaling that `describe` chose."""
+def scaling_of(config: Config) -> Scaling | columns.Table:
+    """Return the scaling that `describe` chose; for mixed columns, that of each."""
+    if config.get("cells") is not None:
+        return columns.Table([columns.Column(**column) for column in config["cells"]], config["missing"] == "leave-out")
     return Scaling(config["shift"], config["scale"])
 
 

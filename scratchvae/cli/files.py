@@ -42,7 +42,7 @@ class Examples(NamedTuple):
 
 def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | int | None = None,
          header: bool | None = None, image_shape: tuple[int, int] | None = None,
-         max_bytes: int | None = None) -> Examples:
+         max_bytes: int | None = None, text: bool = False) -> Examples:
     """Read examples: vectors, or pictures of shape (n, height, width), of which each becomes a row.
 
     Parameters
@@ -64,11 +64,13 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         The most bytes that an array may have, and that compressed data may become.  By
         default 4 GiB; and of compressed data 30 times their own length, but at least
         32 MiB, as a small file may hold gigabytes of zeros.
+    text : bool, default False
+        Take the cells of a CSV file as they are, text or number.
 
     Returns
     -------
     Examples
-        x of shape (n, D), as stored (CSV: float64); y of shape (n,), int64 if all are
+        x of shape (n, D), as stored (CSV: float64, or with ``text`` strings); y of shape (n,), int64 if all are
         whole numbers, else as stored (CSV: text), or None; image_shape, or None for
         vectors; columns, the names of those of x, if it is a CSV file that has them.
 
@@ -87,7 +89,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     if max_bytes is not None:
         max_bytes = check.size("max_bytes", max_bytes, 1, np.inf)
     with opened(path, max_bytes) as file:
-        x, y, columns = _contents(file, key, labels, header, max_bytes)
+        x, y, columns = _contents(file, key, labels, header, max_bytes, check.flag("text", text))
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
             x = x[..., 0]
         if x.ndim not in (2, 3):
@@ -179,7 +181,8 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterat
 
 def _contents(file: Any, key: str | None, labels: str | int | None = None,
               header: bool | None = None,
-              max_bytes: int | None = None) -> tuple[Array, Array | None, list[str] | None]:
+              max_bytes: int | None = None,
+              text: bool = False) -> tuple[Array, Array | None, list[str] | None]:
     """Return the array, the labels, and the names of the columns, whatever the format."""
     head = file.read(1024)
     file.seek(0)
@@ -201,7 +204,8 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")
     try:
-        x, y, columns = read_table(file, labels, header, MAX_BYTES if max_bytes is None else max_bytes)
+        x, y, columns = read_table(file, labels, header, MAX_BYTES if max_bytes is None else max_bytes,
+                                   text)
     except ValueError as error:
         raise ValueError(f"read as CSV, {error}") from error
     return _finite(x), None if y is None else _whole(y), columns

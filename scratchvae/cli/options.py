@@ -18,7 +18,7 @@ from ..likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
-    "max_bytes": None, "keep": None, "without": None,
+    "max_bytes": None, "keep": None, "without": None, "kinds": None, "missing": "refuse",
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
     "consistency": "sampled", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
@@ -68,6 +68,10 @@ examples:
 
   your table, its last column the labels, learned variance for every column:
     scratchvae train --data table.csv --labels -1 --likelihood gaussian --latents 4 --out runs/table
+
+  a table with text, counts and missing cells: each column with a likelihood of its own:
+    scratchvae train --data table.csv --likelihood mixed --kinds visits=poisson \\
+        --missing leave-out --latents 4 --out runs/table
 
   go on after Ctrl-C, a crash or kill -9; or train an old run for longer:
     scratchvae train --resume runs/table
@@ -239,8 +243,14 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
         metavar="H,H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
-    add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any",
-        choices=tuple(LIKELIHOODS))
+    add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any numbers, mixed for a "
+                                "table whose columns differ: text is categorical, 0 and 1 bernoulli, other numbers "
+                                "gaussian",
+        choices=(*LIKELIHOODS, "mixed"))
+    add(parser, "--kinds", "of a mixed table, columns that shall be another kind: gaussian, poisson (counts), "
+                           "bernoulli or categorical", metavar="NAME=KIND,...", type=names)
+    add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: refuse, "
+                             "or leave them out of log p(x | z)", choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=levels)

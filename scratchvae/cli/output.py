@@ -75,6 +75,7 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
     """
     if path.suffix == ".npz":
         archive, content = io.BytesIO(), dict[str, Any](arrays)
+        content.update({name: array.astype(str) for name, array in arrays.items() if array.dtype == object})
         np.savez(archive, **content)
         return checkpoint.write(path, archive.getvalue())
     text = io.StringIO()

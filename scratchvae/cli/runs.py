@@ -32,13 +32,14 @@ from ..progress import Interrupted
 from ..topdown import TopDown
 from ..training import History, Schedule, State, decay, fit, steps, warm_up
 from ..vae import VAE
-from .examples import FACTS, Config, is_source
+from .columns import Table
+from .examples import FACTS, Config, is_source, scaling_of
 from . import options
 from .options import DEFAULTS
 from .scaling import Scaling
 
 LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
-         "importance", "estimator", "patience", "threads", "workers")
+         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells")
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers")  # when a run is resumed
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
@@ -48,8 +49,13 @@ NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.
 def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
     """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
     latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
+    how = scaling_of(config)
+    if isinstance(how, Table):
+        options["likelihood"] = how.likelihood()
     if x is not None:
-        options["x_mean"] = x.mean(axis=0)
+        there = np.isfinite(x)                         # all, but for missing cells
+        options["x_mean"] = (x.mean(axis=0) if there.all() else
+                             np.where(there, x, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
     if config["model"] == "diffusion":
         if any(isinstance(entry, list) for entry in config["hidden"]):
             raise ValueError("--hidden must be given once for a diffusion, which has one network for all levels")
@@ -177,9 +183,9 @@ class Run:
         self.save()
 
     @property
-    def scaling(self) -> Scaling:
+    def scaling(self) -> Scaling | Table:
         """The way from the data's units to the model's, ``apply``, and back, ``invert``."""
-        return Scaling(self.config["shift"], self.config["scale"])
+        return scaling_of(self.config)
 
     @property
     def log_scale(self) -> float:
@@ -190,15 +196,21 @@ class Run:
         """
         if self.config["likelihood"] == "bernoulli" or self.config["binarize"] != "none":
             return 0.0
+        if isinstance(self.scaling, Table):
+            return float(self.scaling.log_scale(np.zeros((1, self.config["x_dim"])))[0])
         return float(np.log(np.broadcast_to(self.config["scale"], self.config["x_dim"])).sum())
+
+    def log_scales(self, x: Array) -> float | Array:
+        """Return the same for rows in the model's units: less where cells are missing, then of shape (n,)."""
+        return self.scaling.log_scale(x) if isinstance(self.scaling, Table) else self.log_scale
 
     def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
                        workers: int | None = None) -> Array:
         """Return log p(x) of rows in the data's units, in nats, as a density in these units; shape (n,)."""
         scaled = self.scaling.apply(x, self.config["dtype"])
         if workers is None:
-            return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scale
-        return parallel.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scale
+            return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scales(scaled)
+        return parallel.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scales(scaled)
 
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""
@@ -342,11 +354,21 @@ def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusio
         x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
         if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
             raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")
-        if columns is not None and not (isinstance(columns, list) and len(columns) == x_dim
+        mixed, cells = config["likelihood"] == "mixed", config["cells"]
+        if isinstance(cells, list) != mixed or (mixed and not all(isinstance(cell, dict) for cell in cells)):
+            raise ValueError(f"cells cannot be {check.shown(cells)} where likelihood is {config['likelihood']}")
+        n_columns = len(cells) if mixed else x_dim
+        if columns is not None and not (isinstance(columns, list) and len(columns) == n_columns
                                         and all(isinstance(name, str) for name in columns)):
-            raise ValueError(f"columns must be the names of {x_dim} columns; got {check.shown(columns)}")
+            raise ValueError(f"columns must be the names of {n_columns} columns; got {check.shown(columns)}")
+        try:
+            how = scaling_of(config)
+        except TypeError:                              # entries that no column has
+            raise ValueError(f"cells must say what the columns are; got {check.shown(cells)}") from None
         scaling = Scaling(config["shift"], config["scale"])
         scaling.apply(np.zeros((1, x_dim)))
+        if isinstance(how, Table) and how.x_dim != x_dim:
+            raise ValueError(f"cells are of {how.x_dim} columns, but x_dim is {x_dim}")
         check.number("rms", config["rms"], 0)
         check.size("checksum", config["checksum"], 0, np.inf)
         if config["threads"] is not None:              # None: not known, as the run is older than this entry

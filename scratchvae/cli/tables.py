@@ -18,10 +18,12 @@ from ..layers import Array
 
 MAX_LINE = 2**23                                             # bytes
 MAX_LABEL = 100
+MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".")      # in small letters
+DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
 
 
 def read_table(file: Any, labels: str | int | None, header: bool | None,
-               max_bytes: int) -> tuple[Array, Array | None, list[str] | None]:
+               max_bytes: int, text: bool = False) -> tuple[Array, Array | None, list[str] | None]:
     """Read a table of numbers, one column of which may hold labels.
 
     Parameters
@@ -33,10 +35,12 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         As in `files.load`.
     max_bytes : int
         The most that the numbers may take.
+    text : bool, default False
+        Take every cell as it is, whatever it says.
 
     Returns
     -------
-    x : array of shape (n, D), float64
+    x : array of shape (n, D), float64; with ``text``, of strings
     y : array of text of shape (n,), or None
     names : list of D str, or None
         Of the columns of x, if there is a header.
@@ -48,7 +52,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     """
     rows = _rows(file)
     top = [cell.strip() for cell in next(rows)]
-    numbers = [cell for cell in top if _is_number(cell)]
+    numbers = [cell for cell in top if is_number(cell)]
     if header is None:
         header = not numbers or (len(numbers) >= 3 and numbers == [str(i) for i in range(len(numbers))])
     if header and "" in top:
@@ -56,6 +60,8 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     at = None if labels is None else _column(labels, top if header else [], len(top))
     columns: list[Any] = [name for i, name in enumerate(top if header else range(len(top))) if i != at]
     values, y = array("d"), []
+    taken: list[str] = []                                    # cells that stay text, each word once in memory
+    words: dict[str, str] = {}
     for number, cells in enumerate(rows if header else itertools.chain([list(top)], rows), start=1 + header):
         if len(cells) != len(top):
             raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(top)}")
@@ -63,15 +69,18 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
             y.append(cells.pop(at).strip())
             if not 1 <= len(y[-1]) <= MAX_LABEL:
                 raise ValueError(f"line {number} must have a label of 1 to {MAX_LABEL} characters")
+        if text:
+            taken.extend(words.setdefault(cell, cell) for cell in map(str.strip, cells))
         try:
-            values.extend(map(float, cells))
+            values.extend(map(float, [] if text else cells))
         except ValueError:
             raise ValueError(f"line {number} has {_fault(cells, columns, number == 1, at is None)}") from None
-        if 8 * len(values) + 128 * len(y) > max_bytes:       # a short text takes up to some 128 bytes
+        if 8 * (len(values) + len(taken)) + 128 * (len(y) + len(words)) > max_bytes:           # a short text: some 128
             raise ValueError(f"it takes more than {max_bytes} bytes, the most that is read")
-    if not values:
+    if not values and not taken:
         raise ValueError("it must have a row of numbers" + (" below its header" if header else ""))
-    return np.frombuffer(values).reshape(-1, len(columns)), None if at is None else np.array(y), \
+    x = np.array(taken, object) if text else np.frombuffer(values)
+    return x.reshape(-1, len(columns)), None if at is None else np.array(y), \
         columns if header else None
 
 
@@ -120,31 +129,36 @@ def _ended(file: Any) -> Iterator[bytes]:
         yield rest
 
 
+LEFT_OUT = "train with --likelihood mixed --missing leave-out, which leaves such cells out of log p(x | z)"
+
+
 def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -> str:
     """Return what a line has that is not a number, in which column, and what to do."""
-    wrong = [i for i, cell in enumerate(cells) if not _is_number(cell)]
+    wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
     cell, column = cells[wrong[0]].strip()[:40], columns[wrong[0]]
     column = column[:40] if isinstance(column, str) else column
     where = f"column {column!r}" + ("" if isinstance(column, str) else ", counted from 0")
     if not cell:
-        return f"nothing in {where}, where a number must be"
+        return f"nothing in {where}, where a number must be: {LEFT_OUT}"
     word = cell.lower()
-    if word in ("na", "n/a", "nan", "null", "none", "?", "-", "."):
-        hint = "if it is a missing value: fill it, leave out its row, or leave out the column before it is read"
+    if word in MISSING:
+        hint = f"if it is a missing value: fill it, leave out its row, or {LEFT_OUT}"
     elif word in ("true", "false", "yes", "no", "t", "f"):
-        hint = "write 1 for true and 0 for false"
-    elif re.fullmatch(r"[-+]?\d+(\.\d{3})*,\d+", cell):
+        hint = "write 1 for true and 0 for false, or train with --likelihood mixed, for which text is a category"
+    elif DECIMAL_COMMA.fullmatch(cell):
         hint = "write a decimal point for the comma"
     elif first and len(wrong) > 1:
         hint = "if the line names the columns, no name may be a number"
     elif no_labels:
-        hint = f"if it holds labels, name it: --labels {column!r}, or labels={column!r} in Python"
+        hint = f"if it holds labels, name it: --labels {column!r}, or labels={column!r} in Python; if " \
+               "categories: --likelihood mixed"
     else:
-        hint = "only the column of labels may hold text"
+        hint = "only the column of labels may hold text, or with --likelihood mixed any"
     return f"{cell!r} in {where}, which is not a number; {hint}"
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Return whether a text is a number, as Python reads it."""
     try:
         float(cell)
     except ValueError:

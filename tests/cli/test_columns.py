@@ -77,6 +77,17 @@ def test_columns_that_are_not_there(table, capsys, words, says):
     assert says in train(capsys, *words, code=2)
 
 
+def test_a_column_of_text_may_be_left_out(table, capsys):
+    lines = (table / "t.csv").read_text().splitlines()
+    (table / "t.csv").write_text("\n".join(f"{line},{'name' if i == 0 else 'Ada'}" for i, line in enumerate(lines)))
+    assert "line 2 has 'Ada' in column 'name'" in train(capsys, code=2)
+    train(capsys, "--without", "planet,name")
+    train(capsys, "--columns", "height")
+    (table / "t.csv").write_text("\n".join([*lines[:5], lines[5].replace(lines[5].split(",")[0], "NA"), *lines[6:]]))
+    assert "column 'height' has, in row 4, counted from 0, 'NA', which is missing" in train(
+        capsys, "--columns", "height", code=2)
+
+
 def test_pictures_have_no_columns_to_choose(table, capsys):
     np.save(table / "x.npy", np.random.default_rng(0).random((20, 4, 4)))
     assert cli.main(["train", "--data", "x.npy", "--out", "new", *FAST, "--columns", "1"]) == 2

@@ -1,0 +1,228 @@
+"""Columns of several kinds: how the cells of a table become the numbers that a model of `mixed` columns sees, and back.
+
+    a column of         is                            a model sees
+    text                categorical                   a column for each of its texts, one 1 and otherwise 0
+    0 and 1 alone       bernoulli                     the number
+    other numbers       gaussian                      the number, shifted and scaled to mean 0 and variance 1
+    counts, if asked    poisson                       the number
+
+`--kinds NAME=KIND` says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import check
+from ..discrete import Categorical, Poisson
+from ..layers import Array
+from ..likelihood import Bernoulli, Gaussian
+from ..mixed import Mixed
+from .tables import DECIMAL_COMMA, MISSING, is_number, listed
+
+KINDS = ("gaussian", "poisson", "bernoulli", "categorical")
+MOST_LEVELS = 100                                      # different texts, unless --kinds says that they are kinds
+
+
+def plain(text: str) -> str:
+    """Return a number in one spelling: 3, 3.0 and 3e0 are one; any other text as it is."""
+    return repr(float(text) + 0.0) if is_number(text) else text
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind, the texts that a categorical one may have, and a gaussian one's shift and scale."""
+
+    name: str
+    kind: str
+    levels: Sequence[str] = ()
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check.choice("kind", self.kind, KINDS)
+        if not isinstance(self.name, str) or not isinstance(self.levels, (list, tuple)) \
+                or not all(isinstance(text, str) for text in self.levels) \
+                or (len(set(self.levels)) < 2 if self.kind == "categorical" else self.levels):
+            raise ValueError(f"a column must have a name, and levels if it is categorical; got {check.shown(self)}")
+        check.number("shift", self.shift, -np.inf)
+        check.number("scale", self.scale, 0, open_low=True)
+
+    @property
+    def width(self) -> int:
+        """How many columns a model sees."""
+        return len(self.levels) if self.kind == "categorical" else 1
+
+    def number(self, text: str) -> float:
+        """Return the number of a text that is there: for a categorical column, that of its level."""
+        if self.kind == "categorical":
+            spelled = [text] if text in self.levels else [own for own in self.levels if plain(own) == plain(text)]
+            if not spelled:
+                raise ValueError(f"{text[:40]!r}, and may have {listed(list(self.levels))}")
+            return self.levels.index(spelled[0])
+        value = float(text) if is_number(text) else np.nan
+        if not np.isfinite(value):
+            hint = "; write a decimal point for the comma" if DECIMAL_COMMA.fullmatch(text) else ""
+            raise ValueError(f"{text[:40]!r}, and must have finite numbers{hint}")
+        if self.kind == "bernoulli" and value not in (0, 1):
+            raise ValueError(f"{text[:40]!r}, and must have 0 and 1 alone to be bernoulli")
+        if self.kind == "poisson" and (value < 0 or value != np.floor(value)):
+            raise ValueError(f"{text[:40]!r}, and must have whole numbers of at least 0 to be poisson")
+        return value
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table, and the way from its cells to the model and back; see `scaling.Scaling`.
+
+    Rows of the table are arrays of shape (n, its columns) of text, or of what Python prints as
+    such text; those of a model have shape (n, x_dim).
+
+    Parameters
+    ----------
+    columns : sequence of Column
+    missing : bool
+        Whether a cell may be missing: NaN for the model.
+    """
+
+    columns: Sequence[Column]
+    missing: bool = False
+
+    @property
+    def x_dim(self) -> int:
+        """The columns that a model sees."""
+        return sum(column.width for column in self.columns)
+
+    def likelihood(self) -> Mixed:
+        """Return p(x | z), an object for each kind of column."""
+        one: dict[Any, Any] = {"gaussian": Gaussian(1), "poisson": Poisson(1), "bernoulli": Bernoulli(1)}
+        parts = [one.setdefault((column.kind, column.width), Categorical(column.width))
+                 if column.kind == "categorical" else one[column.kind] for column in self.columns]
+        return Mixed(parts, self.missing)
+
+    def numbers(self, x: Any) -> Array:
+        """Return the cells as numbers, float64: a level's for a text, NaN for what is missing."""
+        cells = np.asarray(x, object)
+        if cells.ndim != 2 or not len(cells) or cells.shape[1] != len(self.columns):
+            raise ValueError(f"x must have shape (n, {len(self.columns)}), a row for each of the table's; "
+                             f"got {cells.shape}")
+        found = np.empty(cells.shape)
+        for j, column in enumerate(self.columns):
+            known: dict[Any, float] = {}
+            for i, cell in enumerate(cells[:, j]):
+                if cell not in known:
+                    known[cell] = self._number(column, str(cell).strip(), i)
+                found[i, j] = known[cell]
+        return found
+
+    def _number(self, column: Column, text: str, row: int) -> float:
+        try:
+            if text.lower() not in MISSING:
+                return column.number(text)
+            if self.missing:
+                return np.nan
+            raise ValueError(f"{text!r}, which is missing: fill it, leave out its row, or take "
+                             "--likelihood mixed --missing leave-out")
+        except ValueError as error:
+            raise ValueError(f"column {column.name!r} has, in row {row}, counted from 0, {error}") from None
+
+    def apply(self, x: Any, dtype: Any = np.float32) -> Array:
+        """Return the rows of a table as a model sees them, in this dtype."""
+        parts = []
+        for column, values in zip(self.columns, self.numbers(x).T):
+            if column.kind == "categorical":
+                gone = np.isnan(values)
+                hot = np.eye(column.width)[np.where(gone, 0, values).astype(int)]
+                hot[gone] = np.nan
+                parts.append(hot)
+            else:
+                parts.append(((values - column.shift) / column.scale)[:, None])
+        with np.errstate(over="ignore"):
+            scaled = np.concatenate(parts, axis=1).astype(check.dtype("dtype", dtype, (np.float32, np.float64)))
+        return check.array("x, scaled,", scaled, ("n", self.x_dim), None, True)
+
+    def invert(self, x: Any) -> Array:
+        """Return the cells of a table as text, from rows as a model sees them, or as it draws them.
+
+        Where the columns of a category hold probabilities, it is the most probable
+        one; a mean of counts, or of 0 and 1, stays a mean.
+        """
+        x = check.array("x", x, ("n", self.x_dim), None, True)
+        found, first = np.empty((len(x), len(self.columns)), object), 0
+        for j, column in enumerate(self.columns):
+            values = x[:, first:first + column.width]
+            first += column.width
+            gone = np.isnan(values).any(axis=1)
+            if column.kind == "categorical":
+                found[:, j] = np.array(column.levels, object)[np.where(gone, 0, values.argmax(axis=1))]
+            else:                                      # the digits that tell a number of x's precision
+                enough = abs(column.shift) * np.finfo(x.dtype).eps <= 1e-4 * column.scale
+                unscaled = values[:, 0].astype(float) * column.scale + column.shift
+                found[:, j] = [str(int(value)) if value == int(value) and column.kind != "gaussian" else str(value)
+                               for value in np.where(gone, 0, unscaled).astype(x.dtype if enough else float)]
+            found[gone, j] = ""
+        return found
+
+    def log_scale(self, x: Array) -> Array:
+        """Return what log p of rows, as a model sees them, has more than in the table's units, of shape (n,).
+
+        It is Σ log scale over the gaussian columns that are there.
+        """
+        at = np.cumsum([0, *(column.width for column in self.columns)])[:-1]
+        return ~np.isnan(x[:, at]) @ np.log([column.scale for column in self.columns])
+
+    def says(self) -> list[str]:
+        """Return a line for each kind, with the names of its columns."""
+        lines = []
+        for kind in KINDS:
+            names = [column.name for column in self.columns if column.kind == kind]
+            if names:
+                lines.append(f"{kind}: {listed(names)}")
+        return lines
+
+    def __str__(self) -> str:
+        return "each column has a likelihood of its own, a gaussian one also a shift and a scale"
+
+
+def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool) -> Table:
+    """Choose the kind of every column by its cells, all text, unless ``kinds`` has it by number."""
+    found = []
+    for j, (name, cells) in enumerate(zip(names, x.T)):
+        there = sorted(text for text in set(cells) if text.lower() not in MISSING)
+        numbers = all(map(is_number, there))
+        if not there:
+            raise ValueError(f"column {name!r} has nothing but missing cells: leave it out, --without {name}")
+        kind = kinds.get(j) or ("categorical" if not numbers else
+                                "bernoulli" if {float(text) for text in there} == {0, 1} else "gaussian")
+        if kind != "categorical":
+            found.append(Column(name, kind))
+            continue
+        if len(there) > MOST_LEVELS and j not in kinds:
+            text = next(text for text in there if not is_number(text))
+            hint = ("write a decimal point for the comma" if DECIMAL_COMMA.fullmatch(text) else
+                    f"leave it out, --without {name}; or, if they are kinds, --kinds {name}=categorical")
+            raise ValueError(f"column {name!r} has {len(there)} different texts, such as {text[:40]!r}; {hint}")
+        if len(there) < 2:
+            raise ValueError(f"column {name!r} has the same value in every row: leave out what tells nothing, "
+                             f"--without {name}")
+        found.append(Column(name, kind, sorted(there, key=float) if numbers else there))
+    return Table(found, missing)
+
+
+def standardised(table: Table, x: Array) -> Table:
+    """Return a table whose gaussian columns get mean 0 and variance 1, by the rows to train on."""
+    columns = []
+    for column, values in zip(table.columns, table.numbers(x).T):
+        there = values[~np.isnan(values)]
+        if column.kind == "gaussian" and there.size and there.min() < there.max():
+            shift, scale = float(there.mean()), float(there.std())
+            if not 0 < scale < np.inf:
+                raise ValueError(f"column {column.name!r} must have values whose squares are floats; they go from "
+                                 f"{there.min():g} to {there.max():g}")
+            column = Column(column.name, "gaussian", (), shift, scale)
+        columns.append(column)
+    return Table(columns, table.missing)

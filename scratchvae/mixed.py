@@ -1,0 +1,154 @@
+"""p(x | z) for a table: each column with a likelihood of its own, and cells that are missing.
+
+Given z the variables of a row are independent, so that log p(x | z) is a sum over
+them.  A cell that is missing (NaN) is left out of the sum: what is left is the
+log-probability of the cells that are there, log ∫ p(x | z) d(missing).  So the bound is
+one on log p(what is there), without a value made up for the rest.  MATH (4.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import check
+from .layers import Array, Cache, Layer
+from .likelihood import Likelihood
+
+Group = tuple[Any, Array, Array]                       # a likelihood; for each variable its columns of x, and of h
+
+
+class Mixed:
+    """Variables side by side, each with its own likelihood.
+
+    Parameters
+    ----------
+    parts : sequence of likelihoods
+        One for each variable, in the order of their columns: ``Gaussian(1)`` takes one
+        column, ``Categorical(3)`` three.  An object that occurs several times is asked
+        once for all of its variables, so that ``[Gaussian(1)] * 30`` is as fast as one.
+    missing : bool, default False
+        Whether x may have NaN, which says that a cell is not known.  A variable of several
+        columns is missing in a row if one of them is.
+
+    Attributes
+    ----------
+    x_dim, n_outputs : int
+        The columns of x and of h, those of all variables side by side.
+    first_layer : Layer
+        What a model puts before the network that sees x: `Seen`.
+    """
+
+    def __init__(self, parts: Sequence[Likelihood], missing: bool = False) -> None:
+        self.parts = check.likelihoods("parts", parts)
+        self.missing = check.flag("missing", missing)
+        self.x_dim = check.size("x_dim, the columns of all parts,", sum(part.x_dim for part in self.parts))
+        self.n_outputs = sum(part.n_outputs for part in self.parts)
+        at_x = np.split(np.arange(self.x_dim), np.cumsum([part.x_dim for part in self.parts])[:-1])
+        at_h = np.split(np.arange(self.n_outputs), np.cumsum([part.n_outputs for part in self.parts])[:-1])
+        found: dict[int, list[int]] = {}
+        for i, part in enumerate(self.parts):
+            found.setdefault(id(part), []).append(i)   # variables that have one object
+        self.groups: list[Group] = [(self.parts[i[0]], np.array([at_x[j] for j in i]), np.array([at_h[j] for j in i]))
+                                    for i in found.values()]
+        self.first_layer = Seen(self.groups)
+
+    def log_prob(self, x: Array, h: Array) -> tuple[Array, Cache]:
+        """Return log p(x | h) in nats, a sum over the variables that are there.  MATH (4.7).
+
+        Parameters
+        ----------
+        x : array of shape (n, D)
+            NaN where a cell is missing.
+        h : array of shape (n, n_outputs)
+
+        Returns
+        -------
+        log_prob : array of shape (n,)
+        cache
+            For `log_prob_backward`.
+        """
+        x = np.broadcast_to(x, (*h.shape[:-1], self.x_dim))
+        log_p: Any = 0
+        caches = []
+        for part, at_x, at_h in self.groups:
+            cells = x[..., at_x].reshape(-1, part.x_dim)                        # a row for each cell
+            there = np.logical_not(np.isnan(cells).any(axis=-1))
+            cells = np.where(there[:, None], cells, 0)                          # its log p will not count
+            cell_log_p, cache = part.log_prob(cells, h[..., at_h].reshape(-1, part.n_outputs))
+            log_p = log_p + np.where(there, cell_log_p, 0).reshape(*h.shape[:-1], -1).sum(axis=-1)
+            caches.append((there, cache))
+        return log_p, caches
+
+    def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
+        """Return dx, dh: those of each variable in its own columns, and 0 for a cell that is missing.  MATH (4.7)."""
+        n = len(dlog_prob)
+        dx, dh = (np.zeros((n, columns), dlog_prob.dtype) for columns in (self.x_dim, self.n_outputs))
+        for (part, at_x, at_h), (there, part_cache) in zip(self.groups, cache):
+            dcells, dh_cells = part.log_prob_backward(np.repeat(dlog_prob, len(at_x)), part_cache)
+            dx[:, at_x] = np.where(there[:, None], dcells, 0).reshape(n, *at_x.shape)
+            dh[:, at_h] = np.where(there[:, None], dh_cells, 0).reshape(n, *at_h.shape)
+        return dx, dh
+
+    def _columns(self, h: Array, read: Callable[[Any, Array], Array]) -> Array:
+        """Return x, of which each likelihood reads its columns from its own part of h."""
+        x = np.empty((*h.shape[:-1], self.x_dim), h.dtype)
+        for part, at_x, at_h in self.groups:
+            x[..., at_x] = read(part, h[..., at_h].reshape(-1, part.n_outputs)).reshape(*h.shape[:-1], *at_x.shape)
+        return x
+
+    def mean(self, h: Array) -> Array:
+        """Return E[x | h], of shape (n, D).  MATH (4.7)."""
+        return self._columns(h, lambda part, cells: part.mean(cells))
+
+    def sample(self, h: Array, rng: np.random.Generator) -> Array:
+        """Draw x, of shape (n, D), without missing cells.  MATH (4.7)."""
+        return self._columns(h, lambda part, cells: part.sample(cells, rng))
+
+    def bias(self, x_mean: Array) -> Array:
+        """Return the bias of each variable, side by side.  MATH (4.7)."""
+        h = np.empty(self.n_outputs)
+        for part, at_x, at_h in self.groups:
+            for columns, outputs in zip(at_x, at_h):
+                h[outputs] = part.bias(x_mean[columns])
+        return h
+
+    def check_support(self, x: Array, name: str = "x") -> None:
+        """Raise a ValueError unless each variable is such as its likelihood takes, or missing."""
+        for part, at_x, _ in self.groups:
+            for columns in at_x:
+                cells = x[..., columns]
+                cells = cells if cells.ndim == 1 else cells[~np.isnan(cells).any(axis=-1)]
+                if cells.size:
+                    where = str(columns[0]) if len(columns) == 1 else f"{columns[0]}:{columns[-1] + 1}"
+                    part.check_support(cells, f"{name}[{where if x.ndim == 1 else f':, {where}'}]")
+
+
+class Seen(Layer):
+    """How the network of q(z | x) sees a row: 0 where a cell is missing, counts as log(1 + x), all else as it is.
+
+    Any q gives a bound on log p(x), so that the 0 is no claim about the cell.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.layers = [(part.first_layer, at_x.ravel()) for part, at_x, _ in groups if hasattr(part, "first_layer")]
+
+    def forward(self, x: Array) -> tuple[Array, Cache]:
+        """Return y of x's shape, and the cache.  MATH (4.7)."""
+        gone = np.isnan(x)
+        y = np.where(gone, 0, x)
+        caches = []
+        for layer, columns in self.layers:
+            y[:, columns], cache = layer.forward(y[:, columns])
+            caches.append(cache)
+        return y, (gone, caches)
+
+    def backward(self, dy: Array, cache: Cache, input_gradient: bool = True) -> Array:
+        """Return dx: 0 where a cell is missing, through its layer where a column has one, else dy.  MATH (4.7)."""
+        gone, caches = cache
+        dx = np.where(gone, 0, dy)
+        for (layer, columns), layer_cache in zip(self.layers, caches):
+            dx[:, columns] = layer.backward(dx[:, columns], layer_cache)
+        return dx
