@@ -19,7 +19,7 @@ import numpy as np
 
 from . import check
 from .datasets import binarize
-from .importance import Importance
+from .importance import ESTIMATORS, OBJECTIVES, Importance
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
@@ -316,8 +316,9 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if v is not None and v.shape != model.theta.shape:
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
-    many = None
-    if importance != 1 or objective != "elbo" or estimator != "plain":
+    many, importance = None, check.size("importance", importance)
+    check.choice("objective", objective, OBJECTIVES)
+    if (importance, objective, check.choice("estimator", estimator, ESTIMATORS)) != (1, "elbo", "plain"):
         many = Importance(model, importance, objective, estimator)
         if free_bits is not None:
             raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or "

@@ -20,7 +20,7 @@ from scratchvae import Bernoulli, gaussian, layers
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
 COVERED = ("layers", "mlp", "gaussian", "likelihood", "model", "autoencoder", "vae", "hvae", "topdown", "schedule",
-           "diffusion", "writings", "optim", "exact")
+           "diffusion", "writings", "importance", "optim", "exact")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     *(f"model.Model.{name}" for name in ("pack", "astype", "set_output_bias", "check_x", "check_noise", "check_beta",
