@@ -30,7 +30,7 @@ from ..layers import Array
 from ..optim import SGD, Adam
 from ..progress import Interrupted
 from ..topdown import TopDown
-from ..training import History, Schedule, State, decay, fit, steps, warm_up
+from ..training import History, Schedule, State, decay, fit, many_draws, steps, warm_up
 from ..vae import VAE
 from .examples import FACTS, Config, is_source
 from . import options
@@ -256,6 +256,8 @@ def new(folder: Path, config: Config, x: Array) -> Run:
     config = json.loads(json.dumps({**config, "scratchvae": __version__, "threads": startup.threads()}))
     model = build(config, x)
     rate_schedule(config)
+    if config["model"] != "diffusion":
+        many_draws(model, config["objective"], config["importance"], config["estimator"], config["free_bits"])
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
 
 
