@@ -188,7 +188,7 @@ class HVAE(Model):
         """
         n, T, drawn, alpha = cache["n"], self.T, cache["drawn"], check.alpha(alpha)
         dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
-        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1) * weight  # (T, n): + Σₜ beta_t KL_t
+        dkl = np.full((T, n), self.check_beta(beta)[:, None] / n * weight)      # (T, n): + Σₜ beta_t KL_t
         zero = np.zeros(1, self.dtype)
         dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}   # z_T has no use 1 and no use 3
 

@@ -73,14 +73,14 @@ def log_mean_exp_backward(dL: Array, cache: Array) -> Array:
 
 
 class Importance:
-    """K draws for each example of a model: the contract of a model, one size up.
+    """K draws for each example of a model: the contract of a model, one size up.  MATH (14.1), (14.7).
 
     Parameters
     ----------
     model : VAE, HVAE or TopDown
         Its ``gradient`` is what `backward` fills.
-    K : int, default 5
-        Draws of z for each example.
+    importance : int, default 5
+        K, draws of z for each example.
     objective : {'iwae', 'elbo'}, default 'iwae'
         L_K, or the ELBO as a mean over K draws.
     estimator : {'plain', 'landing', 'doubly'}, default 'plain'
@@ -92,8 +92,8 @@ class Importance:
         If an argument is not of this kind; the message names it.
     """
 
-    def __init__(self, model: Model, K: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
-        self.K, self.objective = check.size("importance", K), check.choice("objective", objective, OBJECTIVES)
+    def __init__(self, model: Model, importance: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
+        self.K, self.objective = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
         self.estimator = check.choice("estimator", estimator, ESTIMATORS)
         if not isinstance(model, (VAE, HVAE)):
             raise ValueError("model must be a VAE, an HVAE or a TopDown to be trained with more than one draw of z for "
@@ -191,7 +191,7 @@ class Once:
 
 
 def asked_once(model: VAE | HVAE, K: int) -> Any:
-    """Return the model, sharing all it has, but with `Once` around the networks of q that see x alone, no noise."""
+    """Return the model, sharing all it has, but with `Once` around the networks of q that see x alone.  MATH (14.6)."""
     twin: Any = object.__new__(type(model))            # copy.copy would lay out its parameters anew
     twin.__dict__.update(model.__dict__)
     if isinstance(model, VAE):

@@ -157,7 +157,7 @@ class TopDown(HVAE):
         """
         n, T, drawn, alpha = cache["n"], self.T, cache["drawn"], check.alpha(alpha)
         dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
-        dkl = np.repeat(self.check_beta(beta)[:, None] / n, n, axis=1) * weight  # (T, n): + Σₜ beta_t KL_t
+        dkl = np.full((T, n), self.check_beta(beta)[:, None] / n * weight)      # (T, n): + Σₜ beta_t KL_t
         dm, dlogvar_m = {}, {}
 
         dx, dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])  # (n, D), (n, n_outputs)

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import check
 from .datasets import binarize
-from .importance import Importance
+from .importance import ESTIMATORS, OBJECTIVES, Importance
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
@@ -161,6 +161,18 @@ def averaged(model: Model, state: State) -> Iterator[None]:
 def spare(beta: Any, kl: Array, free_bits: Any) -> Array:
     """Return beta, with 0 for each level whose KL, a mean over the batch, is not above its free bits."""
     return np.where(kl.mean(axis=0) > free_bits, beta, 0.0)
+
+
+def many_draws(model: Model, objective: str, importance: int, estimator: str, free_bits: Any = None
+               ) -> Importance | None:
+    """Return what takes many draws for each example, or None for one draw of the ELBO, which the model itself takes."""
+    importance, _ = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
+    if (importance, objective, check.choice("estimator", estimator, ESTIMATORS)) == (1, "elbo", "plain"):
+        return None
+    if free_bits is not None:
+        raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or the "
+                         f"objective is 'iwae'; got {check.shown(free_bits)}")
+    return Importance(model, importance, objective, estimator)
 
 
 def check_state(state: Any, n_levels: int, n_steps: int, held_out: bool) -> None:
@@ -326,12 +338,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if v is not None and v.shape != model.theta.shape:
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
-    many = None
-    if importance != 1 or objective != "elbo" or estimator != "plain":
-        many = Importance(model, importance, objective, estimator)
-        if free_bits is not None:
-            raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or "
-                             f"the objective is 'iwae'; got {check.shown(free_bits)}")
+    many = many_draws(model, objective, importance, estimator, free_bits)
     workers = workers if workers is None else check.size("workers", workers)
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)

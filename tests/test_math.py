@@ -20,7 +20,7 @@ from scratchvae import Bernoulli, Categorical, Poisson, discrete, gaussian, laye
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
 COVERED = ("layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder", "vae", "hvae",
-           "topdown", "schedule", "diffusion", "writings", "optim", "exact")
+           "topdown", "schedule", "diffusion", "writings", "importance", "optim", "exact")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown,
-                        checkpoint, decay, evaluate, fit, steps, warm_up)
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, Importance, State,
+                        TopDown, checkpoint, decay, evaluate, fit, steps, warm_up)
 from scratchvae.cli import files, scaling
 from scratchvae.datasets import binarize
 from scratchvae.gradcheck import check_function, check_layer, check_model
@@ -132,7 +132,8 @@ def doors():
     for model, noise in noises.items():
         name = type(model).__name__
         found[f"fit {name}"] = (fit, dict(model=model, x=X, epochs=2, batch_size=3, optimizer=Adam(), learning_rate=0.1,
-                                          beta=0.5, free_bits=0.1, average=0.9, seed=0, resample=False, x_valid=X,
+                                          beta=0.5, free_bits=0.1, average=0.9, objective="elbo", importance=1,
+                                          estimator="plain", seed=0, resample=False, x_valid=X,
                                           callback=None, progress=False, state=State.start(model), after_step=None))
         found[f"{name}.forward"] = (model.forward, dict(x=X, noise=noise))
         found[f"{name}.backward"] = (lambda model=model, noise=noise, **weights: model.backward(
@@ -152,6 +153,12 @@ def doors():
         found[f"{name}.decode"] = (model.decode, dict(z=np.ones((5, 2)), level=2, noise=noises[model], rng=0))
         found[f"{name}.reconstruct"] = (model.reconstruct, dict(x=X, level=2))
         found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, z=np.ones(2), level=2, draw=False))
+    for model in (vae, hvae, top):
+        found[f"fit {type(model).__name__} on weights"] = (fit, dict(
+            model=model, x=X, epochs=2, batch_size=3, beta=0.5, objective="iwae", importance=3, estimator="doubly",
+            seed=0, progress=False, state=State.start(model)))
+        found[f"Importance {type(model).__name__}"] = (
+            Importance, dict(model=model, importance=3, objective="iwae", estimator="doubly"))
     found["Diffusion.encode"] = (diffusion.encode, dict(x=X, level=2))
     found["Diffusion.decode"] = (diffusion.decode, dict(z=np.ones((5, 4)), level=2, rng=0))
     found["Diffusion.reconstruct"] = (diffusion.reconstruct, dict(x=X, level=2, rng=0))

@@ -30,7 +30,7 @@ from ..layers import Array
 from ..optim import SGD, Adam
 from ..progress import Interrupted
 from ..topdown import TopDown
-from ..training import History, Schedule, State, decay, fit, steps, warm_up
+from ..training import History, Schedule, State, decay, fit, many_draws, steps, warm_up
 from ..vae import VAE
 from .columns import Table
 from .examples import FACTS, Config, is_source, scaling_of
@@ -274,6 +274,8 @@ def new(folder: Path, config: Config, x: Array) -> Run:
     config = json.loads(json.dumps({**config, "scratchvae": __version__, "threads": startup.threads()}))
     model = build(config, x)
     rate_schedule(config)
+    if config["model"] != "diffusion":
+        many_draws(model, config["objective"], config["importance"], config["estimator"], config["free_bits"])
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))
 
 

@@ -1,0 +1,176 @@
+# %% [markdown]
+# # 14. Many draws: the importance-weighted bound
+#
+# **What you will see.** log p(x) was *measured* with 1000 draws in the earlier lessons, and the ELBO was *trained*
+# with one. Between the two stands the bound L_K, with K draws. It can be trained on as well. What do more draws buy,
+# and what do they cost?
+#
+# **Words.** A *weight* is w = p(x, z)/q(z | x) at a draw z ~ q(z | x). Its mean is p(x), so the log of a mean of K
+# weights is near log p(x), and the ELBO is the case K = 1, MATH (5.5). The *normalised weights* w̃_k = w_k/Σⱼ w_j add
+# up to 1. *Signal to noise*: the length of the mean of a gradient, over the standard deviation of one draw.
+#
+# **The idea.** The derivative of log (1/K) Σₖ w_k by log w_k is w̃_k. So backward is the one that we have, with a
+# weight for each row in the place of 1/K, MATH (14.3). For q there are three forms of it. q's parameters enter log w_k
+# as those of the density log q(z_k | x), and through the draw z_k = mu + σ eps_k:
+#
+# - *plain*: both ways;
+# - *landing*: through z_k alone, MATH (14.4). Where q is the posterior nothing is left, for every draw;
+# - *doubly*: through z_k alone, with w̃_k² in the place of w̃_k, MATH (14.5).
+#
+# A framework that differentiates by itself needs a command for this, "stop gradient". Here backward is written by hand,
+# and what is stopped is a line that is not there. In `VAE.backward`:
+#
+#     plain                dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)
+#     landing, doubly      dh_q = gaussian.halves_backward(dmu_z, dlogvar_z)
+#
+# dmu_k and dlogvar_k are what log q itself says of its mu and logvar.
+#
+# `python demos/14_importance.py` takes under a minute.
+
+# %%
+import lesson                                          # first: it sets the number of threads
+
+import time
+
+import numpy as np
+
+from scratchvae import HVAE, Importance, decay, evaluate, exact, fit, warm_up
+from scratchvae.datasets import binarize, digits
+from scratchvae.plotting import figure
+
+parser = lesson.options("Lesson 14: the importance-weighted bound, and three gradients.", epochs=200)
+parser.add_argument("--draws", type=int, nargs="+", default=[1, 5], help="K, draws for each digit (default 1 5)")
+parser.add_argument("--estimator", default="doubly", choices=("plain", "landing", "doubly"),
+                    help="q's gradient on the digits, for K above 1 (default doubly)")
+parser.add_argument("--repeats", type=int, default=1000, help="of each gradient of part 2 (default 1000)")
+args = lesson.parse(parser)
+
+# %% [markdown]
+# ## 1. Where everything is known
+#
+# A linear-Gaussian model with three latents, and one x. log p(x) has a closed form. q is the posterior, moved by 0.3 of
+# its standard deviations and with 1.4 times its variance: as good as a trained q may be.
+
+# %%
+model = exact.linear_hvae(6, (3,), rng=args.seed)
+exact.turn(model)
+exact.set_q(model, exact.posterior(model))
+x = np.random.default_rng(args.seed).normal(size=(1, 6)) * 2
+log_p = exact.log_likelihood(model, x)[0]
+of_q = np.concatenate([np.full(view.size, name.startswith("q")) for name, view in model.parameters.items()])
+
+
+def gradients(K, repeats, seed=0):
+    """Return q's gradient by each estimator, a row for each repeat, all at the same noise."""
+    rng, found = np.random.default_rng(seed), {name: [] for name in ("plain", "landing", "doubly")}
+    for _ in range(repeats):
+        noise = model.draw_noise(K, rng)
+        for name, rows in found.items():
+            many = Importance(model, K, estimator=name)
+            _, cache = many.bound(x, noise)
+            many.backward(cache)
+            rows.append(model.gradient[of_q])
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+print("q = the posterior: the largest entry of q's gradient, over 100 draws with K = 5")
+for name, rows in gradients(5, 100).items():
+    print(f"  {name:<8} {np.abs(rows).max():.1e}")
+
+rng = np.random.default_rng(args.seed)
+exact.set_q(model, {1: exact.Affine(f.W, f.b + 0.3 * np.sqrt(np.diag(f.cov)) * rng.normal(size=3), 1.4 * f.cov)
+                    for f in exact.inference(model).values()})
+Ks = np.array([1, 4, 16, 64])
+L = {}
+for K in Ks:
+    many = Importance(model, int(K))
+    rows = np.repeat(x, 4000, axis=0)
+    elbo, _ = many.bound(rows, many.draw_noise(len(rows), np.random.default_rng(int(K))))
+    L[K] = many.value(elbo)[0]
+print(f"\nq near the posterior: log p(x) = {log_p:.4f}; below it\n"
+      + "\n".join(f"  L_{K:<3} by {log_p - L[K].mean():.4f} nats" for K in Ks))
+
+# %% [markdown]
+# ## 2. What more draws cost q
+#
+# The better the bound, the less it depends on q: for K → ∞ it is log p(x), whatever q is. So q's gradient becomes
+# small, as 1/K, and the noise of the plain one only as 1/√K: the signal drowns. With w̃_k² the noise falls faster than
+# the signal. (*landing* has the noise of the plain one or less, but for K > 1 another mean: it is biased.)
+
+# %%
+ratio, noise_of, signal, bias = {"plain": [], "doubly": []}, {"plain": [], "doubly": []}, [], []
+for K in Ks:
+    found = gradients(int(K), args.repeats, seed=1)
+    mean = found["doubly"].mean(axis=0)                # that of the plain one too, and with less noise
+    signal.append(np.linalg.norm(mean))
+    bias.append(np.linalg.norm(found["landing"].mean(axis=0) - mean) / signal[-1])
+    for name in ratio:
+        noise_of[name].append(np.linalg.norm(found[name].std(axis=0)))
+        ratio[name].append(signal[-1] / noise_of[name][-1])
+print("\nq's gradient at one x, its signal to noise; and the bias of landing, over the signal")
+print(f"  {'K':>3} {'signal':>8} {'plain':>8} {'doubly':>8} {'bias of landing':>17}")
+for i, K in enumerate(Ks):
+    print(f"  {K:>3} {signal[i]:8.4f} {ratio['plain'][i]:8.3f} {ratio['doubly'][i]:8.3f} {bias[i]:17.1f}")
+slope = {name: np.polyfit(np.log(Ks[1:]), np.log(values[1:]), 1)[0] for name, values in ratio.items()}
+print(f"from K = 4 on, signal to noise is K to the power of {slope['plain']:.2f} (plain), "
+      f"{slope['doubly']:.2f} (doubly)")
+
+# %% [markdown]
+# ## 3. Digits
+#
+# The hierarchy of lesson 8, three levels, hidden layers of 128. All are measured alike: log p(x) with 1000 draws, and
+# the ELBO.
+
+# %%
+data = digits()
+x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
+histories = {}
+print(f"\n{args.epochs} epochs; in nats per digit of {len(x_test)} held out:\n"
+      f"{'trained on':<11} {'log p(x)':>9} {'ELBO':>8} {'gap':>6}   KL of level 1, 2, 3   processor")
+for K in args.draws:
+    hierarchy = HVAE(64, (16, 8, 4), (128,), x_mean=x_train.mean(axis=0), rng=args.seed)
+    began = time.process_time()
+    histories[K] = fit(hierarchy, data.x_train, epochs=args.epochs, seed=args.seed, resample=True,
+                       beta=warm_up(max(1, args.epochs // 4)), learning_rate=decay(2e-3, 2e-4, args.epochs),
+                       objective="elbo" if K == 1 else "iwae", importance=K,
+                       estimator="plain" if K == 1 else args.estimator)
+    seconds = time.process_time() - began
+    found = evaluate(hierarchy, x_test, n_draws=100, rng=args.seed)
+    mean, elbo = found.log_likelihood.mean(), found.elbo.total.mean()
+    levels = "".join(f"{kl:7.2f}" for kl in found.elbo.kl.mean(axis=0))
+    print(f"{'the ELBO' if K == 1 else f'L_{K}':<11} {mean:9.2f} {elbo:8.2f} {mean - elbo:6.2f}  {levels}"
+          f"{seconds:11.0f} s", flush=True)
+
+# %%
+page = figure(10, 3.4)
+ax_L, ax_ratio, ax_fit = page.subplots(1, 3)
+means, errors = [L[K].mean() for K in Ks], [4 * L[K].std() / np.sqrt(len(L[K])) for K in Ks]
+ax_L.errorbar(Ks, means, errors, fmt="o-", color=lesson.BLUE, markersize=4, linewidth=1.2,
+              label="$L_K$, ± 4 standard errors")
+ax_L.axhline(log_p, color="0.2", linestyle="--", linewidth=1, label="log p(x)")
+ax_L.set_title("the bound rises to log p(x)", fontsize=10)
+ax_L.set_ylabel("nats", fontsize=8)
+for name, colour, mark in (("plain", lesson.RED, "s-"), ("doubly", lesson.GREEN, "o-")):
+    ax_ratio.plot(Ks, ratio[name], mark, color=colour, markersize=4, linewidth=1.2, label=name)
+ax_ratio.plot(Ks, ratio["plain"][1] * np.sqrt(Ks[1] / Ks), ":", color="0.3", linewidth=1, label="as $1/\\sqrt{K}$")
+ax_ratio.plot(Ks, ratio["doubly"][1] * np.sqrt(Ks / Ks[1]), "--", color="0.3", linewidth=1, label="as $\\sqrt{K}$")
+ax_ratio.set_yscale("log")
+ax_ratio.set_title("signal to noise of q's gradient", fontsize=10)
+for ax in (ax_L, ax_ratio):
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(Ks, [str(K) for K in Ks])
+    ax.set_xlabel("K, draws for each x", fontsize=8)
+for (K, history), style in zip(histories.items(), ("-", "--", ":", "-.") * len(histories)):
+    ax_fit.plot(history["epoch"], history["elbo"], style, color="0.15", linewidth=1.1,
+                label="the ELBO" if K == 1 else f"$L_{{{K}}}$")
+last = [history["elbo"][-1] for history in histories.values()]
+ax_fit.set_ylim(min(last) - 4, max(last) + 1)
+ax_fit.set_title("digits: the ELBO in training on", fontsize=10)
+ax_fit.set_xlabel("epoch", fontsize=8)
+ax_fit.set_ylabel("nats per digit", fontsize=8)
+for ax in (ax_L, ax_ratio, ax_fit):
+    ax.tick_params(labelsize=8)
+    ax.grid(alpha=0.3)
+    ax.set_axisbelow(True)
+    ax.legend(fontsize=7)
+lesson.save(page, "14_importance", args)
