@@ -204,7 +204,8 @@ CONTENDERS: dict[str, tuple[str, str | None, Callable[..., None]]] = {         #
     "torch": ("PyTorch", "torch", train_torch),
     "torch-fused": ("PyTorch, fused Adam", "torch", partial(train_torch, fused=True)),
     "jax": ("JAX jit", "jax", train_jax),
-    **{f"workers-{n}": (f"{n} worker{'s' * (n > 1)}", None, partial(train_scratchvae, workers=n)) for n in range(1, 17)}}
+    **{f"workers-{n}": (f"{n} worker{'s' * (n > 1)}", None, partial(train_scratchvae, workers=n))
+       for n in range(1, 17)}}
 
 
 class Clock:
