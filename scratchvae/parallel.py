@@ -22,10 +22,13 @@ import copy
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -76,14 +79,26 @@ def lay(model: Model, theta: Array, gradient: Array) -> None:
 
 
 @contextmanager
-def fit_for_workers() -> Iterator[None]:
-    """Let what is started now multiply with one thread, and leave Ctrl-C to the main process."""
+def fit_for_workers(without_script: bool) -> Iterator[None]:
+    """Let what is started now multiply with one thread, leave Ctrl-C to the main process, and not read the script.
+
+    A new process imports the script of the first one (`multiprocessing`, "Safe importing of
+    main module"), which is of no use where nothing that it is given is defined there.
+    """
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    mask = None
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()              # of the standard library; when it starts, it unblocks Ctrl-C
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    script = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: script[name] for name in ("__file__", "__spec__")
+                              if without_script and name in script}
+    script.update(dict.fromkeys(hidden))               # None
     try:
         yield
     finally:
+        script.update(hidden)
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
@@ -117,7 +132,9 @@ class Workers:
         Called in worker w of n as ``work(pipe, w, n, *given)``.
     n : int
     given : objects
-        What pickle can copy, and memory made by `shared`.
+        What pickle can copy.
+    memory : optional
+        Made by `shared`; the first of the things that are given, if there is any.
 
     Raises
     ------
@@ -127,25 +144,27 @@ class Workers:
         When a worker has ended that should not have; the message says how.
     """
 
-    def __init__(self, work: Callable[..., Any], n: int, *given: Any) -> None:
+    def __init__(self, work: Callable[..., Any], n: int, *given: Any, memory: Any = None) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise RuntimeError("workers read the script that started them, and this one starts workers when it is "
+            raise RuntimeError("workers read the script that defines the model, and this one starts workers when it is "
                                "read: put what it does under `if __name__ == \"__main__\":`")
         context, self.processes, self.pipes = multiprocessing.get_context("spawn"), [], []
-        with fit_for_workers():
+        try:
+            copied = b"".join(map(bytes, map(ForkingPickler.dumps, (work, *given))))
+        except Exception as error:                     # of many kinds
+            raise ValueError(f"model must be what pickle can copy, to be given to workers: {error}") from None
+        with fit_for_workers(b"__main__" not in copied):
             try:
                 for w in range(n):
                     ours, theirs = context.Pipe()
                     self.pipes.append(ours)
-                    process = context.Process(target=begin, args=(work, theirs, np.geterr(), w, n, *given),
-                                              daemon=True, name=f"worker {w + 1} of {n}")
+                    process = context.Process(target=begin, daemon=True, name=f"worker {w + 1} of {n}",
+                                              args=(work, theirs, np.geterr(), w, n, memory, *given))
                     process.start()
                     self.processes.append(process)
                     theirs.close()
-            except BaseException as error:
-                self.__exit__()
-                if isinstance(error, (AttributeError, TypeError)) or type(error).__name__ == "PicklingError":
-                    raise ValueError(f"model must be what pickle can copy, to be given to workers: {error}") from None
+            except BaseException:
+                Workers.__exit__(self)
                 raise
 
     def __enter__(self) -> Any:
@@ -171,8 +190,7 @@ class Workers:
                 code = self.processes[w].exitcode
                 how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else \
                     f"ended with exit code {code}"
-                raise ChildProcessError(f"{self.processes[w].name} {how} before its work was done; "
-                                        "go on from the last checkpoint") from None
+                raise ChildProcessError(f"{self.processes[w].name} {how} before its work was done") from None
             if isinstance(heard[-1][1], Exception):
                 raise heard[-1][1]
         return heard
@@ -187,7 +205,7 @@ class Workers:
 # one job after the other ----------------------------------------------------------------------------
 
 
-def serve(pipe: Connection, w: int, n: int, function: Callable[..., Any], model: Model) -> None:
+def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model) -> None:
     """Be a worker: answer each job with function(model, ...)."""
     while True:
         pipe.send(function(model, *pipe.recv()))
@@ -314,8 +332,8 @@ class Team(Workers):
         self.shared["x"][:] = x
         bare = copy.copy(optimizer)                    # without its vectors, which are shared
         vars(bare).update({name: None for name, value in vars(optimizer).items() if isinstance(value, np.ndarray)})
-        super().__init__(train, workers, memory, layout, model, bare, batch_size, seed, resample, free_bits,
-                         None if many is None else (many.K, many.objective, many.estimator))
+        super().__init__(train, workers, layout, model, bare, batch_size, seed, resample, free_bits,
+                         None if many is None else (many.K, many.objective, many.estimator), memory=memory)
         try:
             self.hear_all()                            # they are there
         except BaseException:

@@ -294,8 +294,9 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     workers : int, optional
         Let so many processes, of one BLAS thread each, do each step together:
         see parallel.py.  The bits are the same for any number of them, also where a run
-        goes on with another number; without workers the noise is another.  The script
-        must call this under ``if __name__ == "__main__":``, as the workers read it, too.
+        goes on with another number; without workers the noise is another.  They have a
+        copy of x.  If the script defines the model's class, they read the script, which must then call
+        this under ``if __name__ == "__main__":``.
 
     Returns
     -------

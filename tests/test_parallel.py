@@ -5,6 +5,9 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,7 +226,7 @@ def test_an_exception_of_a_worker_arrives_with_its_message():
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_a_worker_that_is_killed_is_said(how):
-    with pytest.raises(ChildProcessError, match=f"^worker . of 2 was killed by {how} before .*checkpoint$"):
+    with pytest.raises(ChildProcessError, match=f"^worker . of 2 was killed by {how} before .*done$"):
         fit(Failing(how), X, epochs=2, batch_size=200, workers=2)
     assert not children()
 
@@ -312,3 +315,32 @@ def test_a_worker_that_fails_in_an_evaluation_is_said():
     with pytest.raises(MemoryError, match="^too many samples$"):
         evaluate(Dying(6, 3), B, n_samples=1000, workers=2)
     assert not children()
+
+
+# the script --------------------------------------------------------------------------------------
+
+SCRIPT = """
+import numpy as np
+from scratchvae import VAE, fit
+print("read")
+MODEL
+x = np.ones((20, 6), np.float32)
+fit(Model(6, 2), x, epochs=1, workers=2)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "stdin", "-c"])
+def test_a_script_needs_no_guard_unless_it_defines_the_model(tmp_path, how):
+    """Workers do not read it; and where they must, the sentence says what to do."""
+    for model in ("Model = VAE", "class Model(VAE):\n    pass"):
+        text, path = SCRIPT.replace("MODEL", model), tmp_path / "script.py"
+        path.write_text(text)
+        words = {"file": [path], "stdin": ["-"], "-c": ["-c", text]}[how]
+        run = subprocess.run([sys.executable, *words], input=text, capture_output=True, text=True, timeout=60,
+                             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+        if model == "Model = VAE":
+            assert (run.returncode, run.stdout, run.stderr) == (0, "read\ndone\n", "")
+        else:
+            assert run.returncode == 1 and "ChildProcessError: worker 1 of 1 ended with exit code 1" in run.stderr
+            assert how != "file" or 'put what it does under `if __name__ == "__main__":`' in run.stderr

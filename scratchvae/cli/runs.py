@@ -180,6 +180,9 @@ class Run:
         except Interrupted:
             self.save()
             raise
+        except ChildProcessError as error:             # theta stands in the middle of a step, and is not saved
+            raise ChildProcessError(f"{error}; scratchvae train --resume {self.folder} goes on from the last "
+                                    "checkpoint") from None
         self.save()
 
     @property
