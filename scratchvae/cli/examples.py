@@ -53,7 +53,7 @@ def read(config: Config) -> Data:
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
                        max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]],
-                       text=config["likelihood"] == "mixed" or not config["keep"] is config["without"] is None)
+                       text=config["likelihood"] == "mixed" or bool(config["keep"] or config["without"]))
     found = chosen(found, config["keep"], config["without"])
     if config["likelihood"] == "mixed" and found.x.dtype != object:
         found = found._replace(x=np.array([list(map(str, row)) for row in found.x.tolist()], object))
