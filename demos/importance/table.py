@@ -1,0 +1,81 @@
+"""The rows of Table 1 of Burda et al. 2016 (arXiv 1509.00519): the command of each, and what it gives.
+
+    python demos/importance/table.py                           # list the rows and their commands
+    python demos/importance/table.py static-1-iwae-5           # train this row, measure it, print a line of the table
+    python demos/importance/table.py static-1-iwae-5 --epochs 1 --samples 10       # does it start?
+
+A row is named by its data (static: MNIST as binarised by Larochelle; resampled: drawn anew for every batch), its levels
+(1 or 2), its objective (vae: the mean of K ELBOs; iwae) and K.  A run is a folder in --runs, and is gone on with if it
+is there; what was trained already is not trained again.  The README in this folder has the table.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+from scratchvae import cli
+
+DATA = {"static": "--data binarized-mnist", "resampled": "--data mnist --binarize resample-each-epoch"}
+LEVELS = {1: "--latents 50 --hidden 200,200",
+          2: "--model hvae --latents 100,50 --hidden 200,200/100,100 --warm-up 20"}
+OBJECTIVES = {"vae": "--importance {K}", "iwae": "--objective iwae --importance {K} --estimator doubly"}
+EPOCHS = {(1, 1): 600, (1, 5): 220, (1, 50): 20, (2, 1): 480, (2, 5): 140, (2, 50): 12}    # planned for half an hour
+SCHEDULE = "--batch-size 100 --learning-rate 3e-3 --schedule exponential:1e-4 --average 0.9998"
+
+
+def rows():
+    """Return the options of each row by its name."""
+    found = {}
+    for data, of_data in DATA.items():
+        for levels, network in LEVELS.items():
+            for objective, of_objective in OBJECTIVES.items():
+                for K in (1, 5, 50):
+                    if objective == "iwae" and K == 1:                         # the same bound as the VAE's
+                        continue
+                    found[f"{data}-{levels}-{objective}-{K}"] = (
+                        f"{of_data} {network} {of_objective.format(K=K)} {SCHEDULE} --epochs {EPOCHS[levels, K]}")
+    return found
+
+
+def line(name, folder, samples):
+    """Measure a run on the test images; return its line of the table."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.main(["evaluate", str(folder), "--samples", str(samples), "--json"])
+    if code:
+        sys.exit(code)
+    found, run = json.loads(printed.getvalue()), cli.load(folder)
+    return (f"| {name} | {found['epochs']} | {run.state.history['seconds'][-1] / 60:.1f} min | {-found['elbo']:.2f} | "
+            f"{-found['log_likelihood']:.2f} | {found['log_likelihood_standard_error']:.2f} | {samples} |")
+
+
+def main():
+    """List the rows, or make one."""
+    known = rows()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("row", nargs="?", choices=known, metavar="ROW")
+    parser.add_argument("--epochs", type=int, help="in the place of those of the row")
+    parser.add_argument("--samples", type=int, default=5000, help="importance samples for log p(x) (default 5000)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are (default runs)")
+    args = parser.parse_args()
+    if args.row is None:
+        print("\n".join(f"scratchvae train --out runs/{name} {options}" for name, options in known.items()))
+        return
+    folder, epochs = args.runs / args.row, [] if args.epochs is None else ["--epochs", str(args.epochs)]
+    words = (["--resume", str(folder)] if (folder / "checkpoint.npz").exists() else
+             ["--out", str(folder), *known[args.row].split()])
+    code = cli.main(["train", *words, *epochs])
+    if code:
+        sys.exit(code)
+    print(line(args.row, folder, args.samples))
+
+
+if __name__ == "__main__":
+    main()
