@@ -32,7 +32,8 @@ from scratchvae.gradcheck import check_function, check_layer, check_model
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
 
 X = np.random.default_rng(0).random((5, 4))
-FOLDER = Path(tempfile.mkdtemp(prefix="wrong_calls"))
+HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        # removed when the program ends
+FOLDER = Path(HERE.name)
 np.save(FOLDER / "x.npy", X)
 
 
