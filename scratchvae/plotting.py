@@ -45,13 +45,13 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
     """
     (height, width), (n_rows, n_columns) = image_shape, rows.shape[:2]
     gap = 1
-    page = np.full((n_rows * (height + gap) - gap, n_columns * (width + gap) - gap), 0.25)    # light grey lines
-    for i in range(n_rows):
-        for j in range(n_columns):
-            top, left = i * (height + gap), j * (width + gap)
-            page[top:top + height, left:left + width] = rows[i, j].reshape(image_shape)
-            if np.isnan(rows[i, j]).all():             # and no lines around it, but those of its neighbours
-                page[top + gap * (i > 0):top + height + gap, left:left + width + gap] = np.nan
+    page = np.full((n_rows * (height + gap) - gap, n_columns * (width + gap) - gap), np.nan)
+    places = [(i, j, i * (height + gap), j * (width + gap)) for i in range(n_rows) for j in range(n_columns)
+              if not np.isnan(rows[i, j]).all()]
+    for _, _, top, left in places:                     # light grey lines around each image that is there
+        page[max(top - gap, 0):top + height + gap, max(left - gap, 0):left + width + gap] = 0.25
+    for i, j, top, left in places:
+        page[top:top + height, left:left + width] = rows[i, j].reshape(image_shape)
     ax.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     ax.set_title(title, fontsize=10)
     ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(row_labels))], row_labels, fontsize=8)
