@@ -36,7 +36,7 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
     ----------
     ax : matplotlib Axes
     rows : array of shape (n_rows, n_columns, height · width)
-        In [0, 1].
+        In [0, 1]; an image of NaN leaves its place empty.
     image_shape : (int, int)
         Height and width of one image.
     title : str
@@ -45,11 +45,13 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
     """
     (height, width), (n_rows, n_columns) = image_shape, rows.shape[:2]
     gap = 1
-    page = np.full((n_rows * (height + gap) - gap, n_columns * (width + gap) - gap), 0.25)    # light grey lines
-    for i in range(n_rows):
-        for j in range(n_columns):
-            top, left = i * (height + gap), j * (width + gap)
-            page[top:top + height, left:left + width] = rows[i, j].reshape(image_shape)
+    page = np.full((n_rows * (height + gap) - gap, n_columns * (width + gap) - gap), np.nan)
+    places = [(i, j, i * (height + gap), j * (width + gap)) for i in range(n_rows) for j in range(n_columns)
+              if not np.isnan(rows[i, j]).all()]
+    for _, _, top, left in places:                     # light grey lines around each image that is there
+        page[max(top - gap, 0):top + height + gap, max(left - gap, 0):left + width + gap] = 0.25
+    for i, j, top, left in places:
+        page[top:top + height, left:left + width] = rows[i, j].reshape(image_shape)
     ax.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     ax.set_title(title, fontsize=10)
     ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(row_labels))], row_labels, fontsize=8)
@@ -59,7 +61,13 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
         spine.set_visible(False)
 
 
-def curves(ax: Any, history: History, names: Sequence[str], title: str = "") -> None:
+def colour(name: str) -> str:
+    """Return the colour of a column of a history, in every picture the same."""
+    level = int(name[len("consistency_"):]) if name.startswith("consistency_") else 0
+    return {"reconstruction": "C0", "elbo": "C1", "prior_matching": "C2"}.get(name) or f"C{level - (level < 3)}"
+
+
+def curves(ax: Any, history: History, names: Sequence[str], title: str = "", warm_up: int = 0) -> None:
     """Draw columns of a history against the epoch; a ``valid_`` column thin, in the colour of its partner.
 
     Parameters
@@ -70,9 +78,14 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "") -> 
     names : sequence of str
         The columns; each is drawn with its ``valid_`` partner where there is one.
     title : str
+    warm_up : int, default 0
+        The epochs in which beta rose, to be shaded.
     """
+    if warm_up:
+        ax.axvspan(1, warm_up, color="0.93", label="warm-up of beta")
     for name in names:
-        line, = ax.plot(history["epoch"], history[name], label=name.replace("_", " "), linewidth=2.5, alpha=0.4)
+        line, = ax.plot(history["epoch"], history[name], label=name.replace("_", " "), linewidth=2.5, alpha=0.4,
+                        color=colour(name))
         if f"valid_{name}" in history:
             ax.plot(history["epoch"], history[f"valid_{name}"], color=line.get_color(), linewidth=0.8,
                     label=f"{name.replace('_', ' ')}, held out")

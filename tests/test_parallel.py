@@ -43,6 +43,14 @@ def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
     np.testing.assert_array_equal(np.concatenate([np.arange(n)[share] for share in shares]), np.arange(n))
 
 
+def test_every_share_of_every_step_has_noise_of_its_own():
+    draws = {parallel.noise_of(*key).random() for key in np.ndindex(3, 3, 3, 3)}
+    draws |= {stream(seed, purpose, epoch).random() for seed in range(3) for epoch in range(3)
+              for purpose in ("noise", "held out", "order")}
+    assert len(draws) == 81 + 27
+    assert parallel.noise_of(1, 2, 0, 2).random() == parallel.noise_of(1, 2, 0, 2).random()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_gradient_of_a_batch_is_the_weighted_mean_of_its_shares(name, rng):
     """MATH (9.4), in float64, with the same noise for the batch and for its shares."""

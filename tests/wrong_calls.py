@@ -24,15 +24,16 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, Importance, State,
-                        TopDown, checkpoint, decay, evaluate, fit, steps, warm_up)
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Importance,
+                        Mixed, Poisson, State, TopDown, checkpoint, decay, evaluate, fit, steps, warm_up)
 from scratchvae.cli import files, scaling
 from scratchvae.datasets import binarize
 from scratchvae.gradcheck import check_function, check_layer, check_model
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
 
 X = np.random.default_rng(0).random((5, 4))
-FOLDER = Path(tempfile.mkdtemp(prefix="wrong_calls"))
+HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        # removed when the program ends
+FOLDER = Path(HERE.name)
 np.save(FOLDER / "x.npy", X)
 
 
@@ -82,6 +83,7 @@ def doors():
                rng=0, dtype=np.float32)
     deep = {name: value for name, value in net.items() if name != "latent_dim"}
     vae, hvae, auto = VAE(4, 2, (3,)), HVAE(4, (3, 2), (3,)), Autoencoder(4, 2, (3,))
+    cells = VAE(4, 2, (3,), likelihood=Mixed([Gaussian(1)] * 3 + [Bernoulli(1)], missing=True))
     top, diffusion = TopDown(4, (3, 2), (3,)), Diffusion(4, 3, (3,))
     two = [np.ones((5, 3)), np.ones((5, 2))]
     noises = {vae: np.ones((5, 2)), hvae: two, auto: None, top: two,
@@ -94,6 +96,8 @@ def doors():
         "TopDown": (TopDown, dict(**deep, latent_dims=(3, 2))),
         "Diffusion": (Diffusion, dict(**deep, T=3, log_noise=(-2.0, 3.0), variance="posterior")),
         "Bernoulli": (Bernoulli, dict(x_dim=4)), "Gaussian": (Gaussian, dict(x_dim=4, logvar=0.5)),
+        "Poisson": (Poisson, dict(x_dim=4)), "Categorical": (Categorical, dict(x_dim=4)),
+        "Mixed": (Mixed, dict(parts=[Gaussian(1), Categorical(3)], missing=True)),
         "MLP": (MLP, dict(dims=(4, 3, 2), activation="tanh", rng=0)),
         "Dense": (Dense, dict(n_in=4, n_out=2, rng=0, initialise=glorot)),
         "LeakyReLU": (LeakyReLU, dict(slope=0.1)),
@@ -127,7 +131,7 @@ def doors():
         "Scaling.apply": (scaling.Scaling(0.5, 2.0).apply, dict(x=X, dtype=np.float64)),
         "Scaling.invert": (scaling.Scaling(0.5, 2.0).invert, dict(x=X)),
         "files.load": (files.load, dict(path=FOLDER / "x.npy", key=None, labels=None, header=None, image_shape=(2, 2),
-                                        max_bytes=10**6)),
+                                        max_bytes=10**6, text=False)),
     }
     for model, noise in noises.items():
         name = type(model).__name__
@@ -148,6 +152,8 @@ def doors():
             found[f"{name}.draw_noise"] = (model.draw_noise, dict(n=3, rng=np.random.default_rng(0)))
             found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, draw=True))
             found[f"{name}.log_likelihood"] = (model.log_likelihood, dict(x=X, n_samples=3, rng=0, max_rows=2))
+    found["cells.forward"] = (cells.forward, dict(x=X, noise=np.ones((5, 2))))
+    found["cells.check_x"] = (lambda x: np.nan_to_num(cells.check_x(x)), dict(x=X))
     for model in (hvae, top):
         name = type(model).__name__
         found[f"{name}.decode"] = (model.decode, dict(z=np.ones((5, 2)), level=2, noise=noises[model], rng=0))

@@ -27,15 +27,18 @@ from scratchvae.model import ELBO
 
 
 class VAE(vae.VAE):
-    """The networks and the likelihood are there already: self.q, self.p and self.likelihood."""
+    """The networks and the likelihood are there already: self.q, self.p and self.likelihood.
 
-    def bound(self, x, noise):
+    drawn, weight and to_q serve the importance-weighted bound of lesson 14.  Here you may leave them unused.
+    """
+
+    def bound(self, x, noise, drawn=False):
         """Return ELBO(reconstruction, kl, np.zeros((n, 0))), and a cache of your choice.
 
         The third part, of shape (n, 0), is that of a hierarchy: a column for each level but the top. Here it has none.
         """
         raise NotImplementedError
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False, weight=1.0, to_q=None):
         """Fill the gradients of q and p.  Return dx if input_gradient is true: x is used twice."""
         raise NotImplementedError

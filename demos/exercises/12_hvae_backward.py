@@ -29,6 +29,9 @@ from scratchvae import gaussian, hvae
 class HVAE(hvae.HVAE):
     """Its forward is that of the library: self.q[t], self.p[t], self.T, self.likelihood and self.consistency."""
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
-        """Fill the gradients of all networks.  Return dx if input_gradient is true: x is used twice."""
+    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False, weight=1.0, to_q=None):
+        """Fill the gradients of all networks.  Return dx if input_gradient is true: x is used twice.
+
+        weight and to_q serve the importance-weighted bound of lesson 14.  Here you may leave them unused.
+        """
         raise NotImplementedError

@@ -60,6 +60,11 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
                f"{examples.scaling_of(config)}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
+    if rows.numbers is not None:
+        shown = ", ".join([*map(str, rows.numbers[:3]), *(["..."] if len(rows.numbers) > 3 else [])])
+        output.write_numbers(run.folder / "held_out.csv", {"row": rows.numbers})
+        output.say(f"held out: every {config['hold_out']}th row, {shown}, counted from 0; all of them in "
+                   f"{run.folder / 'held_out.csv'}")
     for line in examples.kinds(config):
         output.say(line)
     for doubt in doubts:
@@ -113,7 +118,8 @@ def finish(run: Run) -> None:
         output.write_numbers(run.folder / "samples.csv", {"x": examples.scaling_of(run.config).invert(x)},
                              run.config["columns"])
     try:
-        output.write_curves(run.folder / "curves.png", run.state.history)
+        output.write_curves(run.folder / "curves.png", run.state.history,
+                            min(run.config["warm_up"], run.state.epoch))
         if run.config["image_shape"] is not None:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
@@ -191,8 +197,10 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
-    x = look.x[:args.count]
-    output.write(args.out, run.config, {"x": x, "reconstruction": run.reconstruct(x, args.level)}, 10,
+    x, grey = look.x[:args.count], {}
+    if run.config["binarize"] != "none" and args.out.suffix in output.PICTURES:
+        grey = {"grey": examples.prepare(run.config, look.stored[:args.count], "test", grey=True)}
+    output.write(args.out, run.config, {**grey, "x": x, "reconstruction": run.reconstruct(x, args.level)}, 10,
                  f"{len(x)} rows and their reconstructions from level {args.level}; {look.name}",
                  stored={"x": look.stored[:args.count]} if run.config["binarize"] == "none" else {})
     return 0

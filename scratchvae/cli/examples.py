@@ -36,11 +36,15 @@ class Data(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows to train on, and those held out to watch the training by, as the model sees them; and their part."""
+    """The rows to train on, and those held out to watch the training by, as the model sees them.
+
+    Then the part that they are, and their numbers in the file, counted from 0, if the data are one.
+    """
 
     x: Array
     held_out: Array | None
     part: str | None
+    numbers: Array | None
 
 
 def read(config: Config) -> Data:
@@ -188,6 +192,8 @@ def describe(config: Config, data: Data) -> Config:
     x, named = data.x["train"], config["data"] in NAMED
     facts = {**config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
              "image_shape": data.image_shape, "columns": data.columns, "cells": None}
+    if not named and config["labels"] and files.has_labels_apart(config["data"]):
+        facts["labels"] = str(Path(config["labels"]).resolve())
     if config["likelihood"] == "mixed":
         facts.update({**asdict(Scaling()), **table(config, data)})
     else:
@@ -291,4 +297,5 @@ def for_training(config: Config, data: Data) -> Rows:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
     part = next((part for part in ("valid", "test") if part in data.x), None)
-    return Rows(x, None if part is None else prepare(config, data.x[part], part), part)
+    return Rows(x, None if part is None else prepare(config, data.x[part], part), part,
+                None if part is None or config.get("data") in (None, *NAMED) else numbers(config, data, part))

@@ -53,7 +53,8 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         Which array of an .npz file; needed only where there is a choice.
     labels : str or int, optional
         Where the labels are: the key of an array in an .npz file; the name of a
-        column in a CSV file, or its number, from 0, or -1 for the last.
+        column in a CSV file, or its number, from 0, or -1 for the last; the path of
+        another IDX or .npy file, where the numbers are in one of these.
     header : bool, optional
         Whether the first line of a CSV file names the columns.  By default it does
         if it holds no numbers, or three or more that count 0, 1, 2, ..., as in
@@ -101,7 +102,22 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
                 raise ValueError(f"image_shape {image_shape} does not fit an array of shape {x.shape}")
         elif x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
-        return Examples(x.reshape(len(x), -1), y, image_shape, columns)
+    if isinstance(labels, str) and y is None:                # in a file of their own
+        if not os.path.isfile(labels):
+            raise ValueError(f"{str(path)!r}: has no labels {check.shown(labels)}: they are another IDX or .npy file, "
+                             "and there is none of this name")
+        y = read(labels)
+        if y.shape != (len(x),):
+            raise ValueError(f"{labels!r}: must hold a label for each of {len(x)} rows; it has shape {y.shape}")
+        y = _whole(y)
+    return Examples(x.reshape(len(x), -1), y, image_shape, columns)
+
+
+def has_labels_apart(path: str | os.PathLike[str]) -> bool:
+    """Return whether this is a file whose labels are in another one: IDX or .npy."""
+    with opened(path) as file:
+        head = bytes(file.read(6))
+    return head[:2] == b"\0\0" or head == b"\x93NUMPY"
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
@@ -197,9 +213,8 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     if key is not None:
         raise ValueError(f"has no array {key[:40]!r}: only an .npz file has keys")
     if binary is not None:
-        if labels is not None:
-            raise ValueError(f"has no labels {check.shown(labels)}: only .npz and CSV files have labels beside "
-                             "the numbers")
+        if not (labels is None or isinstance(labels, str)):
+            raise ValueError(f"has no labels {check.shown(labels)}: they must be in another file, which labels names")
         return binary(file, _limit(file, max_bytes)), None, None
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")

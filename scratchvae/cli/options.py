@@ -78,8 +78,8 @@ examples:
     scratchvae train --resume runs/table --epochs 500
 
 the folder then holds config.json, history.csv (its columns valid_... are of the rows
-held out), checkpoint.npz (and the one before it), curves.png, and samples.png or,
-where the data are no images, samples.csv."""
+held out), held_out.csv (their numbers in the file), checkpoint.npz (and the one before
+it), curves.png, and samples.png or, where the data are no images, samples.csv."""
 
 EVALUATE = """\
 examples:
@@ -130,6 +130,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a ValueError instead of printing the usage and leaving."""
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Raise a ValueError for a word that is not known, here, where the help of the sub-command can be named."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
 
 
 def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -211,8 +218,8 @@ def add_data_options(parser: Any) -> None:
     parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, "
                                                        "plain or within gzip, or npz")
     add(parser, "--key", "which array of an npz file", metavar="NAME")
-    add(parser, "--labels", "the labels: an array of numbers in an npz file, or a column of a CSV file, by name or by "
-                            "number, -1 for the last", metavar="NAME")
+    add(parser, "--labels", "the labels: an array of numbers in an npz file, a column of a CSV file, by name or by "
+                            "number, -1 for the last, or beside an IDX or npy file another such file", metavar="NAME")
     add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it holds no number, or "
                             "numbers that count 0, 1, 2, ...", choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",

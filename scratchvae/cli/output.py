@@ -109,15 +109,15 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
     save_page(path, page)
 
 
-def write_curves(path: Path, history: History) -> None:
-    """Draw how the bound and its parts went."""
+def write_curves(path: Path, history: History, warm_up: int = 0) -> None:
+    """Draw how the bound and its parts went; the epochs in which beta rose are shaded."""
     from .. import plotting
 
     page = plotting.figure(9, 3.5)
     bound, levels = page.subplots(1, 2)
-    plotting.curves(bound, history, ["elbo", "reconstruction"], "the bound and its reconstruction part")
+    plotting.curves(bound, history, ["elbo", "reconstruction"], "the bound and its reconstruction part", warm_up)
     plotting.curves(levels, history, [name for name in history if name.startswith(("consistency", "prior_matching"))],
-                    "KL of each level")
+                    "KL of each level", warm_up)
     save_page(path, page)
 
 

@@ -5,6 +5,7 @@
     best.npz                  with --patience: the same at the best epoch, which every command uses but train --resume
     config.json               the config once more, for people to read
     history.csv               a line for each epoch
+    held_out.csv              the numbers of the rows that are held out, if the data are a file
     curves.png, samples.png   drawn at the end; samples.csv where the data are no pictures
 """
 
@@ -42,8 +43,8 @@ LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average
          "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells")
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers")  # when a run is resumed
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
-NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
-         "samples.csv")
+NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "held_out.csv",
+         "curves.png", "samples.png", "samples.csv")
 
 
 def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:

@@ -59,7 +59,8 @@ def quick(monkeypatch):
                                            ("table", "samples.csv")])
 def test_train_fills_its_folder(home, name, samples):
     assert {path.name for path in (home / name).iterdir()} == {
-        "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", samples}
+        "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", samples,
+        *(["held_out.csv"] if name == "table" else [])}
     config = json.loads((home / name / "config.json").read_text())
     assert set(options.DEFAULTS) <= set(config) and config == checkpoint.load(home / name / "checkpoint.npz").config
     rows = list(csv.DictReader((home / name / "history.csv").open()))

@@ -77,6 +77,36 @@ def test_columns_that_are_not_there(table, capsys, words, says):
     assert says in train(capsys, *words, code=2)
 
 
+def test_the_rows_held_out_are_announced_and_can_be_had(table, capsys):
+    said = train(capsys, "--columns", "height", "--hold-out", "7")
+    assert "held out: every 7th row, 6, 13, 20, ..., counted from 0; all of them in run" in said
+    rows = (table / "run" / "held_out.csv").read_text().split()
+    assert rows == ["row", *map(str, range(6, 60, 7))]
+    assert "held out:" not in train(capsys, "--columns", "height", "--hold-out", "0")
+
+
+def test_labels_of_an_idx_file_are_another_file(table, capsys):
+    x, y = np.random.default_rng(0).integers(0, 256, (40, 2, 2)), np.arange(40) % 10
+    for name, array in (("x.idx", x), ("y.idx", y)):
+        shape = b"".join(length.to_bytes(4, "big") for length in array.shape)
+        (table / name).write_bytes(bytes([0, 0, 8, array.ndim]) + shape + array.astype("u1").tobytes())
+    words = ["train", "--data", "x.idx", "--labels", "y.idx", "--out", "new", "--epochs", "1", "--hidden", "4"]
+    assert cli.main(words) == 0
+    assert runs.load("new").config["labels"] == str((table / "y.idx").resolve())
+    assert cli.main(["encode", "new", "--out", "codes.npz"]) == 0
+    assert np.load("codes.npz")["label"].tolist() == [9, 9, 9, 9]
+    (table / "y.idx").write_bytes((table / "x.idx").read_bytes())
+    capsys.readouterr()
+    assert cli.main([*words, "--overwrite"]) == 2
+    assert "'y.idx': must hold a label for each of 40 rows; it has shape (40, 2, 2)" in capsys.readouterr().err
+
+
+def test_an_unknown_word_names_the_help_of_its_own_command(capsys):
+    assert cli.main(["sample", "run", "--out", "a.png", "--counts", "3"]) == 2
+    assert capsys.readouterr().err == \
+        "scratchvae: unrecognized arguments: --counts 3 (see scratchvae sample --help)\n"
+
+
 def test_a_column_of_text_may_be_left_out(table, capsys):
     lines = (table / "t.csv").read_text().splitlines()
     (table / "t.csv").write_text("\n".join(f"{line},{'name' if i == 0 else 'Ada'}" for i, line in enumerate(lines)))

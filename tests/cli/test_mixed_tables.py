@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,6 +221,18 @@ def test_forged_columns_of_a_checkpoint_are_refused(table, capsys, name, value):
 def test_the_options_survive_the_config():
     options.confirm({**options.DEFAULTS, "latents": [2], "likelihood": "mixed", "kinds": ["a,b=poisson", "c=gaussian"],
                      "missing": "leave-out"})
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_draw_a_table_like_the_one_they_learnt(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    demo = runpy.run_path(str(Path(__file__).parents[2] / "demos" / "table.py"))
+    demo["main"](["town.csv"])
+    run(capsys, "train", "--data", "town.csv", "--likelihood", "mixed", "--kinds", "visits=poisson", "--missing",
+        "leave-out", "--latents", "4", "--hidden", "64", "--out", "run")
+    run(capsys, "sample", "run", "--count", "2000", "--out", "new.csv")
+    apart = {line[:2]: line[-1] for line in demo["compare"](read("town.csv"), read("new.csv"))}
+    assert len(apart) == 3 + 2 * 3 and max(apart.values()) < 0.15, apart
 
 
 def test_runs_older_than_mixed_columns_are_read(table, capsys, monkeypatch):
