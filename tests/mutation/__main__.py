@@ -47,10 +47,11 @@ LIST = Path(__file__).with_name("equivalent.txt")
 TESTS = {
     "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"],
     "likelihood": ["likelihood"], "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
-    "autoencoder": ["autoencoder", "bad_input", "wrong_calls"], "vae": ["vae", "bad_input", "importance", "wrong_calls"],
+    "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
+    "vae": ["vae", "bad_input", "importance", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
     "optim": ["optim"], "schedule": ["diffusion"], "diffusion": ["diffusion"], "writings": ["diffusion"],
-    "importance": ["importance"],
+    "importance": ["importance"], "discrete": ["discrete"], "mixed": ["mixed"],
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
 DEAD = (1, 2, 4, -signal.SIGXCPU)                      # a test failed; tests, conftest.py not imported; out of time
