@@ -114,7 +114,8 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "beta": "2", "patience": "50"}
     tables = {"keep", "without"}                       # these choose columns of tables: test_columns.py
     of_diffusion = {"levels", "log_noise"}             # test_cli_diffusion.py has them
-    assert words.keys() == options.DEFAULTS.keys() - tables - of_diffusion, "an option that this test does not know"
+    elsewhere = tables | of_diffusion | {"objective", "importance", "estimator"}       # the last: test_weights.py
+    assert words.keys() == options.DEFAULTS.keys() - elsewhere, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
     opened, problem = runs.open_run(tmp_path / "r")
