@@ -17,6 +17,8 @@ What there is: self.q.forward and .backward, self.p likewise, gaussian.halves, .
 ..._backward, self.likelihood.log_prob and .log_prob_backward.  Each forward returns its result and a cache, and each
 backward takes a derivative and that cache.  With beta = 0 the KL must leave no trace in the gradient.
 
+drawn, weight and to_q are for the importance weights of lesson 14: they may be left alone, at their defaults.
+
 Grade it:  python demos/exercises 11        A hint:  python demos/exercises --hint 11
 """
 
@@ -27,10 +29,7 @@ from scratchvae.model import ELBO
 
 
 class VAE(vae.VAE):
-    """The networks and the likelihood are there already: self.q, self.p and self.likelihood.
-
-    drawn, weight and to_q serve the importance-weighted bound of lesson 14.  Here you may leave them unused.
-    """
+    """The networks and the likelihood are there already: self.q, self.p and self.likelihood."""
 
     def bound(self, x, noise, drawn=False):
         """Return ELBO(reconstruction, kl, np.zeros((n, 0))), and a cache of your choice.

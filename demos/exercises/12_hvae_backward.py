@@ -18,6 +18,8 @@ the reconstruction cache["R"] and the prior matching cache["P"], and n in cache[
 gaussian.log_prob, and cache["H", t], of gaussian.entropy; if self.consistency == "analytic", cache["C", t] is that of
 gaussian.kl and there is no cache["H", t].  self.check_beta(beta) returns one beta for each level.
 
+weight and to_q are for the importance weights of lesson 14: they may be left alone, at their defaults.
+
 Grade it:  python demos/exercises 12        A hint:  python demos/exercises --hint 12
 """
 
@@ -30,8 +32,5 @@ class HVAE(hvae.HVAE):
     """Its forward is that of the library: self.q[t], self.p[t], self.T, self.likelihood and self.consistency."""
 
     def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False, weight=1.0, to_q=None):
-        """Fill the gradients of all networks.  Return dx if input_gradient is true: x is used twice.
-
-        weight and to_q serve the importance-weighted bound of lesson 14.  Here you may leave them unused.
-        """
+        """Fill the gradients of all networks.  Return dx if input_gradient is true: x is used twice."""
         raise NotImplementedError

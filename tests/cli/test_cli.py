@@ -114,7 +114,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
              "beta": "2", "patience": "50", "workers": "2"}
     tables = {"keep", "without", "kinds", "missing"}    # of tables: test_columns.py and test_mixed_tables.py
-    others = {"levels", "log_noise", "objective", "importance", "estimator"}    # these have tests of their own
+    others = {"levels", "log_noise", "objective", "importance", "estimator"}    # test_cli_diffusion.py, test_weights.py
     assert words.keys() == options.DEFAULTS.keys() - tables - others, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
