@@ -46,7 +46,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("equivalent.txt")
 TESTS = {
     "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"],
-    "likelihood": ["likelihood"], "discrete": ["discrete"], "mixed": ["mixed"], "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
+    "likelihood": ["likelihood"], "discrete": ["discrete"], "mixed": ["mixed"],
+    "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"], "vae": ["vae", "bad_input", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "wrong_calls"], "topdown": ["topdown"], "optim": ["optim"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "writings": ["diffusion"],
