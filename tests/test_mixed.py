@@ -102,6 +102,13 @@ def test_what_stands_behind_nan_has_no_effect(rng):
     assert np.isfinite(model.gradient).all()
 
 
+def test_a_kind_is_missing_if_one_of_its_columns_is(rng):
+    likelihood = Mixed([C, G], missing=True)
+    h = rng.standard_normal((1, likelihood.n_outputs))
+    one, all_of_it = [[np.nan, 1.0, 0.0, 0.5]], [[np.nan, np.nan, np.nan, 0.5]]
+    assert likelihood.log_prob(np.array(one), h)[0] == likelihood.log_prob(np.array(all_of_it), h)[0]
+
+
 def test_q_sees_zeros_and_logarithms_of_counts():
     layer = Mixed([G, P, C], missing=True).first_layer
     y, _ = layer.forward(np.array([[np.nan, 3.0, 0, 1, 0], [2.0, np.nan, np.nan, np.nan, np.nan]]))

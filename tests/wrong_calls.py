@@ -176,8 +176,8 @@ def doors():
 
 
 FUNCTIONS = ("callback", "after_step", "beta", "learning_rate", "forward", "backward", "save", "initialise")
-SAID = {"x": ("x", "numbers"), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",), "path": ("path",
-                                                                                               "cannot be read")}
+SAID = {"x": ("x", "numbers"), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",),
+        "path": ("path", "cannot be read", "must be a file")}             # after the path itself
 
 
 def snapshot(value):
