@@ -108,12 +108,12 @@ def fit_for_workers(without_script: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def begin(work: Callable[..., Any], pipe: Connection, errors: Any, *given: Any) -> None:
+def begin(work: Callable[..., Any], pipe: Connection, errors: Any, w: int, n: int, memory: Any) -> None:
     """Be a worker: do the work; an exception goes to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)       # where no mask is inherited
     np.seterr(**errors)
     try:
-        work(pipe, *given)
+        work(pipe, w, n, memory, *pipe.recv())
     except (EOFError, BrokenPipeError, ConnectionResetError):              # there is no main process any more
         pass
     except Exception as error:
@@ -129,12 +129,12 @@ class Workers:
     Parameters
     ----------
     work : function
-        Called in worker w of n as ``work(pipe, w, n, *given)``.
+        Called in worker w of n as ``work(pipe, w, n, memory, *given)``.
     n : int
     given : objects
         What pickle can copy.
     memory : optional
-        Made by `shared`; the first of the things that are given, if there is any.
+        Made by `shared`.
 
     Raises
     ------
@@ -158,11 +158,13 @@ class Workers:
                 for w in range(n):
                     ours, theirs = context.Pipe()
                     self.pipes.append(ours)
-                    process = context.Process(target=begin, daemon=True, name=f"worker {w + 1} of {n}",
-                                              args=(work, theirs, np.geterr(), w, n, memory, *given))
+                    process = context.Process(target=begin, args=(work, theirs, np.geterr(), w, n, memory),
+                                              daemon=True, name=f"worker {w + 1} of {n}")
                     process.start()
                     self.processes.append(process)
                     theirs.close()
+                for w in range(n):
+                    self.say(w, given)                 # not above: `start` would wait for ever if one is killed by then
             except BaseException:
                 Workers.__exit__(self)
                 raise
@@ -178,6 +180,20 @@ class Workers:
         for pipe in self.pipes:
             pipe.close()
 
+    def loss(self, w: int) -> ChildProcessError:
+        """Return the error that says how a worker ended."""
+        self.processes[w].join()
+        code = self.processes[w].exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return ChildProcessError(f"{self.processes[w].name} {how} before its work was done")
+
+    def say(self, w: int, words: Any) -> None:
+        """Send something to a worker."""
+        try:
+            self.pipes[w].send(words)
+        except OSError:                                # it is no longer there
+            raise self.loss(w) from None
+
     def hear(self) -> list[tuple[int, Any]]:
         """Wait until some workers have said something, and return which, and what; raise an exception that they had."""
         heard = []
@@ -186,11 +202,7 @@ class Workers:
             try:
                 heard.append((w, self.pipes[w].recv()))
             except (EOFError, OSError):
-                self.processes[w].join()
-                code = self.processes[w].exitcode
-                how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else \
-                    f"ended with exit code {code}"
-                raise ChildProcessError(f"{self.processes[w].name} {how} before its work was done") from None
+                raise self.loss(w) from None
             if isinstance(heard[-1][1], Exception):
                 raise heard[-1][1]
         return heard
@@ -219,14 +231,14 @@ def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ..
     with Workers(serve, n, function, model) as team:
         busy = dict(enumerate(range(n)))               # which job a worker has
         for w in busy:
-            team.pipes[w].send(jobs[w])
+            team.say(w, jobs[w])
         while len(answers) < len(jobs):
             for w, answer in team.hear():
                 answers[busy.pop(w)] = answer
                 following = len(answers) + len(busy)
                 if following < len(jobs):
                     busy[w] = following
-                    team.pipes[w].send(jobs[following])
+                    team.say(w, jobs[following])
             done(len(answers))
     return [answers[i] for i in range(len(jobs))]
 

@@ -239,6 +239,24 @@ def test_a_worker_that_is_killed_is_said(how):
     assert not children()
 
 
+def wait_for_ever(pipe, w, n, memory, *given):
+    pipe.recv()
+
+
+def test_a_worker_that_is_killed_before_it_has_read_what_it_is_given_is_said(monkeypatch):
+    """What it is given is larger than what a pipe holds."""
+    started = parallel.Workers.say
+
+    def say(self, w, words):
+        self.processes[w].kill()
+        started(self, w, words)
+
+    monkeypatch.setattr(parallel.Workers, "say", say)
+    with pytest.raises(ChildProcessError, match="^worker 1 of 2 was killed by SIGKILL before its work was done$"):
+        parallel.Workers(wait_for_ever, 2, np.zeros(10 ** 6))
+    assert not children()
+
+
 def test_ctrl_c_stops_between_steps_and_goes_on_to_the_same_bits():
     whole, model, optimizer = MODELS["vae"](), MODELS["vae"](), Adam()
     fit(whole, X, epochs=2, batch_size=200, workers=1)
@@ -350,5 +368,6 @@ def test_a_script_needs_no_guard_unless_it_defines_the_model(tmp_path, how):
         if model == "Model = VAE":
             assert (run.returncode, run.stdout, run.stderr) == (0, "read\ndone\n", "")
         else:
-            assert run.returncode == 1 and "ChildProcessError: worker 1 of 1 ended with exit code 1" in run.stderr
+            said = "Can't get attribute 'Model'" if how == "-c" else "worker 1 of 1 ended with exit code 1"
+            assert run.returncode == 1 and said in run.stderr
             assert how != "file" or 'put what it does under `if __name__ == "__main__":`' in run.stderr
