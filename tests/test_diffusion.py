@@ -479,6 +479,10 @@ def test_reconstruction_is_that_of_the_first_draw(rng, x):
         np.testing.assert_allclose(elbo.reconstruction, model.likelihood.log_prob(x, h)[0], rtol=1e-12)
 
 
+def test_one_level_has_no_third_part_in_any_writing(rng, x):
+    assert all(elbo.consistency.shape == (len(x), 0) for elbo in three_writings(make(rng, 1), x).values())
+
+
 def test_noise_comes_in_the_precision_of_the_model():
     noise = Diffusion(D, 3, dtype=np.float32).check_noise([np.array([0.0, 1.0]), *np.zeros((2, 2, D))], 2)
     assert [array.dtype for array in noise] == [np.float32] * 3
@@ -690,7 +694,7 @@ BAD = [
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.array([0.5, 0, 1, 1.5]), *np.zeros((2, 4, 6))]),
      r"^noise\[0\] must be times in \[0, 1\]; its values go from 0 to 1.5"),
     (lambda: Diffusion(6, 3, dtype=complex).forward(np.zeros((2, 6)), [np.array([0.5 + 1j, 2]), *np.zeros((2, 2, 6))]),
-     r"^noise\[0\] must be times in \[0, 1\]; its values go from 0.5 to 2"),
+     r"^noise\[0\] must be times in \[0, 1\]; its values go from 0.5 to 2$"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.array([-0.5, 0, 1, 0.5]), *np.zeros((2, 4, 6))]),
      r"^noise\[0\] must be times in"),
     (lambda: Diffusion(6, 3).forward(np.zeros((4, 6)), [np.zeros(4), np.zeros((4, 6)), np.zeros((4, 5))]),

@@ -14,6 +14,7 @@ import pytest
 from scratchvae import checkpoint, cli
 from scratchvae.cli import runs
 
+KILLS = int(os.environ.get("SCRATCHVAE_KILLS", "6"))        # of the longer proofs: 20 take 200 s
 TRAIN = [sys.executable, "-m", "scratchvae", "train"]
 WORDS = ["--model", "hvae", "--latents", "8,4", "--hidden", "32", "--batch-size", "400", "--binarize",
          "resample-each-epoch", "--warm-up", "5", "--free-bits", "0.5,0.1", "--checkpoint-every", "0.05"]
@@ -96,7 +97,7 @@ def test_a_run_with_patience_may_be_resumed_with_more_epochs_and_workers(tmp_pat
 
 
 @needs_proc
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
 def test_a_killed_worker_ends_the_run_in_one_sentence(tmp_path, kills):
     """At random moments; the checkpoint is whole, nothing is left, the run goes on to the bits of an untouched one."""
     rng, shm = np.random.default_rng(0), Path("/dev/shm")
@@ -127,7 +128,7 @@ def test_a_killed_worker_ends_the_run_in_one_sentence(tmp_path, kills):
 
 
 @needs_proc
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
 def test_workers_end_when_the_main_process_is_killed(tmp_path, kills):
     """kill -9 at random moments, on with another number of workers: to the same bits, and no orphan at any time."""
     rng, done = np.random.default_rng(1), 0
