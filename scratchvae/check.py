@@ -211,7 +211,7 @@ def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any
 
 def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.ndarray[Any, Any]:
     """Return an array of n_levels weights of at least 0, from one number for all levels or one for each."""
-    if isinstance(value, float) and 0 <= value < np.inf:                       # as in nearly every step of training
+    if isinstance(value, float) and 0 <= value < 1e38:                         # as in nearly every step of training
         return np.full(n_levels, value, dtype)
     try:
         given = np.asarray(value)
@@ -222,7 +222,10 @@ def by_level(name: str, value: Any, n_levels: int, dtype: Any = float) -> np.nda
         raise ValueError(f"{name} must be a number of at least 0, or one for each of the {n_levels} levels; "
                          f"got {shown(value)}")
     weights = np.empty(n_levels, dtype)
-    weights[:] = given
+    with np.errstate(over="ignore"):
+        weights[:] = given
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{name} has numbers that are too large for {weights.dtype}")
     return weights
 
 

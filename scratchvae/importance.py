@@ -107,6 +107,14 @@ class Importance:
         self.model = model
         self.asked_once = asked_once(model, self.K) if self.K > 1 else model
 
+    def check_beta(self, beta: ArrayLike) -> Array:
+        """Return beta as one number for each level, or raise a ValueError."""
+        checked = self.model.check_beta(beta)
+        if self.estimator == "doubly" and np.ptp(checked) > 0:
+            raise ValueError("beta must be one number for all levels with the estimator 'doubly'; "
+                             f"got {check.shown(beta)}")
+        return checked
+
     def draw_noise(self, n: int, rng: np.random.Generator) -> Any:
         """Draw the noise of n K rows; the K of an example follow each other."""
         return self.model.draw_noise(n * self.K, rng)
@@ -140,15 +148,12 @@ class Importance:
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0) -> None:
         """Fill the model's ``gradient`` with that of minus the mean of `value`.  MATH (14.3), (14.4), (14.5)."""
         elbo, model_cache = cache
-        beta = self.model.check_beta(beta)
+        beta = self.check_beta(beta)
         _, w_tilde = self.value(elbo, beta, alpha)
         to_q = None
         if self.estimator == "landing":
             to_q = np.ones_like(w_tilde).ravel()
         elif self.estimator == "doubly":
-            if np.ptp(beta) > 0:
-                raise ValueError("beta must be one number for all levels with the estimator 'doubly'; "
-                                 f"got {check.shown(beta)}")
             to_q = (1 - beta[-1] * (1 - w_tilde)).ravel()                       # w̃ for beta = 1
         self.asked_once.backward(model_cache, beta, alpha, weight=self.K * w_tilde.ravel(), to_q=to_q)
 

@@ -80,7 +80,7 @@ class Schedule:
         n_levels = 2 if self.T == np.inf else int(self.T)      # a limit has two ends
         if len(log_noise) not in (2, n_levels) or (np.diff(log_noise) <= 0).any():
             raise ValueError("log_noise must be 2 numbers that rise, or one for each of the T levels; "
-                             f"got {log_noise.tolist()}")
+                             f"got {check.shown(log_noise.tolist())}")
         self.ends = log_noise[[0, -1]]
         if len(log_noise) != n_levels:
             log_noise = np.linspace(log_noise[0], log_noise[1], n_levels)

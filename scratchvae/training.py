@@ -362,7 +362,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         while state.epoch < epochs:
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
-            model.check_beta(beta_now)
+            (many or model).check_beta(beta_now)
             if learning_rate is not None:
                 rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
                 optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)

@@ -115,6 +115,8 @@ CASES = [
     (lambda: decay(0, 1e-4, 10), "^first must be"),
     (lambda: binarize(X, "sometimes"), "^how must be one of 'threshold', 'sample'"),
     (lambda: fit(vae, X, beta=np.nan), "^beta must be a number of at least 0, .*; got nan$"),
+    (lambda: fit(vae, X, beta=1e308), "^beta has numbers that are too large for float32$"),
+    (lambda: fit(hvae, X, beta=[1, 1e39]), "^beta has numbers that are too large for float32$"),
     (lambda: fit(hvae, X, beta=[1, 1, 1], free_bits=1), "^beta must be .*one for each of the 2 levels; got .1, 1, 1.$"),
     (lambda: fit(vae.astype(complex), X), "^model must be float32 or float64 to be trained: .*; got complex128"),
     (lambda: fit(vae, X, optimizer=used(VAE(6, 3))), "^optimizer has trained another model, of .*; this one has 70"),

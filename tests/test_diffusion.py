@@ -680,6 +680,7 @@ BAD = [
     (lambda: Diffusion(6, 3, 64), "^hidden_dims must be a sequence"),
     (lambda: Diffusion(6, 3, log_noise=(5, -5)), r"^log_noise must be 2 numbers that rise, .*; got \[5.0, -5.0\]"),
     (lambda: Diffusion(6, 3, log_noise=(0, 1, 2, 3)), "or one for each of the T levels; got"),
+    (lambda: Diffusion(6, 3, log_noise=range(1000)), r"one for each of the T levels; got \[0.0, .* of type list$"),
     (lambda: Diffusion(6, 3, log_noise=(0, 1, 1)), "^log_noise must be 2 numbers that rise"),
     (lambda: Diffusion(6, math.inf, log_noise=(0, 1, 2)), "^log_noise must be 2 numbers that rise"),
     (lambda: Diffusion(6, 3, log_noise=5), r"^log_noise must have shape \(T,\)"),

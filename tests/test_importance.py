@@ -431,8 +431,13 @@ def test_fit_goes_on_to_the_same_bits():
      "^beta must be one number for all levels with the estimator 'doubly'; got .*"),
 ])
 def test_what_does_not_go_together_is_told(make, options, says):
+    model = make(X_DIM, 2)
+    state, theta = State.start(model), model.theta.copy()
+    drawn = state.rng.bit_generator.state
     with pytest.raises(ValueError, match=says):
-        fit(make(X_DIM, 2), B, epochs=1, **options)
+        fit(model, B, epochs=1, state=state, **options)
+    np.testing.assert_array_equal(model.theta, theta)
+    assert state.rng.bit_generator.state == drawn      # nothing was drawn before it was told
 
 
 def test_the_printed_form_may_have_many_draws_of_its_own_bound():

@@ -29,7 +29,7 @@ PLUMBING = {                                           # what moves numbers abou
     *(f"model.Model.{name}" for name in ("pack", "astype", "seeing", "set_output_bias", "check_x", "check_noise",
                                          "check_beta", "normal", "forward")),
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
-    *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
+    "importance.Importance.check_beta", *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
     *(f"hvae.HVAE.{name}" for name in ("levels", "draw_noise", "check_noise", "reconstruct")),
     *(f"diffusion.Diffusion.{name}" for name in ("with_levels", "column", "draw_noise", "check_noise", "check_level",
                                                  "reconstruct")),
