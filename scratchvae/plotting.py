@@ -92,6 +92,8 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
     ax.set_title(title, fontsize=10)
     if len(history["epoch"]) > 50:
         ax.set_xscale("log")                             # most happens early
+    else:
+        ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("epoch", fontsize=8)
     ax.set_ylabel("nats per example", fontsize=8)
     ax.tick_params(labelsize=8)
