@@ -119,7 +119,7 @@ class Poisson:
 
     def sample(self, h: Array, rng: np.random.Generator) -> Array:
         """Draw x, of h's shape (h above 41 as 41: NumPy draws no larger counts).  MATH (4.5)."""
-        return rng.poisson(np.exp(np.minimum(h.astype(float), 41))).astype(h.dtype)
+        return rng.poisson(np.exp(np.minimum(h, 41))).astype(h.dtype)
 
     def bias(self, x_mean: Array) -> Array:
         """Return the logarithm of the means, kept off 0, where it is infinite.  MATH (4.5)."""
@@ -197,7 +197,7 @@ class Categorical:
 
     def check_support(self, x: Array, name: str = "x") -> None:
         """Raise a ValueError unless every row has one 1 and otherwise 0; a mean, of shape (K,), may lie between."""
-        kinds = (x.real == 0) | (x.real == 1) if x.ndim > 1 else (x.real >= 0) & (x.real <= 1)
+        kinds = (x.real == 0) | (x.real == 1) if x.ndim > 1 else x.real >= 0
         if not (kinds.all() and np.allclose(x.real.sum(axis=-1), 1, atol=1e-3)):
             raise ValueError(f"{name} must have one 1 among the {self.x_dim} columns of a row, and otherwise 0, for a "
                              "Categorical likelihood")

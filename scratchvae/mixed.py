@@ -85,7 +85,7 @@ class Mixed:
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dh: those of each variable in its own columns, and 0 for a cell that is missing.  MATH (4.7)."""
         n = len(dlog_prob)
-        dx, dh = (np.zeros((n, columns), dlog_prob.dtype) for columns in (self.x_dim, self.n_outputs))
+        dx, dh = (np.empty((n, columns), dlog_prob.dtype) for columns in (self.x_dim, self.n_outputs))
         for (part, at_x, at_h), (there, part_cache) in zip(self.groups, cache):
             dcells, dh_cells = part.log_prob_backward(np.repeat(dlog_prob, len(at_x)), part_cache)
             dx[:, at_x] = np.where(there[:, None], dcells, 0).reshape(n, *at_x.shape)

@@ -139,8 +139,22 @@ def test_a_kind_of_probability_zero_is_never_drawn(u):
     np.testing.assert_array_equal(Categorical(4).sample(logits, Uniform(u)), [[0, u == 0, u != 0, 0]])
 
 
+def test_a_draw_is_a_kind_also_where_the_probabilities_do_not_quite_sum_to_one():
+    n = next(n for n in range(3, 100) if np.full(n, np.float32(1) / n).cumsum()[-1] < 1)
+    drawn = Categorical(n).sample(np.zeros((2, 3, n), np.float32), Uniform(np.nextafter(1, 0)))
+    np.testing.assert_array_equal(drawn.argmax(axis=2), np.full((2, 3), n - 1))
+    np.testing.assert_array_equal(drawn.sum(axis=2), np.ones((2, 3)))
+
+
 def test_a_rate_without_limit_can_be_drawn(rng):
-    assert Poisson(1).sample(np.array([[800.0]]), rng) > 6e17
+    drawn = Poisson(1).sample(np.array([[800.0]]), np.random.default_rng(0))
+    assert drawn > 6e17 and drawn == Poisson(1).sample(np.array([[41.0]]), np.random.default_rng(0))
+
+
+def test_q_sees_the_logarithm_of_one_more_than_a_count():
+    model = VAE(2, 1, (), likelihood=Poisson(2), dtype=np.float64)
+    model.q.output.W[:] = 1
+    np.testing.assert_allclose(model.encode([[3, 0]])[0], [[np.log(4)]])
 
 
 @pytest.mark.parametrize("likelihood, x, says", [
@@ -148,6 +162,11 @@ def test_a_rate_without_limit_can_be_drawn(rng):
     (Poisson(2), [[0, 1.5]], "x must be whole numbers for a Poisson likelihood, .* it has 1.5"),
     (Categorical(2), [[0, 1], [1, 1]], "x must have one 1 among the 2 columns of a row"),
     (Categorical(2), [[0, 0]], "x must have one 1"), (Categorical(2), [[0.5, 0.5]], "x must have one 1"),
+    (Poisson(3), [[0, 0.5, 2.5]], "x must be whole numbers for a Poisson likelihood, which is over counts; it has "
+                                  "0.5$"),
+    (Poisson(1), [[2.5 + 1j]], "x must be whole numbers for a Poisson likelihood, which is over counts; it has 2.5$"),
+    (Categorical(2), [[2, -1]], "x must have one 1 among the 2 columns of a row, and otherwise 0, for a Categorical "
+                                "likelihood$"), (Categorical(3), [-0.5, 0.7, 0.8], "x must have one 1"),
     (Categorical(2), [0.5, 0.6], "x must have one 1"), (Poisson(2), [1.5, -0.5], "x must not be below 0"),
 ])
 def test_other_x_are_refused(likelihood, x, says):
@@ -158,6 +177,16 @@ def test_other_x_are_refused(likelihood, x, says):
 def test_means_need_not_be_counts_or_kinds():
     Poisson(2).check_support(np.array([1.5, 0.0]))
     Categorical(2).check_support(np.array([0.25, 0.75]))
+    Categorical(3).check_support(np.array([0.4992, 0.5, 0]))                   # as float32 may round a mean
+
+
+def test_complex_numbers_are_judged_by_their_real_parts():
+    for likelihood, x in ((Poisson(2), [[0, 3]]), (Categorical(2), [[0, 1]]), (Categorical(2), [0, 1])):
+        likelihood.check_support(np.array(x) - 1e-30j)
+
+
+def test_bias_keeps_off_zero(likelihood):
+    np.testing.assert_array_equal(likelihood.bias(np.array([0, 0.0007, 0.5, 0.4])), np.log([0.001, 0.001, 0.5, 0.4]))
 
 
 @pytest.mark.parametrize("make, says", [

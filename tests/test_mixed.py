@@ -169,6 +169,7 @@ def test_a_model_is_trained_evaluated_and_copied(rng, make):
     (lambda: Mixed([Gaussian]), r"parts\[0\] must be an object, such as Gaussian\(1\)"),
     (lambda: Mixed(["gaussian"]), r"parts\[0\] must be an object"),
     (lambda: Mixed([G], missing=1), "missing must be True"),
+    (lambda: Mixed([Gaussian(10**9, logvar=0)] * 2), "x_dim, the columns of all parts, must be a whole number from 1 to"),
     (lambda: Diffusion(3, likelihood=Mixed([C])), "likelihood must be Bernoulli or Gaussian for a diffusion"),
     (lambda: VAE(4, 2, likelihood=Mixed([C])), "likelihood is over 3 columns, but x_dim is 4"),
 ])
@@ -181,11 +182,23 @@ def test_settings_that_cannot_work_are_refused(make, says):
     ([[0.5, 1, 0, 0, 1.5]], r"x\[:, 4\] must be whole numbers for a Poisson"),
     ([[0.5, 1, 1, 0, 1]], r"x\[:, 1:4\] must have one 1 among the 3 columns"),
     ([[0.5, np.nan, 1, 0, -1]], r"x\[:, 4\] must not be below 0"),
+    ([[0.5, np.nan, 1, 0, 1], [0.5, 1, 1, 0, 1]], r"x\[:, 1:4\] must have one 1 among the 3 columns"),
     ([[np.inf, 1, 0, 0, 1]], "x must be finite; it has infinite values"),
 ])
 def test_a_column_that_its_likelihood_does_not_take_is_named(x, says):
     with pytest.raises(ValueError, match=f"^{says}"):
         VAE(5, 2, likelihood=Mixed([G, C, P], missing=True)).check_x(x)
+
+
+def test_the_column_of_a_mean_is_named():
+    with pytest.raises(ValueError, match=r"^x_mean\[4\] must not be below 0"):
+        VAE(5, 2, likelihood=Mixed([G, C, P]), x_mean=[0.5, 0.2, 0.3, 0.5, -1])
+
+
+def test_means_of_several_h_for_each_row(rng):
+    likelihood = Mixed(PARTS)
+    h = rng.standard_normal((2, 3, likelihood.n_outputs))
+    np.testing.assert_array_equal(likelihood.mean(h), [likelihood.mean(rows) for rows in h])
 
 
 def test_missing_cells_are_refused_unless_they_are_asked_for():
