@@ -169,7 +169,7 @@ def test_a_model_is_trained_evaluated_and_copied(rng, make):
     (lambda: Mixed([Gaussian]), r"parts\[0\] must be an object, such as Gaussian\(1\)"),
     (lambda: Mixed(["gaussian"]), r"parts\[0\] must be an object"),
     (lambda: Mixed([G], missing=1), "missing must be True"),
-    (lambda: Mixed([Gaussian(10**9, logvar=0)] * 2), "x_dim, the columns of all parts, must be a whole number from 1 to"),
+    (lambda: Mixed([Gaussian(10**9, logvar=0)] * 2), "x_dim, the columns of all parts, must be a whole number from 1"),
     (lambda: Diffusion(3, likelihood=Mixed([C])), "likelihood must be Bernoulli or Gaussian for a diffusion"),
     (lambda: VAE(4, 2, likelihood=Mixed([C])), "likelihood is over 3 columns, but x_dim is 4"),
 ])
