@@ -40,7 +40,8 @@ from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
 
-ROWS = 64                                              # of a share, at most
+ROWS = 64                                              # so many are one share
+MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
 SHARES = 8                                             # of a batch, at most
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
 LOOK = 2e-4                                            # seconds of looking, again and again, before a worker sleeps
@@ -50,9 +51,9 @@ give_way = getattr(os, "sched_yield", lambda: time.sleep(0))       # to any othe
 
 
 def cut(n: int) -> list[slice]:
-    """Return the shares of n rows: 1, 2, 4 or 8 of nearly equal length, as few as have at most 64 rows each."""
-    count = 1
-    while count < SHARES and count * ROWS < n:
+    """Return the shares of n rows: 1 up to 64 rows, else 2, 4 or 8, as few as have at most 128 rows each."""
+    count = 1 if n <= ROWS else 2
+    while count < SHARES and count * MOST_ROWS < n:
         count *= 2
     return [slice(n * s // count, n * (s + 1) // count) for s in range(count)]
 

@@ -19,13 +19,13 @@ from scratchvae.importance import Importance
 from scratchvae.progress import Interrupted
 from scratchvae.training import stream
 
-X = np.random.default_rng(0).random((230, 6)).astype(np.float32)           # batches of 200 and 30: 4 shares and 1
+X = np.random.default_rng(0).random((330, 6)).astype(np.float32)           # batches of 300 and 30: 4 shares and 1
 B = binarize(X)
 MODELS = {"autoencoder": lambda: Autoencoder(6, 2, (5,)), "vae": lambda: VAE(6, 2, (5,)),
           "hvae": lambda: HVAE(6, (3, 2), (5,)), "topdown": lambda: TopDown(6, (3, 2), (5,)),
           "diffusion": lambda: Diffusion(6, 10, (5,))}
 ALL = {"resample": True, "beta": warm_up(2), "free_bits": 0.1, "learning_rate": decay(1e-2, 1e-3, 3),
-       "batch_size": 200, "x_valid": B[:4]}
+       "batch_size": 300, "x_valid": B[:4]}
 
 
 def digest(theta):
@@ -35,8 +35,9 @@ def digest(theta):
 # the rule ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n, lengths", [(1, [1]), (64, [64]), (65, [32, 33]), (128, [64] * 2), (129, [32, 32, 32, 33]),
-                                        (256, [64] * 4), (257, [32] * 7 + [33]), (512, [64] * 8), (2000, [250] * 8)])
+@pytest.mark.parametrize("n, lengths", [(1, [1]), (64, [64]), (65, [32, 33]), (128, [64] * 2), (256, [128] * 2),
+                                        (257, [64, 64, 64, 65]), (512, [128] * 4), (513, [64] * 7 + [65]),
+                                        (2000, [250] * 8)])
 def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
     shares = parallel.cut(n)
     assert [share.stop - share.start for share in shares] == lengths
@@ -86,7 +87,7 @@ def test_lay_moves_parameters_and_gradients_and_nothing_else(rng):
 # the loop ----------------------------------------------------------------------------------------
 
 
-def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=200, resample=False, free_bits=None):
+def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=300, resample=False, free_bits=None):
     """The loop of `fit` with workers, in one process."""
     for epoch in range(1, epochs + 1):
         order = stream(seed, "order", epoch).permutation(len(X))
@@ -109,7 +110,7 @@ def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=200, resample
 @pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.01, 0.9)], ids=["Adam", "SGD"])
 def test_fit_with_workers_is_the_loop_written_out(optimizer):
     model, twin, other = MODELS["hvae"](), MODELS["hvae"](), copy.deepcopy(optimizer)
-    fit(model, X, epochs=3, batch_size=200, optimizer=optimizer, beta=0.5, seed=7, resample=True, free_bits=[0.05, 0.1],
+    fit(model, X, epochs=3, batch_size=300, optimizer=optimizer, beta=0.5, seed=7, resample=True, free_bits=[0.05, 0.1],
         workers=2)
     by_hand(twin, other, 3, 0.5, resample=True, free_bits=[0.05, 0.1])
     np.testing.assert_array_equal(model.theta, twin.theta)
@@ -136,7 +137,7 @@ def test_importance_weights_by_workers(name, estimator):
     twin, optimizer = MODELS[name](), Adam()
     for epoch in (1, 2):
         order = stream(7, "order", epoch).permutation(len(X))
-        for step, rows in enumerate((order[:200], order[200:])):
+        for step, rows in enumerate((order[:300], order[300:])):
             total = 0
             for s, share in enumerate(parallel.cut(len(rows))):
                 batch = B[rows[share]]
@@ -145,7 +146,7 @@ def test_importance_weights_by_workers(name, estimator):
             optimizer.step(twin.theta, total)
     for workers in (1, 2, 3):
         model = MODELS[name]()
-        fit(model, B, epochs=2, batch_size=200, seed=7, objective="iwae", importance=3, estimator=estimator,
+        fit(model, B, epochs=2, batch_size=300, seed=7, objective="iwae", importance=3, estimator=estimator,
             workers=workers)
         np.testing.assert_array_equal(model.theta, twin.theta)
 
@@ -187,7 +188,7 @@ def test_the_model_has_its_own_arrays_again():
     np.testing.assert_array_equal(view, model.parameters["q1.dense1.W"])
     m = optimizer.m
     fit(model, X, epochs=1, optimizer=optimizer, workers=2)
-    assert optimizer.m is m and optimizer.t == 8
+    assert optimizer.m is m and optimizer.t == 12
     fresh, state = Adam(), State.start(model)
     state.epoch, state.history = 1, {"epoch": [1.0]}
     fit(model, X, epochs=1, optimizer=fresh, workers=2, state=state)
@@ -222,20 +223,20 @@ def children():
 
 def test_a_nan_of_one_worker_ends_training_as_without_workers():
     with pytest.raises(FloatingPointError, match="^the ELBO became nan in epoch 2; a smaller learning rate"):
-        fit(Failing("nan"), X, epochs=5, batch_size=200, workers=2)
+        fit(Failing("nan"), X, epochs=5, batch_size=300, workers=2)
     assert not children()
 
 
 def test_an_exception_of_a_worker_arrives_with_its_message():
     with pytest.raises(FloatingPointError, match="^no such number$"):
-        fit(Failing("error"), X, epochs=2, batch_size=200, workers=2)
+        fit(Failing("error"), X, epochs=2, batch_size=300, workers=2)
     assert not children()
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_a_worker_that_is_killed_is_said(how):
     with pytest.raises(ChildProcessError, match=f"^worker . of 2 was killed by {how} before .*done$"):
-        fit(Failing(how), X, epochs=2, batch_size=200, workers=2)
+        fit(Failing(how), X, epochs=2, batch_size=300, workers=2)
     assert not children()
 
 
@@ -259,7 +260,7 @@ def test_a_worker_that_is_killed_before_it_has_read_what_it_is_given_is_said(mon
 
 def test_ctrl_c_stops_between_steps_and_goes_on_to_the_same_bits():
     whole, model, optimizer = MODELS["vae"](), MODELS["vae"](), Adam()
-    fit(whole, X, epochs=2, batch_size=200, workers=1)
+    fit(whole, X, epochs=2, batch_size=300, workers=1)
     state = State.start(model)
 
     def press(state):
@@ -267,9 +268,9 @@ def test_ctrl_c_stops_between_steps_and_goes_on_to_the_same_bits():
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        fit(model, X, epochs=2, batch_size=200, state=state, optimizer=optimizer, workers=2, after_step=press)
+        fit(model, X, epochs=2, batch_size=300, state=state, optimizer=optimizer, workers=2, after_step=press)
     assert optimizer.t == 2 and not children()
-    fit(model, X, epochs=2, batch_size=200, state=state, optimizer=optimizer, workers=2)
+    fit(model, X, epochs=2, batch_size=300, state=state, optimizer=optimizer, workers=2)
     np.testing.assert_array_equal(model.theta, whole.theta)
 
 
@@ -325,7 +326,7 @@ def test_evaluate_is_the_same_for_any_number_of_workers_and_near_that_without(na
         np.testing.assert_allclose(mine, theirs, atol=0.05)
     for mine, theirs in zip(found[0].variances, plain.variances):
         np.testing.assert_allclose(mine, theirs, atol=0.05)
-    assert sum(line.startswith("example 230/230") for line in out.getvalue().splitlines()) == 2
+    assert sum(line.startswith("example 330/330") for line in out.getvalue().splitlines()) == 2
 
 
 class Dying(VAE):
