@@ -34,7 +34,18 @@ __all__ = ["Page", "explain", "trace_pass"]
 
 
 class Page(str):
-    """The text of a page; a notebook shows it as one."""
+    """The text of a page; a notebook shows it as one.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether every gradient on it is right.
+    verdict : str
+        A sentence that says so, or where the first wrong one was made.
+    """
+
+    ok: bool
+    verdict: str
 
     def _repr_html_(self) -> str:
         return f'<iframe srcdoc="{escape(self)}" style="width:100%;height:80vh;border:0"></iframe>'
@@ -74,7 +85,9 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     if not isinstance(model, (autoencoder.Autoencoder, vae.VAE, hvae.HVAE)):
         raise ValueError(f"model must be an Autoencoder, a VAE, an HVAE or a TopDown; got {type(model).__name__}")
     where = None if path is None else check.path("path", path)
-    page = Page(Writer(trace_pass(model, x, noise, beta, alpha, image_shape, about)).page())
+    found = trace_pass(model, x, noise, beta, alpha, image_shape, about)
+    page = Page(Writer(found).page())
+    page.ok, page.verdict = found.origin is None, found.verdict
     if where is not None:
         checkpoint.write(where, page.encode())
     return page

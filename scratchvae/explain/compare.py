@@ -49,6 +49,11 @@ def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backwar
             continue
         wanted = f"{name}.{'forward' if last == 'backward' else last[:-len('_backward')]}"
         cache = call.args.get("cache", call.args.get("caches"))
+        if cache is None:                              # nothing was kept: of those not yet answered, the last call
+            taken = {other.index for other in found.values()}
+            shapes = [np.shape(v) for v in call.args.values()]
+            found.update({call.index: other for other in calls if other.function.name == wanted and other.index not in
+                          taken and [np.shape(leaf) for leaf in leaves(other.result)] == shapes})
         for other in calls:
             if (other.function.name == wanted and other.owner is call.owner and isinstance(other.result, tuple)
                     and len(other.result) == 2 and other.result[1] is cache and cache is not None):
@@ -126,9 +131,10 @@ class Mover:
                 if event == "return":
                     open_frames.pop()
                     if mine and role == "in":
-                        move(leaves(arg[0])[which])
+                        move([leaf for leaf in leaves(arg) if is_array(leaf)][which])
                     if mine and role == "out" and is_array(held) and not any(
-                            is_array(leaf) and np.shares_memory(leaf, held) for leaf in leaves(arg[0])):
+                            leaf is not held and is_array(leaf) and np.shares_memory(leaf, held)
+                            for leaf in leaves(arg[:1])):
                         held.imag[...] = 0             # elsewhere it is used as it was
                 return watch
             return watch
@@ -144,7 +150,7 @@ class Mover:
 
 def places(backward: Call, forward: Call, model: Any) -> Iterator[tuple[str, Any, str, Array, Key]]:
     """Yield what there is to compare at one backward: role, where, by which name, the gradient, which array it is."""
-    outputs = leaves(forward.result[0])
+    outputs = leaves(forward.result if backward.args.keys().isdisjoint(("cache", "caches")) else forward.result[0])
     given = [v for n, v in backward.args.items() if is_array(v) and "cache" not in n]
     if backward.function.name.rpartition(".")[2] != "backward" or backward.parent is not None:
         for i, (dy, y) in enumerate(zip(given, outputs)):
@@ -219,9 +225,10 @@ def check_of(visit: Visit, made: Made, found: list[Check]) -> Check | None:
 
 
 def is_gradient(visit: Visit, made: Made) -> bool:
-    """Whether an array is a gradient: its name begins with d, in a backward."""
+    """Whether an array is a gradient: its name begins with d, in a backward; a lone 0, for a use that is none, is not."""
     last = visit.call.function.name.rpartition(".")[2]
     name = made.label.rpartition(".")[2]
-    return last.endswith("backward") and name[:1] == "d" and name not in ("diff", "d") and made.value.size > 0
+    return (last.endswith("backward") and name[:1] == "d" and name not in ("diff", "d") and made.value.size > 0
+            and (made.value.shape != (1,) or bool(made.value.any())))
 
 

@@ -33,7 +33,7 @@ LINES: dict[str, dict[str, str]] = {
     "layers.softplus": {"return": "1.5 log(1 + eˣ) = max"},
     "layers.sigmoid": {"return": "1.6 1/(1 + e⁻ˣ) = e^min"},
     "mlp.MLP.forward": {"caches": "", "for layer": "", "x, cache": "2.1 x_k", "caches.append(cache)": "", "return": ""},
-    "mlp.MLP.backward": {"first, rest": "", "for layer, cache": "", "dy": "2.1 dx_{k-1}", "return": "2.1 dx_{k-1}"},
+    "mlp.MLP.backward": {"first, *rest": "", "for layer, cache": "", "dy": "2.1 dx_{k-1}", "return": "2.1 dx_{k-1}"},
     "gaussian.halves": {"d": "", "return": "3.1 h"},
     "gaussian.halves_backward": {"return": "3.1 dh"},
     "gaussian.sample": {"std": "3.2 σ", "offset": "3.2 z", "return": "3.2 z"},

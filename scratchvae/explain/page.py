@@ -59,7 +59,20 @@ class Pass:
         """Yield every gradient that a statement made."""
         for call in self.trace.calls:
             for visit in call.visits:
-                yield from ((visit, made) for made in visit.made if is_gradient(visit, made))
+                yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
+
+
+    @property
+    def verdict(self) -> str:
+        """Return a sentence: all gradients are right, or where the first wrong one was made."""
+        found = [(v, m, c) for v, m in self.gradients() if (c := check_of(v, m, self.checks)) is not None]
+        wrong = sum(not c.error <= TOLERANCE for _, _, c in found)
+        for visit, made, _ in found:
+            if self.origin == (visit.end, made.key):
+                return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is {made.label} "
+                        f"in {visit.call.function.name}, line {visit.statement.first}")
+        return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
+                f"relative error is {max((c.error for *_, c in found), default=0.0):.1e}")
 
 
 class Writer:
@@ -163,15 +176,8 @@ class Writer:
         reference = reference_of(visit.call.function.name, visit.statement.name)
         kind = "unrun" if not visit.ran else "plumbing" if reference == "" else "math"
         at = f"{visit.call.function.name}:{visit.statement.first}"
-        earlier: set[Key] = set()
-        for other in visit.call.visits:
-            if other is visit:
-                break
-            earlier |= {m.key for m in other.made}
         made = []
-        for m in visit.made:
-            if isinstance(visit.statement.node, ast.Return) and m.key in earlier:
-                continue
+        for m in visit.new():
             check, classes = self.checked(visit, m)
             made.append(self.array(m.label, m.key, m.value, check, classes))
         notes = [f'<div class="made faint">{escape(", ".join(visit.numbers))}</div>'] if visit.numbers else []
@@ -242,7 +248,7 @@ class Writer:
             steps = "".join(self.step(v, numbers.get(id(v))) for v in right)
             out.append(f'<div class="pair"><div class="cell">{self.step(left, numbers.get(id(left)))}</div>'
                        f'<div class="cell{" back" if right else ""}">{steps}</div>'
-                       f'{"".join(i.replace("<details", "<details", 1) for i in inner)}</div>')
+                       f'{"".join(inner)}</div>')
         return "".join(out)
 
     def anchors(self, forward: Call, backward: Call) -> dict[int, int]:
@@ -322,14 +328,10 @@ class Writer:
     def page(self) -> str:
         """Return the whole document."""
         found = self.found
-        made = [check_of(v, m, found.checks) for v, m in found.gradients()]
-        compared = [c for c in made if c is not None]
-        worst = max((c.error for c in compared), default=0.0)
         name = type(found.model).__name__
-        verdict = (f'<p class="good">{len(compared)} gradients are shown, and each agrees with its complex-step '
-                   f'derivative: the largest relative error is {worst:.1e}.</p>' if found.origin is None else
-                   f'<p class="wrong">{sum(not c.error <= TOLERANCE for c in compared)} of {len(compared)} gradients '
-                   f'are wrong. The first in the order of backward: <a href="#wrong">{self.where()}</a>.</p>')
+        right = found.origin is None
+        verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
+                   + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
         given, strip, graph = self.given(), self.strip(), self.graph()
         summed, lines = self.alone(found.summed, 1), self.mirror(found.bound, found.backward, 0)
         if found.origin is not None:
@@ -363,13 +365,6 @@ relative to its size: a right one is off by rounding alone, less than 1e-12.</p>
 </main>
 <script>{SCRIPT}</script></body></html>
 """
-
-    def where(self) -> str:
-        """Return where the first wrong gradient was made."""
-        for visit, made in self.found.gradients():
-            if self.found.origin == (visit.end, made.key):
-                return escape(f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
-        return ""
 
 
 def opened(lines: str) -> str:

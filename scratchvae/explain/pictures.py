@@ -94,14 +94,16 @@ def graph(nodes: list[tuple[str, int]], edges: list[tuple[int, int, str, float]]
         rows[column] = rows.get(column, 0) + 1
         place.append((column, rows[column] - 1))
     most = max(rows.values())
-    width, height = 130 * (max(rows) + 1), 78 * most + 70
+    width, height = 190 * (max(rows) + 1), 78 * most + 70
 
     def centre(i: int) -> tuple[float, float]:
         column, row = place[i]
-        return 65 + 130 * column, 45 + 78 * (row + (most - rows[column]) / 2)
+        return 95 + 190 * column, 45 + 78 * (row + (most - rows[column]) / 2)
     drawn = []
     largest = max((norm for *_, norm in edges), default=1.0) or 1.0
+    beside: dict[tuple[int, int], int] = {}            # edges between the same two nodes: their names stand in rows
     for k, (a, b, name, norm) in enumerate(edges):
+        nth = beside[a, b] = beside.get((a, b), -1) + 1
         (x1, y1), (x2, y2) = centre(a), centre(b)
         far = place[b][0] - place[a][0] > 1
         bend = (height - 14 - 9 * (k % 3)) if far else (y1 + y2) / 2
@@ -110,10 +112,10 @@ def graph(nodes: list[tuple[str, int]], edges: list[tuple[int, int, str, float]]
         thick = 1 + 5 * norm / largest
         middle = ((x1 + x2) / 2, (0.25 * (y1 + y2) / 2 + 0.75 * bend) if far else (y1 + y2) / 2)
         drawn.append(f'<path d="{path}" stroke-width="{thick:.1f}" class="edge"/><text x="{middle[0]:.0f}" '
-                     f'y="{middle[1] - 5:.0f}" text-anchor="middle" class="small">{escape(name)} {norm:.2g}</text>')
+                     f'y="{middle[1] - 5 + 14 * nth:.0f}" text-anchor="middle" class="small">{escape(name)} {norm:.2g}</text>')
     boxes = "".join(f'<rect x="{x - 46:.0f}" y="{y - 15:.0f}" width="92" height="30" rx="5" class="node"/><text '
                     f'x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(name)}</text>'
                     for (name, _), (x, y) in zip(nodes, map(centre, range(len(nodes)))))
     words = "; ".join(f"from {nodes[b][0]} to {nodes[a][0]} flows {name} of norm {norm:.2g}" for a, b, name, norm in edges)
-    return (f'<svg viewBox="0 0 {width} {height}" style="min-width:{int(width * 0.75)}px" role="img" '
+    return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="min-width:{int(width * 0.7)}px" role="img" '
             f'aria-label="{escape(words)}">{"".join(drawn)}{boxes}</svg>')

@@ -34,7 +34,7 @@ a:focus-visible,summary:focus-visible{outline:2px solid var(--blue);outline-offs
 .eq{margin:.15rem 0;overflow-x:auto;overflow-y:hidden;padding:.1rem 0}math{font-size:1.05rem}
 .eq .no{color:var(--faint);font-size:.8rem;margin-right:.6rem}
 .made{display:flex;flex-wrap:wrap;gap:.2rem .7rem;align-items:center;margin:.2rem 0;font-size:.85rem}
-.made img{image-rendering:pixelated;border:1px solid var(--line);max-width:100%;height:auto}
+img{image-rendering:pixelated}.made img{border:1px solid var(--line);max-width:100%;height:auto}
 .made .name{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-weight:600;border-radius:3px;padding:0 .15rem}
 .plumbing{opacity:.75}.unrun{opacity:.55}.origin{outline:3px solid var(--bad);padding:.3rem;border-radius:6px}
 details{margin:.2rem 0}summary{cursor:pointer;color:var(--blue);font-size:.85rem}

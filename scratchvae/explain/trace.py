@@ -31,7 +31,7 @@ class Made:
     value: Array
 
 
-@dataclass
+@dataclass(eq=False)
 class Visit:
     """A statement that ran, or one that did not in this pass (``ran`` is false)."""
 
@@ -46,7 +46,17 @@ class Visit:
     end: int = 0                                       # in the order of ending
 
 
-@dataclass
+    def new(self) -> list[Made]:
+        """Return what it made, without what a ``return`` hands on of what the call was given or has made before."""
+        if not isinstance(self.statement.node, ast.Return):
+            return self.made
+        earlier = {key_of(a) for a in self.call.args.values() if is_array(a)}
+        for other in self.call.visits[:self.call.visits.index(self)]:
+            earlier |= {made.key for made in other.made}
+        return [made for made in self.made if made.key not in earlier]
+
+
+@dataclass(eq=False)
 class Call:
     """A call of a function of the math."""
 
@@ -82,7 +92,7 @@ def label_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> st
 def value_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> Any:
     """Return the value of a name, an attribute or an entry; None if it has none yet."""
     try:
-        return eval(compile(ast.Expression(node), "<name>", "eval"), space, names)
+        return eval(ast.unparse(node), space, names)   # as text: the node itself may be one that is assigned to
     except Exception:                                  # not there before the statement has run
         return None
 
