@@ -18,6 +18,7 @@ ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "parallel",
          "plotting", "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
+EXPLAIN = ["source", "trace", "compare", "equations", "mathml", "pictures", "style", "page"]
 PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "options", "examples", "runs", "output",
            "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
@@ -55,9 +56,16 @@ def test_a_file_of_the_diagnosis_imports_the_library_and_files_that_stand_before
     assert inner(PACKAGE / "diagnose" / f"{name}.py") <= seen, f"diagnose/{name}.py imports files that stand after it"
 
 
+@pytest.mark.parametrize("name", EXPLAIN)
+def test_a_file_of_the_page_imports_the_library_and_files_that_stand_before_it(name):
+    seen = {*ORDER, *(f"explain.{other}" for other in EXPLAIN[:EXPLAIN.index(name)])}
+    inner_names = inner(PACKAGE / "explain" / f"{name}.py")
+    assert inner_names <= seen, f"explain/{name}.py imports files that stand after it"
+
+
 @pytest.mark.parametrize("name", PROGRAM)
 def test_a_file_of_the_program_imports_the_library_and_files_that_stand_before_it(name):
-    seen = {*ORDER, "diagnose", *(f"cli.{other}" for other in PROGRAM[:PROGRAM.index(name)])}
+    seen = {*ORDER, "diagnose", "explain", *(f"cli.{other}" for other in PROGRAM[:PROGRAM.index(name)])}
     assert inner(PACKAGE / "cli" / f"{name}.py") <= seen, f"cli/{name}.py imports files that stand after it"
 
 
@@ -79,6 +87,7 @@ def test_the_order_is_held(tmp_path, monkeypatch):
 def test_every_file_has_its_place_in_the_order():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == set(ORDER)
     assert {path.stem for path in PACKAGE.glob("diagnose/*.py")} - {"__init__"} == set(DIAGNOSE)
+    assert {path.stem for path in PACKAGE.glob("explain/*.py")} - {"__init__"} == set(EXPLAIN)
     assert {path.stem for path in PACKAGE.glob("cli/*.py")} - {"__init__"} == set(PROGRAM)
 
 

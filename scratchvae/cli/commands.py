@@ -1,7 +1,8 @@
-"""The command line: train, evaluate, sample, reconstruct, interpolate, encode, gradcheck.
+"""The command line: train, evaluate, sample, reconstruct, interpolate, encode, gradcheck, explain.
 
 The exit code is 0 if all went well; 2 if not, after one line on stderr that says
-why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that gradcheck finds wrong makes it 1.
+why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that gradcheck or explain finds wrong
+makes it 1.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import numpy as np
 from .. import startup
 from ..diagnose import diagnose_model
 from ..evaluation import Evaluation, evaluate
+from ..explain import explain as write_page
 from ..gradcheck import check_model
 from ..progress import Interrupted
 from ..layers import Array
+from ..training import fit
 from . import examples, options, output, runs
 from .examples import Config, Data, Rows
 from .tables import listed
@@ -262,8 +265,42 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     return 0 if ledger.ok else 1
 
 
+def explain(args: argparse.Namespace, given: Config) -> int:
+    """Write a page on which every line of a pass is seen at work."""
+    if args.run is not None:
+        for name in set(given) & {*FRESH, "scaling", "binarize"}:
+            raise ValueError(f"{args.run} has its own model and its own view of the data: "
+                             f"leave out {options.word(name)}")
+        if args.train_epochs is not None:
+            raise ValueError("--train-epochs is for a fresh model: leave it out")
+        run, epoch = used(args.run)
+        config, model, look = run.config, run.model, shown(run, args, given)
+        x, about = look.x[:args.rows], f"{run.folder} after {epoch} epochs, on {look.name}."
+    else:
+        if args.split:
+            raise ValueError("--split is for a run, which has held rows out")
+        small = [4, 3, 2] if given.get("model", "vae") != "vae" else [2]
+        if given.get("model") != "diffusion":
+            given = {"hidden": [8], "latents": small, **given}
+        config, data = new_config(given)
+        rows, epochs = examples.for_training(config, data), 10 if args.train_epochs is None else args.train_epochs
+        model = runs.build(config, rows.x)
+        x = (rows.x if rows.held_out is None else rows.held_out)[:args.rows]
+        about = f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}."
+    if config["model"] == "diffusion":
+        raise ValueError("explain shows a vae, an hvae or a topdown; --model is diffusion")
+    output.check_path(args.out, (".html",), config, args.data)
+    if args.run is None and epochs:
+        fit(model, rows.x, epochs=epochs, learning_rate=3e-3, seed=config["seed"])
+    shape = config["image_shape"]
+    page = write_page(model, x, path=args.out, image_shape=shape and (shape[0], shape[1]), about=about)
+    output.say(f"wrote {args.out}: {len(page.encode()) / 1e6:.2f} MB; {page.verdict}")
+    return 0 if page.ok else 1
+
+
+FRESH = ("model", "latents", "hidden", "activation", "likelihood", "consistency", "levels", "log_noise", "dtype")
 COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct,
-            "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck}
+            "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}
 
 
 # what several of them need ------------------------------------------------------------------------

@@ -124,6 +124,19 @@ Then the function whose backward is wrong stands first, with the kind of mistake
 it looks like, and the gradients that are wrong only because of it after it."""
 
 
+EXPLAIN = """\
+examples:
+  scratchvae explain --out vae.html                   # a small VAE, ten epochs on the digits of this package
+  scratchvae explain --model hvae --latents 4,3,2 --out three.html
+  scratchvae explain runs/digits --out page.html      # a run, with its own data
+  scratchvae explain runs/table --data new.csv --rows 1 --out page.html
+
+The page is one file, which needs no network. Beside every line of the forward pass stand
+its equation, the arrays that it made, the line of backward that answers it, and for each
+gradient how far it is from its complex-step derivative. A gradient that is wrong makes
+the exit code 1, and its line is marked."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, for `cli.main` to print."""
 
@@ -390,6 +403,19 @@ def parser() -> Parser:
     gradcheck.add_argument("--rows", type=whole(), default=4, metavar="N", help="of the data (default 4)")
     gradcheck.add_argument("--directions", type=whole(), metavar="N",
                            help="so many random directions for each array, instead of each of its entries")
+
+    explain = seeded(command("explain", "write a page that shows every line of a pass at work", EXPLAIN,
+                             "[DIR] --out FILE "))
+    explain.add_argument("run", type=path, nargs="?", metavar="DIR",
+                         help="the folder of a run; without it, a small fresh model, as the options describe it")
+    explain.add_argument("--out", type=path, required=True, metavar="FILE", help="the page (.html)")
+    explain.add_argument("--rows", type=whole(), default=2, metavar="N", help="of the data (default 2)")
+    explain.add_argument("--train-epochs", type=whole(0), metavar="N",
+                         help="train the fresh model for so many epochs before (default 10)")
+    looks_at_data(explain)
+    fresh = explain.add_argument_group("a fresh model (default latents 2, or 4,3,2; hidden 8)")
+    add_view_options(fresh)
+    add_model_options(fresh)
     return top
 
 

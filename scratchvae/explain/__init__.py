@@ -1,0 +1,116 @@
+"""A page on which every line of the math is seen at work: its equation, what it computed just now, its check.
+
+    from scratchvae.explain import explain
+    page = explain(model, x, path="page.html")         # in a notebook, ``page`` shows itself
+
+The page is one HTML file that needs no network, and no script to be read.  The lines
+are read from the source, the equations from MATH.md, the words from the docstrings,
+the numbers from a pass that was traced: a changed line of the library is a changed page.
+
+The files, in their order: source (a function as statements), trace (a pass, recorded),
+compare (every gradient beside its complex-step derivative), equations (which equation a
+line is), mathml, pictures, style and page.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import autoencoder, check, checkpoint, gaussian, hvae, layers, likelihood, mlp, model as model_file, topdown, vae
+from ..gradcheck import stream
+from ..model import Model
+from .compare import Mover, checks, pairs_of
+from .page import Pass, Writer
+from .source import registry
+from .trace import Trace
+
+MATH = [layers, mlp, gaussian, likelihood, model_file, autoencoder, vae, hvae, topdown]
+
+__all__ = ["Page", "explain", "trace_pass"]
+
+
+class Page(str):
+    """The text of a page; a notebook shows it as one.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether every gradient on it is right.
+    verdict : str
+        A sentence that says so, or where the first wrong one was made.
+    """
+
+    ok: bool
+    verdict: str
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self)}" style="width:100%;height:80vh;border:0"></iframe>'
+
+
+def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, beta: ArrayLike = 1.0,
+            alpha: float = 1.0, image_shape: tuple[int, int] | None = None, about: str = "") -> Page:
+    """Return the page of one pass through a model, forward and backward.
+
+    Parameters
+    ----------
+    model : Autoencoder, VAE, HVAE or TopDown
+        It is left as it is; the pass is computed in float64.
+    x : array of shape (n, x_dim)
+        One to four rows are read best.
+    noise : optional
+        From ``model.draw_noise``; by default it is drawn, the same for every call.
+    path : str or Path, optional
+        Where to write the page.
+    beta, alpha : float, default 1
+        Weights of the parts of the loss, as of ``backward``.
+    image_shape : pair of int, optional
+        Height and width, if a row of x is a picture; a square is guessed.
+    about : str, optional
+        A sentence about the model and the data, for the head of the page.
+
+    Returns
+    -------
+    Page
+        A str.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of this kind; the message names it.
+    """
+    if not isinstance(model, (autoencoder.Autoencoder, vae.VAE, hvae.HVAE)):
+        raise ValueError(f"model must be an Autoencoder, a VAE, an HVAE or a TopDown; got {type(model).__name__}")
+    where = None if path is None else check.path("path", path)
+    found = trace_pass(model, x, noise, beta, alpha, image_shape, about)
+    page = Page(Writer(found).page())
+    page.ok, page.verdict = found.origin is None, found.verdict
+    if where is not None:
+        checkpoint.write(where, page.encode())
+    return page
+
+
+def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 1.0, alpha: float = 1.0,
+               image_shape: tuple[int, int] | None = None, about: str = "") -> Pass:
+    """Return the record of one pass through a model, with the check of every gradient in it; see `explain`."""
+    point = model.astype(np.float64)
+    rows = point.check_x(x)
+    noise = point.draw_noise(len(rows), stream(2)) if noise is None else noise
+    noise = point.check_noise(noise, len(rows))
+    weights, alpha = point.check_beta(beta), check.alpha(alpha)
+    if image_shape is None and round(point.x_dim ** 0.5) ** 2 == point.x_dim > 4:
+        image_shape = (round(point.x_dim ** 0.5),) * 2
+    known = registry(point, MATH)
+    trace = Trace(known)
+    (elbo, cache), bound = trace.run(point.bound, rows, noise)
+    loss, summed = trace.run(elbo.loss, weights, alpha)
+    _, backward = trace.run(point.backward, cache, weights, alpha, True)
+    forwards, backwards = (trace.calls[:summed.index], trace.calls[backward.index:])
+    pairs = pairs_of(forwards, backwards, bound, backward)
+    twin = point.astype(np.complex128)
+    mover = Mover(twin, twin.check_x(rows), twin.check_noise(noise, len(rows)), weights, alpha, known)
+    found = checks(mover, backwards, pairs, point)
+    return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, backward, pairs, found, image_shape, about)

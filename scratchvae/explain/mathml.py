@@ -1,0 +1,106 @@
+"""The plain notation of MATH.md as MathML, which a browser sets as mathematics without a script.
+
+The notation is kept: mu stays mu, as in the code.  What is set is what plain text
+cannot: fractions, roots, indices, powers.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇ", "0123456789-+Ttxyrlab"))
+LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖ", "0123456789nijtk"))
+WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and", "level", "network", "backward", "given",
+         "one", "fixed", "network's", "over", "at", "the"}
+SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
+TOKEN = re.compile(r"\s+|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?|[A-Za-zα-ωΑ-Ω∂](?:[A-Za-zα-ω∂]|[\u0300-\u036f])*'?s?"
+                   r"|_\{[^}]*\}|_\w+|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
+
+
+def mathml(text: str) -> str:
+    """Return a formula as one ``<math>`` element; its plain text is its label for a screen reader."""
+    tokens = [t for t in TOKEN.findall(text)]
+    atoms, _ = row(tokens, 0, "")
+    return f'<math aria-label="{escape(text)}"><mrow>{"".join(atoms)}</mrow></math>'
+
+
+def row(tokens: list[str], at: int, until: str) -> tuple[list[str], int]:
+    """Return the elements up to a closing bracket, and where it stands."""
+    out: list[str] = []
+    gap = False
+    while at < len(tokens) and tokens[at] != until:
+        token = tokens[at]
+        if token.isspace():
+            gap = True
+            at += 1
+            continue
+        if token == "/" and out and at + 1 < len(tokens):
+            below, at = element(tokens, at + 1)
+            out[-1] = f"<mfrac>{bare(out[-1])}{bare(below)}</mfrac>"
+            gap = False
+            continue
+        made, at = element(tokens, at)
+        if gap and out and not out[-1].startswith("<mo") and not made.startswith("<mo"):
+            out.append('<mspace width="0.25em"/>')
+        out.append(made)
+        gap = False
+    return out, at
+
+
+def element(tokens: list[str], at: int) -> tuple[str, int]:
+    """Return one element with all its indices and powers, and the place after it."""
+    while tokens[at].isspace():
+        at += 1
+    token = tokens[at]
+    at += 1
+    closing = {"(": ")", "[": "]"}.get(token, "")
+    if token == "√" and at < len(tokens):
+        inner, at = element(tokens, at)
+        made = f"<msqrt>{bare(inner)}</msqrt>"
+    elif closing and closing in tokens[at:]:
+        inside, at = row(tokens, at, closing)
+        at += 1
+        made = f'<mrow><mo stretchy="false">{token}</mo>{"".join(inside)}<mo stretchy="false">{closing}</mo></mrow>'
+    elif token[0].isdigit():
+        made = f"<mn>{token}</mn>"
+    elif token in WORDS:
+        made = f"<mtext>&#160;{escape(token)}&#160;</mtext>"
+    elif token in "ΣΠ∫":
+        made = f"<mo>{ {'Σ': '∑', 'Π': '∏'}.get(token, token) }</mo>"
+    elif token[0].isalpha() or token[0] == "∂":
+        made = f"<mi>{escape(token)}</mi>"
+    else:
+        made = f"<mo>{escape(SIGNS.get(token, token))}</mo>"
+    while at < len(tokens):
+        after = tokens[at]
+        if after[0] in RAISED:
+            made = f"<msup>{made}{power(after)}</msup>"
+        elif after[0] in LOWERED:
+            made = f"<msub>{made}<mi>{''.join(LOWERED[c] for c in after)}</mi></msub>"
+        elif after[0] == "_" and len(after) > 1:
+            inner = "".join(row(TOKEN.findall(after[1:].strip("{}")), 0, "")[0])
+            made = f"<msub>{made}<mrow>{inner}</mrow></msub>"
+        elif after == "^" and at + 1 < len(tokens):
+            inner, at = element(tokens, at + 1)
+            if at < len(tokens) and tokens[at] == "(" and inner.startswith("<mi>m"):         # e^min(x, 0)
+                more, at = element(tokens, at)
+                inner = f"<mrow>{inner}{more}</mrow>"
+            made = f"<msup>{made}{bare(inner)}</msup>"
+            continue
+        else:
+            break
+        at += 1
+    return made, at
+
+
+def power(text: str) -> str:
+    """Return raised characters as a row: ⁻ˣ is −x, ᵀ is T."""
+    return "<mrow>" + "".join(f"<mo>{'−' if RAISED[c] == '-' else RAISED[c]}</mo>" if RAISED[c] in "+-" else
+                              f"<mi>{RAISED[c]}</mi>" for c in text) + "</mrow>"
+
+
+def bare(made: str) -> str:
+    """Return a bracketed row without its brackets, which a fraction, a root or a power does not need."""
+    found = re.fullmatch(r'<mrow><mo stretchy="false">\(</mo>(.*)<mo stretchy="false">\)</mo></mrow>', made, re.DOTALL)
+    return f"<mrow>{found.group(1)}</mrow>" if found else made

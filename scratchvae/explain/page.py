@@ -1,0 +1,381 @@
+"""The page: every statement of a pass with its equation, what it made, and the check of its gradient.
+
+Forward stands on the left, from the first line down; beside each line stands the line
+of backward that answers it, so that backward reads from the last line up.  A call
+unfolds in place, in the same two columns.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from . import pictures
+from .compare import TOLERANCE, Check, check_of, is_gradient, leaves
+from .equations import blocks, formula, reference_of
+from .mathml import mathml
+from .style import SCRIPT, STYLE
+from .trace import Call, Key, Made, Trace, Visit, is_array, key_of
+
+ALL = 640                                              # an array of so many numbers is written out; of a larger one,
+SOME = 160                                             # the first so many
+
+
+@dataclass
+class Pass:
+    """All that is known of one pass through a model."""
+
+    model: Any
+    x: Array
+    noise: Any
+    elbo: Any
+    loss: float
+    trace: Trace
+    bound: Call
+    summed: Call                                       # the call of elbo.loss
+    backward: Call
+    pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
+    checks: list[Check]
+    picture: tuple[int, int] | None
+    about: str = ""
+    answers: dict[int, Call] = field(default_factory=dict)
+    origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
+
+    def __post_init__(self) -> None:
+        calls = {call.index: call for call in self.trace.calls}
+        self.answers = {forward.index: calls[i] for i, forward in self.pairs.items()}
+        wrong = [(visit.end, made.key) for visit, made in self.gradients()
+                 if (check := check_of(visit, made, self.checks)) is not None and not check.error <= TOLERANCE]
+        self.origin = min(wrong, key=lambda pair: pair[0], default=None)
+
+    def gradients(self) -> Iterator[tuple[Visit, Made]]:
+        """Yield every gradient that a statement made."""
+        for call in self.trace.calls:
+            for visit in call.visits:
+                yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
+
+
+    @property
+    def verdict(self) -> str:
+        """Return a sentence: all gradients are right, or where the first wrong one was made."""
+        found = [(v, m, c) for v, m in self.gradients() if (c := check_of(v, m, self.checks)) is not None]
+        wrong = sum(not c.error <= TOLERANCE for _, _, c in found)
+        for visit, made, _ in found:
+            if self.origin == (visit.end, made.key):
+                return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is {made.label} "
+                        f"in {visit.call.function.name}, line {visit.statement.first}")
+        return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
+                f"relative error is {max((c.error for *_, c in found), default=0.0):.1e}")
+
+
+class Writer:
+    """Writes the page of one pass."""
+
+    def __init__(self, found: Pass) -> None:
+        self.found, self.ids, self.written = found, set[int](), set[tuple[Any, bytes]]()
+        self.count = 0
+
+    # small things -----------------------------------------------------------------------------------
+
+    def name(self, label: str, key: Key) -> str:
+        """Return the name of an array; the first in the document is where links to it lead."""
+        number = self.found.trace.numbers.get(key)
+        if number is None:
+            return f'<span class="name">{escape(label)}</span>'
+        here = "" if number in self.ids else f' id="a{number}"'
+        self.ids.add(number)
+        return f'<span class="name" tabindex="-1"{here} data-a="{number}">{escape(label)}</span>'
+
+    def array(self, label: str, key: Key, value: Array, check: str = "", classes: str = "") -> str:
+        """Return a line about an array: its name, shape, picture, a few numbers, and all of them to unfold."""
+        value = np.real(value)
+        name = self.name(label, key)
+        if value.ndim == 0:
+            return f'<div class="made {classes}">{name} <span class="v">{float(value):.6g}</span> {check}</div>'
+        if value.size == 0:
+            return f'<div class="made">{name} <span class="faint">{value.shape}: no columns</span></div>'
+        said = (f'<span class="faint">{value.shape}</span> {pictures.heat_map(value, label, self.found.picture)} '
+                f'<span>min {value.min():.3g}, mean {value.mean():.3g}, max {value.max():.3g}</span>')
+        once = (key, value.tobytes())
+        numbers = ""
+        if once not in self.written:
+            self.written.add(once)
+            numbers = self.numbers(value)
+        return f'<div class="made {classes}">{name} {said} {check}{numbers}</div>'
+
+    def numbers(self, value: Array) -> str:
+        """Return the numbers of an array, row by row: all, or the first."""
+        grid = np.atleast_2d(value if value.ndim <= 2 else value.reshape(len(value), -1))
+        shown, left = grid, ""
+        if grid.size > ALL:
+            columns = min(grid.shape[1], 64)
+            shown = grid[:max(1, SOME // columns), :columns]
+            left = f"\n... the first {shown.shape[0]} rows and {shown.shape[1]} columns of {grid.shape[0]} and {grid.shape[1]}"
+        text = "\n".join(" ".join(f"{number:.4g}" for number in line) for line in shown)
+        return f'<details class="numbers"><summary>numbers</summary><pre>{text}{left}</pre></details>'
+
+    def code(self, visit: Visit) -> str:
+        """Return a statement's source, its arrays as links to where they were made."""
+        function, statement = visit.call.function, visit.statement
+        lines = function.lines[statement.first - 1:statement.last]
+        indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+        spans: dict[int, list[tuple[int, int, int]]] = {}
+        for node, key in visit.used:
+            if node.lineno == node.end_lineno and key in self.found.trace.numbers:
+                raw = function.lines[node.lineno - 1].encode()
+                start, end = (len(raw[:c or 0].decode()) for c in (node.col_offset, node.end_col_offset))
+                spans.setdefault(node.lineno, []).append((start, end, self.found.trace.numbers[key]))
+        out = []
+        for number, line in enumerate(lines, start=statement.first):
+            at, said = indent, ""
+            for start, end, array in sorted(set(spans.get(number, []))):
+                if start >= at:
+                    said += (escape(line[at:start]) + f'<a href="#a{array}" data-a="{array}">{escape(line[start:end])}</a>')
+                    at = end
+            rest = line[at:]
+            code, hash_, comment = rest.partition("#")
+            out.append(said + escape(code.rstrip() + ("  " if hash_ else ""))
+                       + (f'<span class="c"># {escape(comment.strip())}</span>' if hash_ else ""))
+        return f'<pre class="code">{chr(10).join(out)}</pre>'
+
+    def equations(self, visit: Visit) -> str:
+        """Return the equations of a statement, or that it has none."""
+        reference = reference_of(visit.call.function.name, visit.statement.name)
+        if reference is None:
+            return '<div class="eq faint">no equation is named for this line</div>'
+        return "".join(f'<div class="eq"><span class="no" title="{escape(blocks()[n][0])}">MATH ({n})</span>'
+                       f'{mathml(f)}</div>' for n, f in map(formula, filter(None, reference.split("; "))))
+
+    def checked(self, visit: Visit, made: Made) -> tuple[str, str]:
+        """Return what the complex step says of a gradient, and a class for its line."""
+        if not is_gradient(visit, made):
+            return "", ""
+        check = check_of(visit, made, self.found.checks)
+        if check is None:
+            return '<span class="faint">not used further: nothing to compare</span>', ""
+        if check.error <= TOLERANCE:
+            return (f'<span class="good check" data-error="{check.error:.3e}">✓ complex step: off by {check.error:.1e}'
+                    '</span>'), ""
+        if self.found.origin == (visit.end, made.key):
+            return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ wrong, and the first in the order of '
+                    f'backward: off by {check.error:.1e}</span>'), "origin"
+        return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ off by {check.error:.1e}: wrong as well, '
+                'after the first</span>'), ""
+
+    # statements ---------------------------------------------------------------------------------------
+
+    def step(self, visit: Visit, number: int | None) -> str:
+        """Return one statement: number, source, equation, and what it made."""
+        reference = reference_of(visit.call.function.name, visit.statement.name)
+        kind = "unrun" if not visit.ran else "plumbing" if reference == "" else "math"
+        at = f"{visit.call.function.name}:{visit.statement.first}"
+        made = []
+        for m in visit.new():
+            check, classes = self.checked(visit, m)
+            made.append(self.array(m.label, m.key, m.value, check, classes))
+        notes = [f'<div class="made faint">{escape(", ".join(visit.numbers))}</div>'] if visit.numbers else []
+        if not visit.ran:
+            notes.append('<div class="made faint">did not run in this pass</div>')
+        shown = "" if number is None else str(number)
+        return (f'<div class="step {kind}" data-line="{escape(at)}"><div class="n">{shown}</div><div>{self.code(visit)}'
+                f'{self.equations(visit)}{"".join(notes)}{"".join(made)}</div></div>')
+
+    def words(self, call: Call) -> str:
+        """Return the first sentences of a function's docstring, and where it stands."""
+        doc = re.split(r"\n\n|\n-+\n", call.function.doc)[0].replace("``", "").replace("\n", " ")
+        file = call.function.name.partition(".")[0]
+        return (f'<p class="words"><code>{escape(call.function.name)}</code> '
+                f'<span class="faint">{escape(file)}.py, line {call.function.first}.</span> {escape(doc)}</p>')
+
+    def unfold(self, forward: Call | None, backward: Call | None, depth: int) -> str:
+        """Return a call, folded: forward and the backward that answers it side by side, or one of them alone."""
+        title = " and ".join(f"{self.title(call)}" for call in (forward, backward) if call is not None)
+        level = min(6, 3 + depth)
+        inside = (self.mirror(forward, backward, depth) if forward is not None and backward is not None else
+                  self.alone(forward or backward, depth))              # type: ignore[arg-type]
+        said = "".join(self.words(call) for call in (forward, backward) if call is not None)
+        return (f'<details class="unfold{" top" if depth == 1 else ""}"><summary>unfold {escape(title)}</summary>'
+                f'<div class="inside"><h{level}>{escape(title)}</h{level}>{said}{inside}</div></details>')
+
+    def title(self, call: Call) -> str:
+        """Return a call's name, with the name of the network or the layer whose method it is."""
+        last = call.function.name.partition(".")[2] if call.owner is not None else call.function.name
+        for name, network in self.found.model.networks.items():
+            if call.owner is network:
+                return f"{name}.{last.rpartition('.')[2]}"
+            for part, layer in network.layers.items():
+                if call.owner is layer:
+                    return f"{name}.{part}.{last.rpartition('.')[2]}"
+        return last
+
+    def alone(self, call: Call, depth: int) -> str:
+        """Return the statements of a call that has no counterpart."""
+        out, number = [], 0
+        for visit in call.visits:
+            number += visit.ran
+            inner = "".join(self.unfold(c, None, depth + 1) for c in visit.calls if c.visits)
+            out.append(f'<div class="one">{self.step(visit, number if visit.ran else None)}{inner}</div>')
+        return "".join(out)
+
+    def mirror(self, forward: Call, backward: Call, depth: int) -> str:
+        """Return forward's statements, and beside each the statements of backward that answer it."""
+        rows = forward.visits
+        anchors = self.anchors(forward, backward)
+        beside: dict[int, list[Visit]] = {}
+        for visit in backward.visits:
+            beside.setdefault(anchors[id(visit)], []).append(visit)
+        numbers = {id(v): i for i, v in enumerate([v for v in (*rows, *backward.visits) if v.ran], start=1)}
+        out = ['<div class="pair heads" aria-hidden="true"><div>forward, down</div><div>backward, up</div></div>']
+        for i, visit in enumerate(rows):
+            left, right = visit, beside.get(i, [])
+            inner, taken = [], set[int]()
+            for call in left.calls:
+                answer = self.found.answers.get(call.index)
+                if answer is not None and any(answer in v.calls for v in right):
+                    inner.append(self.unfold(call, answer, depth + 1))
+                    taken.add(answer.index)
+                elif call.visits:
+                    inner.append(self.unfold(call, None, depth + 1))
+            for v in right:
+                inner += [self.unfold(None, c, depth + 1) for c in v.calls if c.index not in taken and c.visits]
+            steps = "".join(self.step(v, numbers.get(id(v))) for v in right)
+            out.append(f'<div class="pair"><div class="cell">{self.step(left, numbers.get(id(left)))}</div>'
+                       f'<div class="cell{" back" if right else ""}">{steps}</div>'
+                       f'{"".join(inner)}</div>')
+        return "".join(out)
+
+    def anchors(self, forward: Call, backward: Call) -> dict[int, int]:
+        """Return, for each statement of backward, the row of the statement of forward that it answers."""
+        row_of_call = {call.index: i for i, visit in enumerate(forward.visits) for call in visit.calls}
+        row_of_name: dict[str, int] = {}
+        for i, visit in enumerate(forward.visits):
+            for made in visit.made:
+                row_of_name.setdefault(made.label, i)
+        found: dict[int, int] = {}
+        last = len(forward.visits) - 1
+        for visit in backward.visits:
+            called = [row_of_call[self.found.pairs[c.index].index] for c in visit.calls
+                      if c.index in self.found.pairs and self.found.pairs[c.index].index in row_of_call]
+            named = [row_of_name[m.label[1:]] for m in visit.made if m.label[1:] in row_of_name and m.label[:1] == "d"]
+            if called or named:
+                last = max(called or named)
+            found[id(visit)] = last
+        ahead = None
+        for visit in reversed(backward.visits):        # a loop's head stands where its first statement stands
+            if visit.statement.body is not None and ahead is not None:
+                found[id(visit)] = ahead
+            ahead = found[id(visit)]
+        return found
+
+    # the whole ----------------------------------------------------------------------------------------
+
+    def given(self) -> str:
+        """Return what the pass was given: x, the noise, and the parameters."""
+        found, out = self.found, []
+        arrays = [("x", found.x)]
+        noise = found.noise if isinstance(found.noise, (list, tuple)) else [found.noise]
+        arrays += [("noise" if len(noise) == 1 else f"noise[{i}]", eps) for i, eps in enumerate(noise) if is_array(eps)]
+        for label, value in arrays + list(found.model.parameters.items()):
+            found.trace.note(value)
+            out.append(self.array(label, key_of(value), value))
+        return "".join(out)
+
+    def strip(self) -> str:
+        """Return the parts of the bound as bars, for each example."""
+        elbo, out = self.found.elbo, []
+        for i in range(min(4, len(elbo.reconstruction))):
+            parts = {"reconstruction": float(elbo.reconstruction[i])}
+            parts.update({f"− consistency {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
+            parts["− prior matching"] = -float(elbo.prior_matching[i])
+            out.append(f'<figure style="margin:0">{pictures.heat_map(self.found.x[i:i + 1], "x", self.found.picture)}'
+                       f'{pictures.bars(parts, "the bound")}<figcaption class="faint">example {i + 1}, in nats'
+                       '</figcaption></figure>')
+        return "".join(out)
+
+    def graph(self) -> str:
+        """Return the graph of the model with the norm of the gradient that flows on every edge."""
+        found = self.found
+        nodes, edges, made_by = [("x", 0)], [], {key_of(found.x): 0}
+        labels = {m.key: m.label for v in found.bound.visits for m in v.made} | {key_of(found.x): "x"}
+        for visit in found.bound.visits:
+            for call in visit.calls:
+                if call.index not in found.answers:
+                    continue
+                inputs = [(n, a) for n, a in call.args.items() if is_array(a) and n not in ("noise", "eps")]
+                outputs = [a for a in leaves(call.result[0] if isinstance(call.result, tuple) and len(call.result) == 2
+                                             and call.function.name != "gaussian.halves" else call.result) if is_array(a)]
+                sources = [(made_by[key_of(a)], n, a) for n, a in inputs if key_of(a) in made_by]
+                if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):            # two views of one output
+                    made_by.update({key_of(o): sources[0][0] for o in outputs})
+                    continue
+                gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
+                node = len(nodes)
+                column = 1 + max((nodes[s][1] for s, _, _ in sources), default=0)
+                name = self.title(call).replace(".forward", "").rpartition("gaussian.")[2].rpartition("Bernoulli.")[2]
+                nodes.append((name.rpartition("Gaussian.")[2], column))
+                made_by.update({key_of(o): node for o in outputs})
+                edges += [(s, node, "d" + labels.get(key_of(a), n), float(np.linalg.norm(gradients[n])))
+                          for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
+        return pictures.graph(nodes, edges)
+
+    def page(self) -> str:
+        """Return the whole document."""
+        found = self.found
+        name = type(found.model).__name__
+        right = found.origin is None
+        verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
+                   + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
+        given, strip, graph = self.given(), self.strip(), self.graph()
+        summed, lines = self.alone(found.summed, 1), self.mirror(found.bound, found.backward, 0)
+        if found.origin is not None:
+            lines = lines.replace('class="made origin"', 'class="made origin" id="wrong"', 1)
+            lines = opened(lines)
+        return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}, line by line</title><style>{STYLE}</style></head><body>
+<header><h1>{name}, line by line, with numbers</h1><p>{escape(found.about)}</p></header>
+<main>
+<section aria-labelledby="s1"><h2 id="s1">The bound, and whether its gradient is right</h2>{verdict}
+<div class="strip">{strip}</div></section>
+<section aria-labelledby="s2"><h2 id="s2">The model, and the gradient on every edge</h2>
+<p class="words">The number beside each name is the Euclidean norm of the gradient of the loss by this array, as it is used
+at the end of that edge. The thicker the edge, the larger the norm.</p><div class="wide">{graph}</div></section>
+<section aria-labelledby="s3"><h2 id="s3">How to read the lines</h2>
+<p class="words">Forward stands on the left and runs down. Beside each of its lines stands the line of backward that
+answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its line.
+A line that calls a function can be unfolded. Under each line stand its equation in MATH.md and the arrays that it made.
+In a picture blue is negative, white is 0 and red is positive; pictures of x are grey. Point at the name of an array, or
+go to it with the Tab key, to see every place where it is used; follow it to where it was made. A pale line hands things
+on and computes nothing. Behind each gradient stands how far it is from the complex-step derivative, MATH (10.1),
+relative to its size: a right one is off by rounding alone, less than 1e-12.</p></section>
+<section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>
+<details class="unfold"><summary>x, the noise and the parameters</summary><div class="inside">{given}</div></details>
+</section>
+<section aria-labelledby="s5"><h2 id="s5">{name}.bound and {name}.backward</h2>{self.words(found.bound)}
+{self.words(found.backward)}{lines}</section>
+<section aria-labelledby="s6"><h2 id="s6">The loss, with which backward begins</h2>{self.words(found.summed)}{summed}
+</section>
+</main>
+<script>{SCRIPT}</script></body></html>
+"""
+
+
+def opened(lines: str) -> str:
+    """Return the lines with every fold open in which the first wrong gradient lies."""
+    at = lines.index('id="wrong"')
+    opening: list[Any] = []
+    for found in re.finditer(r"<details[^>]*>|</details>", lines[:at]):
+        if found.group() == "</details>":
+            opening.pop()
+        else:
+            opening.append(found.start())
+    for start in reversed(opening):
+        lines = lines[:start] + "<details open" + lines[start + len("<details"):]
+    return lines

@@ -1,0 +1,121 @@
+"""Pictures for the page, without a library: heat maps as small PNG files, bars and the graph of a model as SVG."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from html import escape
+
+import numpy as np
+
+from ..layers import Array
+
+LOW, MIDDLE, HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)             # negative, zero, positive
+MOST = 96                                              # rows and columns of a picture; of a longer array, the first
+
+
+def png(pixels: Array) -> str:
+    """Return pixels, (height, width, 3) or (height, width) of whole numbers from 0 to 255, as a data address."""
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in pixels)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(body).decode()
+
+
+def colours(values: Array) -> Array:
+    """Return blue for negative numbers, red for positive ones, and white for 0, as strong as the largest is large."""
+    largest = float(np.abs(values).max()) if values.size else 0.0
+    share = values / largest if largest > 0 else 0 * values
+    ends = np.where(share[..., None] < 0, np.array(LOW), np.array(HIGH))
+    return np.rint(np.array(MIDDLE) + np.abs(share)[..., None] * (ends - np.array(MIDDLE)))
+
+
+def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -> str:
+    """Return an image of an array: a cell for each number, or a picture for each row of as many pixels.
+
+    Parameters
+    ----------
+    values : array
+    name : str
+        For the text that stands for the image.
+    picture : pair of int, optional
+        Height and width, if a row is a picture.  Numbers from 0 to 1 are grey then.
+    """
+    grid = np.atleast_2d(values if values.ndim <= 2 else values.reshape(len(values), -1))
+    if not np.isfinite(grid).all():
+        return '<span class="wrong">not finite</span>'
+    if picture is not None and grid.shape[1] == picture[0] * picture[1]:
+        tiles = grid[:4].reshape(-1, *picture)
+        grey = tiles.min() >= 0 and tiles.max() <= 1
+        shades = 255 - np.rint(255 * tiles) if grey else colours(tiles)
+        edge = [(0, 0), (0, 1)] + [(0, 0)] * (0 if grey else 1)
+        strip = np.concatenate([np.pad(tile, edge, constant_values=200) for tile in shades], axis=1)[:, :-1]
+        kind, scale = f"{len(tiles)} pictures of {picture[0]} by {picture[1]} pixels", 6
+    else:
+        strip = colours(grid[:MOST, :MOST])
+        kind, scale = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers", max(3, min(16, 220 // strip.shape[1]))
+        scale = max(2, min(scale, 160 // strip.shape[0]))
+    words = f"{name}: {kind}, from {grid.min():.3g} to {grid.max():.3g}"
+    return (f'<img src="{png(strip)}" alt="{escape(words)}" width="{strip.shape[1] * scale}" '
+            f'height="{strip.shape[0] * scale}">')
+
+
+def bars(parts: dict[str, float], total: str) -> str:
+    """Return the parts of a sum as bars, one after another from where the last one ended, in nats."""
+    starts, at = [], 0.0
+    for value in parts.values():
+        starts.append(at)
+        at += value
+    ends = [*np.cumsum(list(parts.values())), at]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    unit = 360 / ((high - low) or 1)
+    rows = []
+    for i, (name, value, start) in enumerate([*((n, v, s) for (n, v), s in zip(parts.items(), starts)), (total, at, 0.0)]):
+        left, y = 150 + (min(start, start + value) - low) * unit, 8 + 22 * i
+        rows.append(f'<text x="144" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
+                    f'<rect x="{left:.1f}" y="{y}" width="{max(abs(value) * unit, 1):.1f}" height="15" '
+                    f'class="bar{" sum" if name == total else ""}"/>'
+                    f'<text x="520" y="{y + 12}">{value:.3f}</text>')
+    height = 14 + 22 * (len(parts) + 1)
+    words = ", ".join(f"{n} {v:.3f}" for n, v in parts.items()) + f", {total} {at:.3f} nats"
+    return (f'<svg viewBox="0 0 590 {height}" class="bars" role="img" aria-label="{escape(words)}">{"".join(rows)}</svg>')
+
+
+def graph(nodes: list[tuple[str, int]], edges: list[tuple[int, int, str, float]]) -> str:
+    """Return a graph from left to right: nodes with their column, edges with a name and the norm of their gradient."""
+    rows: dict[int, int] = {}
+    place = []
+    for name, column in nodes:
+        rows[column] = rows.get(column, 0) + 1
+        place.append((column, rows[column] - 1))
+    most = max(rows.values())
+    width, height = 190 * (max(rows) + 1), 78 * most + 70
+
+    def centre(i: int) -> tuple[float, float]:
+        column, row = place[i]
+        return 95 + 190 * column, 45 + 78 * (row + (most - rows[column]) / 2)
+    drawn = []
+    largest = max((norm for *_, norm in edges), default=1.0) or 1.0
+    beside: dict[tuple[int, int], int] = {}            # edges between the same two nodes: their names stand in rows
+    for k, (a, b, name, norm) in enumerate(edges):
+        nth = beside[a, b] = beside.get((a, b), -1) + 1
+        (x1, y1), (x2, y2) = centre(a), centre(b)
+        far = place[b][0] - place[a][0] > 1
+        bend = (height - 14 - 9 * (k % 3)) if far else (y1 + y2) / 2
+        path = (f"M{x1 + 46:.0f} {y1:.0f} C{x1 + 90:.0f} {bend:.0f} {x2 - 90:.0f} {bend:.0f} {x2 - 46:.0f} {y2:.0f}" if far
+                else f"M{x1 + 46:.0f} {y1:.0f} L{x2 - 46:.0f} {y2:.0f}")
+        thick = 1 + 5 * norm / largest
+        middle = ((x1 + x2) / 2, (0.25 * (y1 + y2) / 2 + 0.75 * bend) if far else (y1 + y2) / 2)
+        drawn.append(f'<path d="{path}" stroke-width="{thick:.1f}" class="edge"/><text x="{middle[0]:.0f}" '
+                     f'y="{middle[1] - 5 + 14 * nth:.0f}" text-anchor="middle" class="small">{escape(name)} {norm:.2g}</text>')
+    boxes = "".join(f'<rect x="{x - 46:.0f}" y="{y - 15:.0f}" width="92" height="30" rx="5" class="node"/><text '
+                    f'x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(name)}</text>'
+                    for (name, _), (x, y) in zip(nodes, map(centre, range(len(nodes)))))
+    words = "; ".join(f"from {nodes[b][0]} to {nodes[a][0]} flows {name} of norm {norm:.2g}" for a, b, name, norm in edges)
+    return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="min-width:{int(width * 0.7)}px" role="img" '
+            f'aria-label="{escape(words)}">{"".join(drawn)}{boxes}</svg>')

@@ -1,0 +1,55 @@
+"""How the page looks, and the few lines of script that mark an array's uses; without them nothing is hidden."""
+
+STYLE = """
+:root{--ink:#1b1b1b;--paper:#fff;--faint:#667;--line:#d5d8dd;--back:#f5f6f8;--mark:#ffe58a;--blue:#2058a8;--bad:#b3122c;
+--good:#1d6b35;color-scheme:light dark}
+@media (prefers-color-scheme:dark){:root{--ink:#e8e8ea;--paper:#17181b;--faint:#a0a4ad;--line:#3a3d44;--back:#202227;
+--mark:#6a5500;--blue:#8fbaf5;--bad:#ff8095;--good:#7fd69a}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1500px;padding:1rem;font:16px/1.45 system-ui,sans-serif;color:var(--ink);
+background:var(--paper)}
+h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.25rem;margin:1.6rem 0 .5rem}
+h3,h4,h5,h6{font-size:1rem;margin:.4rem 0}
+code,pre,.code{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.84rem}
+a{color:var(--blue)}.faint{color:var(--faint)}.wrong{color:var(--bad);font-weight:600}.good{color:var(--good)}
+.strip{display:flex;flex-wrap:wrap;gap:1rem 2rem;align-items:center}
+.wide{overflow-x:auto}
+svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .small{font-size:11px}
+.bars{width:590px}.bar{fill:#7a9cc6}.bar.sum{fill:#8a8f99}.edge{fill:none;stroke:#7a9cc6;opacity:.8}
+.node{fill:var(--back);stroke:var(--line)}
+.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:0 1rem;border-top:1px solid var(--line);
+padding:.35rem 0}
+.pair>.unfold{grid-column:1/-1}
+.one{border-top:1px solid var(--line);padding:.35rem 0}
+.heads{font-weight:600;color:var(--faint);border-top:0}
+.cell{min-width:0}
+.step{display:grid;grid-template-columns:2.2rem minmax(0,1fr);margin:.1rem 0 .5rem}
+.n{color:var(--faint);font-size:.8rem;padding-top:.15rem}
+pre.code{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
+.code a{color:inherit;text-decoration:underline;text-decoration-color:var(--line);text-underline-offset:3px;
+border-radius:3px}
+.code .c{color:var(--faint)}
+a:focus-visible,summary:focus-visible{outline:2px solid var(--blue);outline-offset:1px}
+.lit{background:var(--mark)}
+.eq{margin:.15rem 0;overflow-x:auto;overflow-y:hidden;padding:.1rem 0}math{font-size:1.05rem}
+.eq .no{color:var(--faint);font-size:.8rem;margin-right:.6rem}
+.made{display:flex;flex-wrap:wrap;gap:.2rem .7rem;align-items:center;margin:.2rem 0;font-size:.85rem}
+img{image-rendering:pixelated}.made img{border:1px solid var(--line);max-width:100%;height:auto}
+.made .name{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-weight:600;border-radius:3px;padding:0 .15rem}
+.plumbing{opacity:.75}.unrun{opacity:.55}.origin{outline:3px solid var(--bad);padding:.3rem;border-radius:6px}
+details{margin:.2rem 0}summary{cursor:pointer;color:var(--blue);font-size:.85rem}
+.unfold>.inside{border-left:3px solid var(--line);background:var(--back);padding:.3rem .6rem;margin:.3rem 0}
+.numbers pre{font-size:.74rem;overflow-x:auto;margin:.2rem 0;max-height:18rem}
+.words{font-size:.88rem;margin:.1rem 0 .4rem}
+@media (max-width:760px){.pair{grid-template-columns:minmax(0,1fr)}.heads{display:none}
+.back{border-left:3px solid #7a9cc6;padding-left:.5rem}body{padding:.6rem}}
+@media print{body{max-width:none;font-size:10pt}.numbers{display:none}.step,.made{break-inside:avoid}a{color:inherit}
+summary{color:inherit}:root{--mark:#fff}}
+"""
+
+SCRIPT = """
+const light=e=>{const a=e.target.closest?.('[data-a]');document.querySelectorAll('.lit').forEach(n=>n.classList.remove('lit'));
+if(a)document.querySelectorAll('[data-a="'+a.dataset.a+'"]').forEach(n=>n.classList.add('lit'))};
+for(const t of ['mouseover','focusin'])document.addEventListener(t,light);
+addEventListener('beforeprint',()=>document.querySelectorAll('details.unfold.top').forEach(d=>d.open=true));
+"""

@@ -1,0 +1,241 @@
+"""One pass through a model, recorded: every statement of the math that ran, what it made and what it used.
+
+Python's own tracing (``sys.settrace``) reports each line before it runs, so nothing
+in the math knows of it.  An array is the same array wherever it has the same memory
+and shape: this tells every place at which it is used.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from .source import Function, Statement, read
+
+Key = tuple[Any, ...]
+
+
+@dataclass
+class Made:
+    """An array that a statement made: its name there, which array it is, and its values at that moment."""
+
+    label: str
+    key: Key
+    value: Array
+
+
+@dataclass(eq=False)
+class Visit:
+    """A statement that ran, or one that did not in this pass (``ran`` is false)."""
+
+    call: Call
+    statement: Statement
+    ran: bool = True
+    made: list[Made] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)      # names of what is no array: caches, tuples
+    numbers: list[str] = field(default_factory=list)   # "t = 2"
+    used: list[tuple[ast.expr, Key]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    end: int = 0                                       # in the order of ending
+
+
+    def new(self) -> list[Made]:
+        """Return what it made, without what a ``return`` hands on of what the call was given or has made before."""
+        if not isinstance(self.statement.node, ast.Return):
+            return self.made
+        earlier = {key_of(a) for a in self.call.args.values() if is_array(a)}
+        for other in self.call.visits[:self.call.visits.index(self)]:
+            earlier |= {made.key for made in other.made}
+        return [made for made in self.made if made.key not in earlier]
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of a function of the math."""
+
+    index: int
+    function: Function
+    owner: Any                                         # its self, or None
+    args: dict[str, Any]
+    parent: Visit | None
+    visits: list[Visit] = field(default_factory=list)
+    result: Any = None
+
+
+def is_array(value: Any) -> bool:
+    """Whether this is an array of real or complex numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
+
+
+def key_of(array: Array) -> Key:
+    """Return what tells an array from others: where it lies, and its shape."""
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
+
+
+def label_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> str:
+    """Return an expression as text, with indices as numbers: ``z[t - 1]`` is ``z[0]``."""
+    if isinstance(node, ast.Subscript):
+        entries = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        said = [ast.unparse(e) if isinstance(e, (ast.Slice, ast.Constant)) else str(value_of(e, space, names))
+                for e in entries]
+        return f"{label_of(node.value, space, names)}[{', '.join(said)}]"
+    return ast.unparse(node)
+
+
+def value_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> Any:
+    """Return the value of a name, an attribute or an entry; None if it has none yet."""
+    try:
+        return eval(ast.unparse(node), space, names)   # as text: the node itself may be one that is assigned to
+    except Exception:                                  # not there before the statement has run
+        return None
+
+
+class Trace:
+    """The calls of one pass, from ``call`` inwards; `run` adds one more."""
+
+    def __init__(self, known: dict[CodeType, tuple[str, Any]]) -> None:
+        self.known, self.functions = known, {}         # type: ignore[var-annotated]
+        self.calls: list[Call] = []
+        self.open: list[tuple[FrameType, Call]] = []
+        self.alive: list[Any] = []                     # no array is freed, so that no other takes its place in memory
+        self.numbers: dict[Key, int] = {}              # of each array
+        self.clock = 0
+
+    def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, Call]:
+        """Call a function; return what it returns, and the record of the call."""
+        first, before = len(self.calls), sys.gettrace()
+        sys.settrace(self.enter)
+        try:
+            result = function(*args, **options)
+        finally:
+            sys.settrace(before)
+        return result, self.calls[first]
+
+    def enter(self, frame: FrameType, event: str, arg: Any) -> Any:
+        """Begin a record, if a function of the math is called from another one, or from `run`."""
+        if event != "call" or frame.f_code not in self.known:
+            return None
+        if frame.f_code not in self.functions:
+            self.functions[frame.f_code] = read(*self.known[frame.f_code])
+        function = self.functions[frame.f_code]
+        if function is None:
+            return None
+        names = frame.f_code.co_varnames[:frame.f_code.co_argcount]
+        args = {name: frame.f_locals[name] for name in names if name != "self"}
+        parent = None
+        if self.open:
+            caller, outer = self.open[-1]
+            if frame.f_back is not caller:             # a comprehension of its own, or a helper that is no math
+                return None
+            parent = outer.visits[-1]
+        call = Call(len(self.calls), function, frame.f_locals.get("self"), args, parent)
+        for value in args.values():
+            self.note(value)
+        self.calls.append(call)
+        if parent is not None:
+            parent.calls.append(call)
+        self.open.append((frame, call))
+        return self.watch
+
+    def note(self, value: Any) -> None:
+        """Give an array its number."""
+        self.alive.append(value)
+        for entry in (value if isinstance(value, (list, tuple)) else [value]):
+            if is_array(entry):
+                self.numbers.setdefault(key_of(entry), len(self.numbers) + 1)
+
+    def watch(self, frame: FrameType, event: str, arg: Any) -> Any:
+        """Follow the lines of a call."""
+        call = self.open[-1][1]
+        if event == "line":
+            statement = call.function.at(frame.f_lineno)
+            if statement is not None and not (call.visits and call.visits[-1].statement is statement):
+                self.finish(frame, call)
+                visit = Visit(call, statement)
+                visit.used = self.uses(statement, frame)
+                call.visits.append(visit)
+        elif event == "return":
+            call.result = arg
+            self.alive.append(arg)
+            self.finish(frame, call, arg)
+            self.open.pop()
+            call.visits = completed(call)
+        return self.watch
+
+    def finish(self, frame: FrameType, call: Call, result: Any = None) -> None:
+        """Record what the statement that has just run has made."""
+        if not call.visits or call.visits[-1].end:
+            return
+        visit, space, names = call.visits[-1], frame.f_globals, frame.f_locals
+        self.clock += 1
+        visit.end = self.clock
+        found = [(label_of(t, space, names), value_of(t, space, names)) for t in visit.statement.targets]
+        if isinstance(visit.statement.node, ast.Return):
+            found = returned(visit.statement.node.value, result, call.function.returns())
+        for label, value in found:
+            self.alive.append(value)
+            if is_array(value) and "cache" not in label:
+                self.note(value)
+                visit.made.append(Made(label, key_of(value), value.copy()))
+            elif isinstance(value, np.generic) and value.dtype.kind in "fc":
+                visit.made.append(Made(label, ("number", self.clock), np.asarray(value)))
+            elif isinstance(value, int) and not isinstance(value, bool):
+                visit.numbers.append(f"{label} = {value}")
+            else:
+                visit.kept.append(label)
+        visit.used += [(t, key_of(v)) for t in visit.statement.targets
+                       if is_array(v := value_of(t, space, names)) and key_of(v) in self.numbers]
+
+    def uses(self, statement: Statement, frame: FrameType) -> list[tuple[ast.expr, Key]]:
+        """Return the names in a statement that stand for arrays that are known."""
+        found: list[tuple[ast.expr, Key]] = []
+
+        def look(node: Any) -> None:
+            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
+                if isinstance(node.ctx, ast.Store):
+                    return
+                value = value_of(node, frame.f_globals, frame.f_locals)
+                if is_array(value) and key_of(value) in self.numbers:
+                    found.append((node, key_of(value)))
+                    return
+            for child in ast.iter_child_nodes(node):
+                look(child)
+        node = statement.node
+        for part in ([node.test] if isinstance(node, ast.If) else [node.iter] if isinstance(node, ast.For) else [node]):
+            look(part)
+        return found
+
+
+def returned(node: ast.expr | None, value: Any, names: list[str]) -> list[tuple[str, Any]]:
+    """Return what a function returns, entry by entry, under the names that it has there."""
+    if isinstance(node, ast.Tuple) and isinstance(value, tuple) and len(value) == len(node.elts):
+        return [pair for i, (e, v) in enumerate(zip(node.elts, value))
+                for pair in returned(e, v, names if i == 0 else names[i:])]
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return [(ast.unparse(node), value)]
+    if isinstance(value, tuple):
+        return [(names[i] if i < len(names) else "cache", v) for i, v in enumerate(value)]
+    return [(names[0] if names else "cache", value)]
+
+
+def completed(call: Call) -> list[Visit]:
+    """Return the visits without the ends of loops, and with the statements that did not run in this pass."""
+    visits = []
+    for visit, after in zip(call.visits, [*call.visits[1:], None]):
+        body = visit.statement.body
+        if body is None or (after is not None and body[0] <= after.statement.first <= body[1]):
+            visits.append(visit)
+    ran = {id(visit.statement) for visit in visits}
+    for i, statement in enumerate(call.function.statements):
+        if id(statement) not in ran:
+            before = call.function.statements[i - 1] if i else None
+            at = max((k for k, v in enumerate(visits) if v.statement is before), default=-1)
+            visits.insert(at + 1, Visit(call, statement, ran=False))
+    return visits
