@@ -47,9 +47,9 @@ def log_factorial_backward(dlog_factorial: Array, cache: Array) -> Array:
     x = cache
     u = x + (SHIFT + 1)
     v = 1 / (u * u)
-    dseries = -(1 / 12 - v * (1 / 120 - v * (1 / 252 - v * (1 / 240 - v / 132)))) * v
-    dbelow = sum(1 / (x + k) for k in range(1, SHIFT + 1))
-    return dlog_factorial * (np.log(u) - 0.5 / u + dseries - dbelow)
+    slope = -(1 / 12 - v * (1 / 120 - v * (1 / 252 - v * (1 / 240 - v / 132)))) * v
+    slope_below = sum(1 / (x + k) for k in range(1, SHIFT + 1))
+    return dlog_factorial * (np.log(u) - 0.5 / u + slope - slope_below)
 
 
 class LogOnePlus(Layer):

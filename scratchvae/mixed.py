@@ -87,9 +87,10 @@ class Mixed:
         n = len(dlog_prob)
         dx, dh = (np.empty((n, columns), dlog_prob.dtype) for columns in (self.x_dim, self.n_outputs))
         for (part, at_x, at_h), (there, part_cache) in zip(self.groups, cache):
-            dcells, dh_cells = part.log_prob_backward(np.repeat(dlog_prob, len(at_x)), part_cache)
-            dx[:, at_x] = np.where(there[:, None], dcells, 0).reshape(n, *at_x.shape)
-            dh[:, at_h] = np.where(there[:, None], dh_cells, 0).reshape(n, *at_h.shape)
+            dcell_log_p = np.where(there, np.repeat(dlog_prob, len(at_x)), 0)   # a number for each cell
+            dcells, dh_cells = part.log_prob_backward(dcell_log_p, part_cache)
+            dx[:, at_x] = dcells.reshape(n, *at_x.shape)
+            dh[:, at_h] = dh_cells.reshape(n, *at_h.shape)
         return dx, dh
 
     def _columns(self, h: Array, read: Callable[[Any, Array], Array]) -> Array:
@@ -148,7 +149,7 @@ class Seen(Layer):
     def backward(self, dy: Array, cache: Cache, input_gradient: bool = True) -> Array:
         """Return dx: 0 where a cell is missing, through its layer where a column has one, else dy.  MATH (4.7)."""
         gone, caches = cache
-        dx = np.where(gone, 0, dy)
+        dx = dy.copy()
         for (layer, columns), layer_cache in zip(self.layers, caches):
             dx[:, columns] = layer.backward(dx[:, columns], layer_cache)
-        return dx
+        return np.where(gone, 0, dx)

@@ -17,6 +17,7 @@ gallery cannot rot in silence.  The checks against all this are in checks.py.
 
 import importlib
 import inspect
+import linecache
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,9 +57,13 @@ def edited(bug: Bug) -> dict[FunctionType, CodeType]:
             raise ValueError(f"bug {bug.name!r}: {where} must contain {old!r} exactly once; it does so "
                              f"{source.count(old)} times. The library has changed: change the bug with it")
         sources[function] = source.replace(old, new)
-    return {function: next(constant for constant in compile(source, f"<{bug.name}>", "exec").co_consts
-                           if isinstance(constant, CodeType) and constant.co_name == function.__name__)
-            for function, source in sources.items()}
+    codes = {}
+    for function, source in sources.items():
+        file = f"<{bug.name}, {function.__qualname__}>"
+        linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file      # tracebacks quote it
+        codes[function] = next(constant for constant in compile(source, file, "exec").co_consts
+                               if isinstance(constant, CodeType) and constant.co_name == function.__name__)
+    return codes
 
 
 @contextmanager

@@ -279,21 +279,19 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     else:
         if args.split:
             raise ValueError("--split is for a run, which has held rows out")
-        small = [4, 3, 2] if given.get("model", "vae") != "vae" else [2]
-        if given.get("model") != "diffusion":
-            given = {"hidden": [8], "latents": small, **given}
+        small: dict[str, Config] = {"vae": {"latents": [2]}, "diffusion": {"levels": 20}}
+        given = {"hidden": [8], **small.get(given.get("model", "vae"), {"latents": [4, 3, 2]}), **given}
         config, data = new_config(given)
         rows, epochs = examples.for_training(config, data), 10 if args.train_epochs is None else args.train_epochs
         model = runs.build(config, rows.x)
         x = (rows.x if rows.held_out is None else rows.held_out)[:args.rows]
         about = f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}."
-    if config["model"] == "diffusion":
-        raise ValueError("explain shows a vae, an hvae or a topdown; --model is diffusion")
     output.check_path(args.out, (".html",), config, args.data)
     if args.run is None and epochs:
         fit(model, rows.x, epochs=epochs, learning_rate=3e-3, seed=config["seed"])
     shape = config["image_shape"]
-    page = write_page(model, x, path=args.out, image_shape=shape and (shape[0], shape[1]), about=about)
+    page = write_page(model, x, path=args.out, importance=args.importance, image_shape=shape and (shape[0], shape[1]),
+                      about=about)
     output.say(f"wrote {args.out}: {len(page.encode()) / 1e6:.2f} MB; {page.verdict}")
     return 0 if page.ok else 1
 

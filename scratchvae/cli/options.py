@@ -128,6 +128,7 @@ EXPLAIN = """\
 examples:
   scratchvae explain --out vae.html                   # a small VAE, ten epochs on the digits of this package
   scratchvae explain --model hvae --latents 4,3,2 --out three.html
+  scratchvae explain --importance 5 --out weights.html
   scratchvae explain runs/digits --out page.html      # a run, with its own data
   scratchvae explain runs/table --data new.csv --rows 1 --out page.html
 
@@ -410,10 +411,12 @@ def parser() -> Parser:
                          help="the folder of a run; without it, a small fresh model, as the options describe it")
     explain.add_argument("--out", type=path, required=True, metavar="FILE", help="the page (.html)")
     explain.add_argument("--rows", type=whole(), default=2, metavar="N", help="of the data (default 2)")
+    explain.add_argument("--importance", type=whole(), metavar="K",
+                         help="the pass of the importance-weighted bound with K draws, its gradient plain")
     explain.add_argument("--train-epochs", type=whole(0), metavar="N",
                          help="train the fresh model for so many epochs before (default 10)")
     looks_at_data(explain)
-    fresh = explain.add_argument_group("a fresh model (default latents 2, or 4,3,2; hidden 8)")
+    fresh = explain.add_argument_group("a fresh model (default latents 2, or 4,3,2; hidden 8; diffusion 20 levels)")
     add_view_options(fresh)
     add_model_options(fresh)
     return top

@@ -8,8 +8,8 @@ are read from the source, the equations from MATH.md, the words from the docstri
 the numbers from a pass that was traced: a changed line of the library is a changed page.
 
 The files, in their order: source (a function as statements), trace (a pass, recorded),
-compare (every gradient beside its complex-step derivative), equations (which equation a
-line is), mathml, pictures, style and page.
+compare (every gradient beside its complex-step derivative), equations (the formulas of
+MATH.md), lines (which of them a line is), mathml, pictures, style and page.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import autoencoder, check, checkpoint, gaussian, hvae, layers, likelihood, mlp, model as model_file, topdown, vae
+from .. import (autoencoder, check, checkpoint, diffusion, discrete, gaussian, hvae, importance as importance_file,
+                layers, likelihood, mixed, mlp, model as model_file, schedule, topdown, vae)
 from ..gradcheck import stream
+from ..importance import Importance
 from ..model import Model
-from .compare import Mover, checks, pairs_of
+from .compare import Mover, checks, loss_of, pairs_of
 from .page import Pass, Writer
 from .source import registry
 from .trace import Trace
 
-MATH = [layers, mlp, gaussian, likelihood, model_file, autoencoder, vae, hvae, topdown]
+MATH = [layers, mlp, gaussian, likelihood, discrete, mixed, model_file, autoencoder, vae, hvae, topdown, schedule,
+        diffusion, importance_file]
+MODELS = (autoencoder.Autoencoder, vae.VAE, hvae.HVAE, diffusion.Diffusion)
 
 __all__ = ["Page", "explain", "trace_pass"]
 
@@ -52,21 +56,25 @@ class Page(str):
 
 
 def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, beta: ArrayLike = 1.0,
-            alpha: float = 1.0, image_shape: tuple[int, int] | None = None, about: str = "") -> Page:
+            alpha: float = 1.0, importance: int | None = None, image_shape: tuple[int, int] | None = None,
+            about: str = "") -> Page:
     """Return the page of one pass through a model, forward and backward.
 
     Parameters
     ----------
-    model : Autoencoder, VAE, HVAE or TopDown
+    model : Autoencoder, VAE, HVAE, TopDown or Diffusion
         It is left as it is; the pass is computed in float64.
     x : array of shape (n, x_dim)
         One to four rows are read best.
     noise : optional
-        From ``model.draw_noise``; by default it is drawn, the same for every call.
+        From ``model.draw_noise``, with importance for n K rows; by default it is drawn, the same for
+        every call.
     path : str or Path, optional
         Where to write the page.
     beta, alpha : float, default 1
         Weights of the parts of the loss, as of ``backward``.
+    importance : int, optional
+        K: the pass is that of the importance-weighted bound L_K, with the plain gradient.
     image_shape : pair of int, optional
         Height and width, if a row of x is a picture; a square is guessed.
     about : str, optional
@@ -82,10 +90,11 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     ValueError
         If an argument is not of this kind; the message names it.
     """
-    if not isinstance(model, (autoencoder.Autoencoder, vae.VAE, hvae.HVAE)):
-        raise ValueError(f"model must be an Autoencoder, a VAE, an HVAE or a TopDown; got {type(model).__name__}")
+    if not isinstance(model, MODELS):
+        raise ValueError("model must be an Autoencoder, a VAE, an HVAE, a TopDown or a Diffusion; got "
+                         f"{type(model).__name__}")
     where = None if path is None else check.path("path", path)
-    found = trace_pass(model, x, noise, beta, alpha, image_shape, about)
+    found = trace_pass(model, x, noise, beta, alpha, importance, image_shape, about)
     page = Page(Writer(found).page())
     page.ok, page.verdict = found.origin is None, found.verdict
     if where is not None:
@@ -94,23 +103,27 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
 
 
 def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 1.0, alpha: float = 1.0,
-               image_shape: tuple[int, int] | None = None, about: str = "") -> Pass:
+               importance: int | None = None, image_shape: tuple[int, int] | None = None, about: str = "") -> Pass:
     """Return the record of one pass through a model, with the check of every gradient in it; see `explain`."""
     point = model.astype(np.float64)
+    twin = point.astype(np.complex128)
+    K = 1 if importance is None else importance
+    objective: Any = point if importance is None else Importance(point, K)
+    moved: Any = twin if importance is None else Importance(twin, K)
     rows = point.check_x(x)
-    noise = point.draw_noise(len(rows), stream(2)) if noise is None else noise
-    noise = point.check_noise(noise, len(rows))
-    weights, alpha = point.check_beta(beta), check.alpha(alpha)
+    noise = objective.draw_noise(len(rows), stream(2)) if noise is None else noise
+    noise = point.check_noise(noise, len(rows) * K)
+    weights, alpha = objective.check_beta(beta), check.alpha(alpha)
     if image_shape is None and round(point.x_dim ** 0.5) ** 2 == point.x_dim > 4:
         image_shape = (round(point.x_dim ** 0.5),) * 2
     known = registry(point, MATH)
+    objective.backward(objective.bound(rows, noise)[1], weights, alpha)         # what it leaves must not matter
     trace = Trace(known)
-    (elbo, cache), bound = trace.run(point.bound, rows, noise)
-    loss, summed = trace.run(elbo.loss, weights, alpha)
-    _, backward = trace.run(point.backward, cache, weights, alpha, True)
+    (elbo, cache), bound = trace.run(objective.bound, rows, noise)
+    loss, summed = trace.run(loss_of, objective, elbo, weights, alpha)
+    _, backward = trace.run(objective.backward, cache, weights, alpha, *([] if importance else [True]))
     forwards, backwards = (trace.calls[:summed.index], trace.calls[backward.index:])
     pairs = pairs_of(forwards, backwards, bound, backward)
-    twin = point.astype(np.complex128)
-    mover = Mover(twin, twin.check_x(rows), twin.check_noise(noise, len(rows)), weights, alpha, known)
-    found = checks(mover, backwards, pairs, point)
-    return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, backward, pairs, found, image_shape, about)
+    mover = Mover(moved, twin.check_x(rows), twin.check_noise(noise, len(rows) * K), weights, alpha, known)
+    return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, backward, pairs,
+                checks(mover, backwards, pairs, point), image_shape, K, about)

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from ..gradcheck import COMPLEX_STEP, stream
+from ..importance import Importance
 from ..layers import Array
 from .trace import Call, Key, Made, Visit, is_array, key_of
 
 TOLERANCE = 1e-12
+SMALL = 1e-3                                           # of the largest gradient: what a smaller one is compared with
 
 
 @dataclass
@@ -40,6 +42,13 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for entry in value for leaf in leaves(entry)] if isinstance(value, tuple) else [value]
 
 
+def loss_of(objective: Any, elbo: Any, beta: Any, alpha: float) -> Any:
+    """Return the loss: of a model (5.4), or of importance weights (14.1)."""
+    if isinstance(objective, Importance):
+        return -objective.value(elbo, beta, alpha)[0].mean()
+    return elbo.loss(beta, alpha)
+
+
 def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backward: Call) -> dict[int, Call]:
     """Return, by the number of a backward, the forward that it answers."""
     found = {model_backward.index: bound}
@@ -52,42 +61,56 @@ def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backwar
         if cache is None:                              # nothing was kept: of those not yet answered, the last call
             taken = {other.index for other in found.values()}
             shapes = [np.shape(v) for v in call.args.values()]
-            found.update({call.index: other for other in calls if other.function.name == wanted and other.index not in
-                          taken and [np.shape(leaf) for leaf in leaves(other.result)] == shapes})
+            for other in calls:
+                if other.function.name == wanted and other.index not in taken:
+                    made = [np.shape(leaf) for leaf in leaves(other.result)]
+                    if made == shapes[:len(made)]:
+                        found[call.index] = other
         for other in calls:
-            if (other.function.name == wanted and other.owner is call.owner and isinstance(other.result, tuple)
+            if (other.function.name in (wanted, f"{name}.bound") and other.owner is call.owner
+                    and isinstance(other.result, tuple)
                     and len(other.result) == 2 and other.result[1] is cache and cache is not None):
                 found[call.index] = other
     return found
 
 
 class Mover:
-    """Runs the pass in complex numbers, and moves one array at one call."""
+    """Runs the pass of a model, or of its importance weights, in complex numbers, and moves one array at one call."""
 
     def __init__(self, twin: Any, x: Array, noise: Any, beta: Any, alpha: float,
                  known: dict[CodeType, tuple[str, Any]]) -> None:
         self.twin, self.x, self.noise, self.beta, self.alpha, self.known = twin, x, noise, beta, alpha, known
-        self.rng = stream(8)
+        self.rng, self.K = stream(8), getattr(twin, "K", 1)
 
-    def derivative(self, place: tuple[str, int, Any], dv: Array) -> float | None:
-        """Return how far Σ dv v is from the derivative along a random v, relative to the root of Σ (dv v)²."""
+    def derivative(self, place: tuple[str, int, Any], dv: Array, floor: float, draws: int = 1) -> float | None:
+        """Return how far Σ dv v is from the derivative along a random v, relative to the root of Σ (dv v)².
+
+        Parameters
+        ----------
+        place : role, number of the call, which array
+        dv : array
+        floor : float
+            What it is relative to, if dv is smaller: rounding is as large as what was subtracted.
+        draws : int, default 1
+            So many rows that follow each other are moved alike.
+        """
         moved: list[tuple[Array, Array]] = []
 
         def move(array: Any) -> None:
             if not isinstance(array, np.ndarray) or array.dtype.kind != "c" or not array.flags.writeable or moved:
                 return
-            v = self.rng.standard_normal(array.shape)
+            v = np.asarray(self.rng.standard_normal(array.shape))
+            if draws > 1:
+                v = np.repeat(v[::draws], draws, axis=0)
             array.imag += COMPLEX_STEP * v
-            moved.append((array, v))  # type: ignore[arg-type]
+            moved.append((array, v))
 
         if place[0] == "parameter":
-            move(self.twin.parameters[place[2]])
+            move(getattr(self.twin, "model", self.twin).parameters[place[2]])
             loss = self.loss(self.twin.bound(self.x, self.noise)[0])
             moved[0][0].imag[...] = 0
         elif place[0] == "part":
             elbo = self.twin.bound(self.x, self.noise)[0]
-            for array in (elbo.consistency, elbo.prior_matching):
-                array.imag[...] = 0
             v = self.rng.standard_normal(elbo.kl.shape)
             elbo.consistency.imag[...] = COMPLEX_STEP * v[:, :-1]
             elbo.prior_matching.imag[...] = COMPLEX_STEP * v[:, -1]
@@ -99,12 +122,12 @@ class Mover:
             return None
         terms = dv * moved[0][1]
         got = float(np.imag(loss)) / COMPLEX_STEP
-        scale = max(float(np.sqrt((terms ** 2).sum())), abs(got))
+        scale = max(float(np.sqrt((terms ** 2).sum())), abs(got), floor)
         return abs(got - float(terms.sum())) / scale if scale else 0.0
 
     def loss(self, elbo: Any) -> Any:
         """Return the loss."""
-        return elbo.loss(self.beta, self.alpha)
+        return loss_of(self.twin, elbo, self.beta, self.alpha)
 
     def traced(self, place: tuple[str, int, Any], move: Callable[[Any], None]) -> Any:
         """Run the pass, and call ``move`` where the place is."""
@@ -132,10 +155,10 @@ class Mover:
                     open_frames.pop()
                     if mine and role == "in":
                         move([leaf for leaf in leaves(arg) if is_array(leaf)][which])
-                    if mine and role == "out" and is_array(held) and not any(
+                    if mine and role == "out" and isinstance(held, np.ndarray) and is_array(held) and not any(
                             leaf is not held and is_array(leaf) and np.shares_memory(leaf, held)
                             for leaf in leaves(arg[:1])):
-                        held.imag[...] = 0            # type: ignore[union-attr]  # elsewhere it is used as it was
+                        held.imag[...] = 0             # elsewhere it is used as it was
                 return watch
             return watch
 
@@ -152,48 +175,71 @@ def places(backward: Call, forward: Call, model: Any) -> Iterator[tuple[str, Any
     """Yield what there is to compare at one backward: role, where, by which name, the gradient, which array it is."""
     outputs = leaves(forward.result if backward.args.keys().isdisjoint(("cache", "caches")) else forward.result[0])
     given = [v for n, v in backward.args.items() if is_array(v) and "cache" not in n]
-    if backward.function.name.rpartition(".")[2] != "backward" or backward.parent is not None:
+    whole = forward.function.name.endswith(".bound")
+    if not whole:
         for i, (dy, y) in enumerate(zip(given, outputs)):
             if is_array(dy) and is_array(y) and dy.shape == y.shape:
                 yield "in", i, "y", dy, key_of(dy)
-    inputs = [(n, v) for n, v in forward.args.items() if n not in ("noise", "eps")]
+    inputs = inputs_of(forward)
     for (name, v), dv in zip(inputs, leaves(backward.result)):
-        if is_array(v) and is_array(dv) and v.shape == dv.shape:
+        twice = any(is_array(other) and np.shares_memory(other, v) for n, other in inputs if n != name)
+        if is_array(v) and is_array(dv) and v.shape == dv.shape and not twice:
             yield "out", name, name, dv, key_of(dv)
-    names = {m.label for visit in forward.visits for m in visit.made if m.label.isidentifier()}
+    given_keys = {key_of(v) for v in forward.args.values() if is_array(v)}
+    names = {m.label for visit in forward.visits for m in visit.made
+             if m.label.isidentifier() and m.key not in given_keys}
+    last = {made.label: visit for visit in backward.visits for made in visit.made}      # where a sum is whole
     for visit in backward.visits:
         for made in visit.made:
-            if made.label[:1] == "d" and made.label[1:] in names:
+            if made.label[:1] == "d" and made.label[1:] in names and last[made.label] is visit:
                 yield "inside", made.label[1:], made.label[1:], made.value, made.key
     for name in getattr(backward.owner, "parameter_names", ()):
         gradient = getattr(backward.owner, "d" + name)
         for full, view in model.gradients.items():
             if is_array(gradient) and key_of(view) == key_of(gradient):
                 yield "parameter", full, full, gradient, key_of(gradient)
-    if backward.parent is None:
+    if whole:
         for visit in backward.visits:
             for made in visit.made:
-                if made.label == "dkl" and made.value.ndim == 2:
-                    yield "part", "kl", "kl", made.value, made.key
+                if made.label == "dkl":                # for each example, or one for all of them
+                    n = len(forward.result[0].reconstruction)
+                    yield "part", "kl", "kl", np.broadcast_to(made.value.T, (n, len(made.value))).T, made.key
 
 
 def checks(mover: Mover, backward: list[Call], pairs: dict[int, Call], model: Any) -> list[Check]:
     """Compare all gradients of a pass."""
-    found: list[Any] = []
-    for call in backward:
-        if call.index not in pairs:
-            continue
-        forward = pairs[call.index]
+    found: list[Check] = []
+    asked = [(call, pairs[call.index], list(places(call, pairs[call.index], model)))
+             for call in backward if call.index in pairs]
+    floor = SMALL * max(float(np.linalg.norm(dv)) for _, _, there in asked for *_, dv, _ in there)
+    for call, forward, there in asked:
         done: set[tuple[str, Any]] = set()
-        for role, where, by, dv, key in places(call, forward, model):
+        for role, where, by, dv, key in there:
             if (role, where) in done or (role == "inside" and any(
                     c.call is call and c.key == key and c.role == "out" for c in found)):
                 continue
             done.add((role, where))
-            error = mover.derivative((role, forward.index, where), np.real(dv))
+            place = role, forward.index, where
+            error = mover.derivative(place, dv, floor)
+            if error is not None and error > TOLERANCE and mover.K > 1:        # of what is asked once for K rows,
+                error = mover.derivative(place, dv, floor, mover.K)            # only the sum over them is a gradient
             if error is not None:
                 found.append(Check(call, role, key, by, error))
+    compared = {check.key for check in found}
+    for visit in [visit for call in backward for visit in call.visits]:        # of what a call gave, a statement made
+        inner = [call for call in visit.calls if call.index in pairs]          # another array
+        if len(visit.made) == len(inner) == 1 and visit.made[0].key not in compared and is_gradient(visit, *visit.made):
+            forward, made = pairs[inner[0].index], visit.made[0]
+            names = [name for name, v in inputs_of(forward) if is_array(v) and v.shape == made.value.shape]
+            error = mover.derivative(("out", forward.index, names[0]), made.value, floor) if len(names) == 1 else None
+            if error is not None:
+                found.append(Check(inner[0], "out", made.key, names[0], error))
     return found
+
+
+def inputs_of(forward: Call) -> list[tuple[str, Any]]:
+    """Return what a forward was given, without the noise, which has no gradient."""
+    return [(name, v) for name, v in forward.args.items() if name not in ("noise", "eps")]
 
 
 def within(call: Call | None, outer: Call) -> bool:
@@ -206,7 +252,7 @@ def within(call: Call | None, outer: Call) -> bool:
 
 
 def check_of(visit: Visit, made: Made, found: list[Check]) -> Check | None:
-    """Return the comparison that belongs to an array where it was made: the nearest backward that gave it, or got it."""
+    """Return the comparison of an array where it was made: by the nearest backward that gave or got it."""
     of_it = [c for c in found if c.key == made.key]
     name = made.label.rpartition(".")[2].partition("[")[0]
     if name[:1] != "d":
@@ -225,10 +271,8 @@ def check_of(visit: Visit, made: Made, found: list[Check]) -> Check | None:
 
 
 def is_gradient(visit: Visit, made: Made) -> bool:
-    """Whether an array is a gradient: its name begins with d, in a backward; a lone 0, for a use that is none, is not."""
+    """Whether an array is a gradient: in a backward, its name begins with d; a lone 0, for no use, is not."""
     last = visit.call.function.name.rpartition(".")[2]
     name = made.label.rpartition(".")[2]
     return (last.endswith("backward") and name[:1] == "d" and name not in ("diff", "d") and made.value.size > 0
             and (made.value.shape != (1,) or bool(made.value.any())))
-
-

@@ -11,8 +11,9 @@ from html import escape
 
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇ", "0123456789-+Ttxyrlab"))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖ", "0123456789nijtk"))
-WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and", "level", "network", "backward", "given",
-         "one", "fixed", "network's", "over", "at", "the"}
+WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and", "level", "network", "backward",
+         "given", "one", "fixed", "network's", "over", "at", "the", "sees", "binary", "those", "missing", "is",
+         "variables", "that", "are", "there"}
 SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
 TOKEN = re.compile(r"\s+|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?|[A-Za-zα-ωΑ-Ω∂](?:[A-Za-zα-ω∂]|[\u0300-\u036f])*'?s?"
                    r"|_\{[^}]*\}|_\w+|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")

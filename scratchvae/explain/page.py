@@ -7,7 +7,6 @@ unfolds in place, in the same two columns.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ import numpy as np
 from ..layers import Array
 from . import pictures
 from .compare import TOLERANCE, Check, check_of, is_gradient, leaves
-from .equations import blocks, formula, reference_of
+from .equations import blocks, formula
+from .lines import reference_of
 from .mathml import mathml
 from .style import SCRIPT, STYLE
 from .trace import Call, Key, Made, Trace, Visit, is_array, key_of
@@ -44,6 +44,7 @@ class Pass:
     pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
     checks: list[Check]
     picture: tuple[int, int] | None
+    K: int = 1                                         # draws for each example
     about: str = ""
     answers: dict[int, Call] = field(default_factory=dict)
     origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
@@ -51,16 +52,21 @@ class Pass:
     def __post_init__(self) -> None:
         calls = {call.index: call for call in self.trace.calls}
         self.answers = {forward.index: calls[i] for i, forward in self.pairs.items()}
+        begun: dict[int, float] = {}
         wrong = [(visit.end, made.key) for visit, made in self.gradients()
                  if (check := check_of(visit, made, self.checks)) is not None and not check.error <= TOLERANCE]
-        self.origin = min(wrong, key=lambda pair: pair[0], default=None)
+        for check in self.checks:                      # a call that was given a wrong gradient: its statement is wrong
+            if check.role == "in" and not check.error <= TOLERANCE and check.call.parent is not None:
+                caller = check.call.parent
+                wrong += [(caller.end, m.key) for m in caller.made[:1]]
+                begun[caller.end] = min(visit.end for visit in check.call.visits if visit.end) - 0.5
+        self.origin = min(wrong, key=lambda pair: begun.get(pair[0], pair[0]), default=None)
 
     def gradients(self) -> Iterator[tuple[Visit, Made]]:
         """Yield every gradient that a statement made."""
         for call in self.trace.calls:
             for visit in call.visits:
                 yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
-
 
     @property
     def verdict(self) -> str:
@@ -69,8 +75,8 @@ class Pass:
         wrong = sum(not c.error <= TOLERANCE for _, _, c in found)
         for visit, made, _ in found:
             if self.origin == (visit.end, made.key):
-                return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is {made.label} "
-                        f"in {visit.call.function.name}, line {visit.statement.first}")
+                return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is "
+                        f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
         return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
                 f"relative error is {max((c.error for *_, c in found), default=0.0):.1e}")
 
@@ -117,7 +123,8 @@ class Writer:
         if grid.size > ALL:
             columns = min(grid.shape[1], 64)
             shown = grid[:max(1, SOME // columns), :columns]
-            left = f"\n... the first {shown.shape[0]} rows and {shown.shape[1]} columns of {grid.shape[0]} and {grid.shape[1]}"
+            left = (f"\n... the first {shown.shape[0]} rows and {shown.shape[1]} columns "
+                    f"of {grid.shape[0]} and {grid.shape[1]}")
         text = "\n".join(" ".join(f"{number:.4g}" for number in line) for line in shown)
         return f'<details class="numbers"><summary>numbers</summary><pre>{text}{left}</pre></details>'
 
@@ -137,7 +144,8 @@ class Writer:
             at, said = indent, ""
             for start, end, array in sorted(set(spans.get(number, []))):
                 if start >= at:
-                    said += (escape(line[at:start]) + f'<a href="#a{array}" data-a="{array}">{escape(line[start:end])}</a>')
+                    said += escape(line[at:start])
+                    said += f'<a href="#a{array}" data-a="{array}">{escape(line[start:end])}</a>'
                     at = end
             rest = line[at:]
             code, hash_, comment = rest.partition("#")
@@ -147,7 +155,7 @@ class Writer:
 
     def equations(self, visit: Visit) -> str:
         """Return the equations of a statement, or that it has none."""
-        reference = reference_of(visit.call.function.name, visit.statement.name)
+        reference = reference_of(visit.call.function.name, visit.statement.name, visit.statement.node)
         if reference is None:
             return '<div class="eq faint">no equation is named for this line</div>'
         return "".join(f'<div class="eq"><span class="no" title="{escape(blocks()[n][0])}">MATH ({n})</span>'
@@ -159,7 +167,7 @@ class Writer:
             return "", ""
         check = check_of(visit, made, self.found.checks)
         if check is None:
-            return '<span class="faint">not used further: nothing to compare</span>', ""
+            return '<span class="faint">not compared by itself</span>', ""
         if check.error <= TOLERANCE:
             return (f'<span class="good check" data-error="{check.error:.3e}">✓ complex step: off by {check.error:.1e}'
                     '</span>'), ""
@@ -173,7 +181,7 @@ class Writer:
 
     def step(self, visit: Visit, number: int | None) -> str:
         """Return one statement: number, source, equation, and what it made."""
-        reference = reference_of(visit.call.function.name, visit.statement.name)
+        reference = reference_of(visit.call.function.name, visit.statement.name, visit.statement.node)
         kind = "unrun" if not visit.ran else "plumbing" if reference == "" else "math"
         at = f"{visit.call.function.name}:{visit.statement.first}"
         made = []
@@ -197,7 +205,7 @@ class Writer:
     def unfold(self, forward: Call | None, backward: Call | None, depth: int) -> str:
         """Return a call, folded: forward and the backward that answers it side by side, or one of them alone."""
         title = " and ".join(f"{self.title(call)}" for call in (forward, backward) if call is not None)
-        level = min(6, 3 + depth)
+        level = min(6, 2 + depth)
         inside = (self.mirror(forward, backward, depth) if forward is not None and backward is not None else
                   self.alone(forward or backward, depth))              # type: ignore[arg-type]
         said = "".join(self.words(call) for call in (forward, backward) if call is not None)
@@ -207,8 +215,9 @@ class Writer:
     def title(self, call: Call) -> str:
         """Return a call's name, with the name of the network or the layer whose method it is."""
         last = call.function.name.partition(".")[2] if call.owner is not None else call.function.name
+        owner = getattr(call.owner, "network", call.owner)             # of one that is asked once for many rows
         for name, network in self.found.model.networks.items():
-            if call.owner is network:
+            if owner is network:
                 return f"{name}.{last.rpartition('.')[2]}"
             for part, layer in network.layers.items():
                 if call.owner is layer:
@@ -235,7 +244,8 @@ class Writer:
         out = ['<div class="pair heads" aria-hidden="true"><div>forward, down</div><div>backward, up</div></div>']
         for i, visit in enumerate(rows):
             left, right = visit, beside.get(i, [])
-            inner, taken = [], set[int]()
+            step, steps = self.step(left, numbers.get(id(left))), [self.step(v, numbers.get(id(v))) for v in right]
+            inner, taken = [], set[int]()              # written after the steps: numbers stand where they come first
             for call in left.calls:
                 answer = self.found.answers.get(call.index)
                 if answer is not None and any(answer in v.calls for v in right):
@@ -245,9 +255,8 @@ class Writer:
                     inner.append(self.unfold(call, None, depth + 1))
             for v in right:
                 inner += [self.unfold(None, c, depth + 1) for c in v.calls if c.index not in taken and c.visits]
-            steps = "".join(self.step(v, numbers.get(id(v))) for v in right)
-            out.append(f'<div class="pair"><div class="cell">{self.step(left, numbers.get(id(left)))}</div>'
-                       f'<div class="cell{" back" if right else ""}">{steps}</div>'
+            out.append(f'<div class="pair"><div class="cell">{step}</div>'
+                       f'<div class="cell{" back" if right else ""}">{"".join(steps)}</div>'
                        f'{"".join(inner)}</div>')
         return "".join(out)
 
@@ -291,28 +300,36 @@ class Writer:
         """Return the parts of the bound as bars, for each example."""
         elbo, out = self.found.elbo, []
         for i in range(min(4, len(elbo.reconstruction))):
+            said = f"example {i // self.found.K + 1}" + (f", draw {i % self.found.K + 1}" if self.found.K > 1 else "")
+            picture = pictures.heat_map(self.found.x[i // self.found.K][None], "x", self.found.picture)
             parts = {"reconstruction": float(elbo.reconstruction[i])}
             parts.update({f"− consistency {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
             parts["− prior matching"] = -float(elbo.prior_matching[i])
-            out.append(f'<figure style="margin:0">{pictures.heat_map(self.found.x[i:i + 1], "x", self.found.picture)}'
-                       f'{pictures.bars(parts, "the bound")}<figcaption class="faint">example {i + 1}, in nats'
-                       '</figcaption></figure>')
+            total = "the bound" if self.found.K == 1 else "log w"
+            out.append(f'<figure>{picture}{pictures.bars(parts, total)}'
+                       f'<figcaption class="faint">{said}, in nats</figcaption></figure>')
         return "".join(out)
 
     def graph(self) -> str:
         """Return the graph of the model with the norm of the gradient that flows on every edge."""
         found = self.found
-        nodes, edges, made_by = [("x", 0)], [], {key_of(found.x): 0}
-        labels = {m.key: m.label for v in found.bound.visits for m in v.made} | {key_of(found.x): "x"}
-        for visit in found.bound.visits:
+        bound = next(call for call in reversed(found.trace.calls)
+                     if call.function.name.endswith(".bound") and call.owner.__class__ is found.model.__class__)
+        x = key_of(bound.args["x"])
+        nodes, edges, made_by = [("x", 0)], [], {x: 0}
+        labels = {m.key: m.label for v in bound.visits for m in v.made} | {x: "x"}
+        for visit in bound.visits:
             for call in visit.calls:
                 if call.index not in found.answers:
                     continue
                 inputs = [(n, a) for n, a in call.args.items() if is_array(a) and n not in ("noise", "eps")]
-                outputs = [a for a in leaves(call.result[0] if isinstance(call.result, tuple) and len(call.result) == 2
-                                             and call.function.name != "gaussian.halves" else call.result) if is_array(a)]
+                cached = isinstance(call.result, tuple) and len(call.result) == 2 and (
+                    call.function.name != "gaussian.halves")
+                outputs = [a for a in leaves(call.result[0] if cached else call.result) if is_array(a)]
                 sources = [(made_by[key_of(a)], n, a) for n, a in inputs if key_of(a) in made_by]
-                if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):            # two views of one output
+                if not sources:
+                    continue
+                if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):    # two views of one output
                     made_by.update({key_of(o): sources[0][0] for o in outputs})
                     continue
                 gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
@@ -325,6 +342,11 @@ class Writer:
                           for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
         return pictures.graph(nodes, edges)
 
+    def linked(self, lines: str) -> str:
+        """Return the lines, an array that is not shown anywhere as its name alone, not as a link to it."""
+        return re.sub(r'<a href="#a(\d+)"( data-a="\d+")>([^<]*)</a>', lambda found: found.group() if
+                      int(found.group(1)) in self.ids else f"<span{found.group(2)}>{found.group(3)}</span>", lines)
+
     def page(self) -> str:
         """Return the whole document."""
         found = self.found
@@ -333,10 +355,11 @@ class Writer:
         verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
                    + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
         given, strip, graph = self.given(), self.strip(), self.graph()
-        summed, lines = self.alone(found.summed, 1), self.mirror(found.bound, found.backward, 0)
+        summed, lines = self.alone(found.summed, 0), self.mirror(found.bound, found.backward, 0)
         if found.origin is not None:
             lines = lines.replace('class="made origin"', 'class="made origin" id="wrong"', 1)
             lines = opened(lines)
+        lines, summed = self.linked(lines), self.linked(summed)
         return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}, line by line</title><style>{STYLE}</style></head><body>
@@ -345,8 +368,8 @@ class Writer:
 <section aria-labelledby="s1"><h2 id="s1">The bound, and whether its gradient is right</h2>{verdict}
 <div class="strip">{strip}</div></section>
 <section aria-labelledby="s2"><h2 id="s2">The model, and the gradient on every edge</h2>
-<p class="words">The number beside each name is the Euclidean norm of the gradient of the loss by this array, as it is used
-at the end of that edge. The thicker the edge, the larger the norm.</p><div class="wide">{graph}</div></section>
+<p class="words">The number beside each name is the Euclidean norm of the gradient of the loss by this array, as it is
+used at the end of that edge. The thicker the edge, the larger the norm.</p><div class="wide">{graph}</div></section>
 <section aria-labelledby="s3"><h2 id="s3">How to read the lines</h2>
 <p class="words">Forward stands on the left and runs down. Beside each of its lines stands the line of backward that
 answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its line.
@@ -354,7 +377,9 @@ A line that calls a function can be unfolded. Under each line stand its equation
 In a picture blue is negative, white is 0 and red is positive; pictures of x are grey. Point at the name of an array, or
 go to it with the Tab key, to see every place where it is used; follow it to where it was made. A pale line hands things
 on and computes nothing. Behind each gradient stands how far it is from the complex-step derivative, MATH (10.1),
-relative to its size: a right one is off by rounding alone, less than 1e-12.</p></section>
+relative to its size (or to a thousandth of the largest gradient, if it is smaller than that): a right one is off by
+rounding alone, less than 1e-12. What is not a gradient of the loss by itself, but a part of a sum, is not compared.
+</p></section>
 <section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>
 <details class="unfold"><summary>x, the noise and the parameters</summary><div class="inside">{given}</div></details>
 </section>

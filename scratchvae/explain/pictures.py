@@ -58,8 +58,8 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
         kind, scale = f"{len(tiles)} pictures of {picture[0]} by {picture[1]} pixels", 6
     else:
         strip = colours(grid[:MOST, :MOST])
-        kind, scale = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers", max(3, min(16, 220 // strip.shape[1]))
-        scale = max(2, min(scale, 160 // strip.shape[0]))
+        kind = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers"
+        scale = max(2, min(max(3, min(16, 220 // strip.shape[1])), 160 // strip.shape[0]))
     words = f"{name}: {kind}, from {grid.min():.3g} to {grid.max():.3g}"
     return (f'<img src="{png(strip)}" alt="{escape(words)}" width="{strip.shape[1] * scale}" '
             f'height="{strip.shape[0] * scale}">')
@@ -75,7 +75,8 @@ def bars(parts: dict[str, float], total: str) -> str:
     low, high = min(0.0, *ends), max(0.0, *ends)
     unit = 360 / ((high - low) or 1)
     rows = []
-    for i, (name, value, start) in enumerate([*((n, v, s) for (n, v), s in zip(parts.items(), starts)), (total, at, 0.0)]):
+    drawn = [(name, value, start) for (name, value), start in zip(parts.items(), starts)]
+    for i, (name, value, start) in enumerate([*drawn, (total, at, 0.0)]):
         left, y = 150 + (min(start, start + value) - low) * unit, 8 + 22 * i
         rows.append(f'<text x="144" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
                     f'<rect x="{left:.1f}" y="{y}" width="{max(abs(value) * unit, 1):.1f}" height="15" '
@@ -83,7 +84,7 @@ def bars(parts: dict[str, float], total: str) -> str:
                     f'<text x="520" y="{y + 12}">{value:.3f}</text>')
     height = 14 + 22 * (len(parts) + 1)
     words = ", ".join(f"{n} {v:.3f}" for n, v in parts.items()) + f", {total} {at:.3f} nats"
-    return (f'<svg viewBox="0 0 590 {height}" class="bars" role="img" aria-label="{escape(words)}">{"".join(rows)}</svg>')
+    return f'<svg viewBox="0 0 590 {height}" class="bars" role="img" aria-label="{escape(words)}">{"".join(rows)}</svg>'
 
 
 def graph(nodes: list[tuple[str, int]], edges: list[tuple[int, int, str, float]]) -> str:
@@ -107,15 +108,18 @@ def graph(nodes: list[tuple[str, int]], edges: list[tuple[int, int, str, float]]
         (x1, y1), (x2, y2) = centre(a), centre(b)
         far = place[b][0] - place[a][0] > 1
         bend = (height - 14 - 9 * (k % 3)) if far else (y1 + y2) / 2
-        path = (f"M{x1 + 46:.0f} {y1:.0f} C{x1 + 90:.0f} {bend:.0f} {x2 - 90:.0f} {bend:.0f} {x2 - 46:.0f} {y2:.0f}" if far
-                else f"M{x1 + 46:.0f} {y1:.0f} L{x2 - 46:.0f} {y2:.0f}")
+        curve = f"C{x1 + 90:.0f} {bend:.0f} {x2 - 90:.0f} {bend:.0f} " if far else "L"
+        path = f"M{x1 + 46:.0f} {y1:.0f} {curve}{x2 - 46:.0f} {y2:.0f}"
         thick = 1 + 5 * norm / largest
         middle = ((x1 + x2) / 2, (0.25 * (y1 + y2) / 2 + 0.75 * bend) if far else (y1 + y2) / 2)
-        drawn.append(f'<path d="{path}" stroke-width="{thick:.1f}" class="edge"/><text x="{middle[0]:.0f}" '
-                     f'y="{middle[1] - 5 + 14 * nth:.0f}" text-anchor="middle" class="small">{escape(name)} {norm:.2g}</text>')
-    boxes = "".join(f'<rect x="{x - 46:.0f}" y="{y - 15:.0f}" width="92" height="30" rx="5" class="node"/><text '
-                    f'x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(name)}</text>'
+        drawn.append(f'<path d="{path}" stroke-width="{thick:.1f}" class="edge"/>'
+                     f'<text x="{middle[0]:.0f}" y="{middle[1] - 5 + 14 * nth:.0f}" text-anchor="middle" class="small">'
+                     f'{escape(name)} {norm:.2g}</text>')
+    boxes = "".join(f'<rect x="{x - 46:.0f}" y="{y - 15:.0f}" width="92" height="30" rx="5" class="node"/>'
+                    f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(name)}</text>'
                     for (name, _), (x, y) in zip(nodes, map(centre, range(len(nodes)))))
-    words = "; ".join(f"from {nodes[b][0]} to {nodes[a][0]} flows {name} of norm {norm:.2g}" for a, b, name, norm in edges)
-    return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="min-width:{int(width * 0.7)}px" role="img" '
-            f'aria-label="{escape(words)}">{"".join(drawn)}{boxes}</svg>')
+    words = "; ".join(f"from {nodes[b][0]} to {nodes[a][0]} flows {name} of norm {norm:.2g}"
+                      for a, b, name, norm in edges)
+    return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+            f'style="min-width:{int(width * 0.7)}px" role="img" aria-label="{escape(words)}">'
+            f'{"".join(drawn)}{boxes}</svg>')

@@ -62,7 +62,8 @@ class Function:
             found = [name.strip() for group in names for name in group.split(",")]
             if found:
                 return found
-        said = re.search(r"\b[Rr]eturn ((?:d?[a-z]\w*, )*d?[a-z]\w*)(?= =| of shape| \(|:|,|\.|$)", self.doc.split("\n\n")[0])
+        said = re.search(r"\b[Rr]eturn ((?:d?[a-z]\w*, )*d?[a-z]\w*)(?= =| of shape| \(|:|,|\.|$)",
+                         self.doc.split("\n\n")[0])
         return said.group(1).split(", ") if said else [self.name.rpartition(".")[2]]
 
 

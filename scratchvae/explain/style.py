@@ -12,7 +12,7 @@ h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.25rem;margin:1.6rem 0 .5rem}
 h3,h4,h5,h6{font-size:1rem;margin:.4rem 0}
 code,pre,.code{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.84rem}
 a{color:var(--blue)}.faint{color:var(--faint)}.wrong{color:var(--bad);font-weight:600}.good{color:var(--good)}
-.strip{display:flex;flex-wrap:wrap;gap:1rem 2rem;align-items:center}
+.strip figure{margin:0}.strip{display:flex;flex-wrap:wrap;gap:1rem 2rem;align-items:center}
 .wide{overflow-x:auto}
 svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .small{font-size:11px}
 .bars{width:590px}.bar{fill:#7a9cc6}.bar.sum{fill:#8a8f99}.edge{fill:none;stroke:#7a9cc6;opacity:.8}
@@ -35,6 +35,7 @@ a:focus-visible,summary:focus-visible{outline:2px solid var(--blue);outline-offs
 .eq .no{color:var(--faint);font-size:.8rem;margin-right:.6rem}
 .made{display:flex;flex-wrap:wrap;gap:.2rem .7rem;align-items:center;margin:.2rem 0;font-size:.85rem}
 img{image-rendering:pixelated}.made img{border:1px solid var(--line);max-width:100%;height:auto}
+.made>*{min-width:0;max-width:100%}.numbers[open]{flex-basis:100%}
 .made .name{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-weight:600;border-radius:3px;padding:0 .15rem}
 .plumbing{opacity:.75}.unrun{opacity:.55}.origin{outline:3px solid var(--bad);padding:.3rem;border-radius:6px}
 details{margin:.2rem 0}summary{cursor:pointer;color:var(--blue);font-size:.85rem}
@@ -48,7 +49,8 @@ summary{color:inherit}:root{--mark:#fff}}
 """
 
 SCRIPT = """
-const light=e=>{const a=e.target.closest?.('[data-a]');document.querySelectorAll('.lit').forEach(n=>n.classList.remove('lit'));
+const light=e=>{const a=e.target.closest?.('[data-a]');
+document.querySelectorAll('.lit').forEach(n=>n.classList.remove('lit'));
 if(a)document.querySelectorAll('[data-a="'+a.dataset.a+'"]').forEach(n=>n.classList.add('lit'))};
 for(const t of ['mouseover','focusin'])document.addEventListener(t,light);
 addEventListener('beforeprint',()=>document.querySelectorAll('details.unfold.top').forEach(d=>d.open=true));

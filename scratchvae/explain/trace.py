@@ -45,7 +45,6 @@ class Visit:
     calls: list[Call] = field(default_factory=list)
     end: int = 0                                       # in the order of ending
 
-
     def new(self) -> list[Made]:
         """Return what it made, without what a ``return`` hands on of what the call was given or has made before."""
         if not isinstance(self.statement.node, ast.Return):
@@ -83,8 +82,7 @@ def label_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> st
     """Return an expression as text, with indices as numbers: ``z[t - 1]`` is ``z[0]``."""
     if isinstance(node, ast.Subscript):
         entries = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        said = [ast.unparse(e) if isinstance(e, (ast.Slice, ast.Constant)) else str(value_of(e, space, names))
-                for e in entries]
+        said = [str(value) if isinstance(value := value_of(e, space, names), int) else ast.unparse(e) for e in entries]
         return f"{label_of(node.value, space, names)}[{', '.join(said)}]"
     return ast.unparse(node)
 
