@@ -23,16 +23,16 @@ def blocks() -> dict[str, tuple[str, list[str]]]:
 
 
 def formulas(lines: list[str]) -> list[str]:
-    """Split lines into formulas: two blanks part them, but not at a sign; a line that begins with = or + goes on."""
+    """Split lines into formulas: two blanks part them, but not at a sign; a line that begins with one goes on."""
     found: list[str] = []
     begun = 0
     for line in lines:
         if not line.strip().startswith(("=", "+")):
-            line = re.sub(r"\s+(=|≈|\+=|-|>=|~)\s+", r" \1 ", line)
+            line = re.sub(r"\s+(=|≈|\+=|-|>=|~|→)\s+", r" \1 ", line)
         line = re.sub(r"\s+by ", " by ", line)
         parted = re.split(r",\s{2,}|\s{2,}|:\s{2,}", line.strip())
         pieces = [piece.strip().rstrip(",") for piece in parted if piece.strip()]
-        if pieces and pieces[0].startswith(("= ", "+ ")) and found:
+        if pieces and pieces[0].startswith(("= ", "+ ", "- ")) and found:
             found.append(pieces[0])
             found[begun] += " " + pieces[0]
             pieces = pieces[1:]

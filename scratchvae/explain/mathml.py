@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from html import escape
 
-RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇ", "0123456789-+Ttxyrlab"))
+RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇʰ", "0123456789-+Ttxyrlabh"))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖ", "0123456789nijtk"))
 WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and", "level", "network", "backward",
          "given", "one", "fixed", "network's", "over", "at", "the", "sees", "binary", "those", "missing", "is",
          "variables", "that", "are", "there"}
 SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
-TOKEN = re.compile(r"\s+|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?|[A-Za-zα-ωΑ-Ω∂](?:[A-Za-zα-ω∂]|[\u0300-\u036f])*'?s?"
-                   r"|_\{[^}]*\}|_\w+|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
+LETTER = "A-Za-zÀ-ÖØ-öø-ÿα-ωΑ-Ω"
+TOKEN = re.compile(r"\s+|[a-z]\.backward|d?log_(?:prob|factorial|ratio)|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
+                   rf"|[{LETTER}∂](?:[{LETTER}∂]|[\u0300-\u036f])*'?s?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
+                   "|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
 
 
 def mathml(text: str) -> str:
@@ -38,10 +40,18 @@ def row(tokens: list[str], at: int, until: str) -> tuple[list[str], int]:
             continue
         if token == "/" and out and at + 1 < len(tokens):
             below, at = element(tokens, at + 1)
-            out[-1] = f"<mfrac>{bare(out[-1])}{bare(below)}</mfrac>"
+            if below.startswith(("<mi>∂log", "<msub><mo>∑")) and at + 1 < len(tokens):         # w/Σⱼ w_j
+                more, at = element(tokens, at)
+                below = f'<mrow>{below}<mspace width="0.2em"/>{more}</mrow>'
+            start = len(out) - 1
+            if any(part.startswith("<mi>∂") for part in out[-3:-1]):             # ∂log w/∂z
+                start = max(i for i, part in enumerate(out[:-1]) if part.startswith("<mi>∂"))
+            above = out[start] if start == len(out) - 1 else f"<mrow>{''.join(out[start:])}</mrow>"
+            out[start:] = [f"<mfrac>{bare(above)}{bare(below)}</mfrac>"]
             gap = False
             continue
         made, at = element(tokens, at)
+        gap = gap or bool(out and out[-1].startswith("<mfrac>") and made.startswith("<mfrac>"))
         if gap and out and not out[-1].startswith("<mo") and not made.startswith("<mo"):
             out.append('<mspace width="0.25em"/>')
         out.append(made)
@@ -54,6 +64,7 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
     while tokens[at].isspace():
         at += 1
     token = tokens[at]
+    called = at > 0 and tokens[at - 1][0].isalpha()    # exp(...), not a bracket of its own
     at += 1
     closing = {"(": ")", "[": "]"}.get(token, "")
     if token == "√" and at < len(tokens):
@@ -63,6 +74,8 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
         inside, at = row(tokens, at, closing)
         at += 1
         made = f'<mrow><mo stretchy="false">{token}</mo>{"".join(inside)}<mo stretchy="false">{closing}</mo></mrow>'
+        if token == "(" and len(inside) == 1 and inside[0].startswith("<mfrac>") and not called:
+            made = inside[0]                           # a fraction that stands in brackets as a factor: (1/2) Σ
     elif token[0].isdigit():
         made = f"<mn>{token}</mn>"
     elif token in WORDS:
@@ -71,6 +84,8 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
         made = f"<mo>{ {'Σ': '∑', 'Π': '∏'}.get(token, token) }</mo>"
     elif token[0].isalpha() or token[0] == "∂":
         made = f"<mi>{escape(token)}</mi>"
+    elif token == "|":
+        made = '<mo stretchy="false">|</mo>'
     else:
         made = f"<mo>{escape(SIGNS.get(token, token))}</mo>"
     while at < len(tokens):

@@ -197,7 +197,7 @@ class Writer:
 
     def words(self, call: Call) -> str:
         """Return the first sentences of a function's docstring, and where it stands."""
-        doc = re.split(r"\n\n|\n-+\n", call.function.doc)[0].replace("``", "").replace("\n", " ")
+        doc = re.split(r"\n\n|\n-+\n", call.function.doc)[0].replace("`", "").replace("\n", " ")
         file = call.function.name.partition(".")[0]
         return (f'<p class="words"><code>{escape(call.function.name)}</code> '
                 f'<span class="faint">{escape(file)}.py, line {call.function.first}.</span> {escape(doc)}</p>')

@@ -32,6 +32,7 @@ border-radius:3px}
 a:focus-visible,summary:focus-visible{outline:2px solid var(--blue);outline-offset:1px}
 .lit{background:var(--mark)}
 .eq{margin:.15rem 0;overflow-x:auto;overflow-y:hidden;padding:.1rem 0}math{font-size:1.05rem}
+msub>:nth-child(2){position:relative;top:.15em}
 .eq .no{color:var(--faint);font-size:.8rem;margin-right:.6rem}
 .made{display:flex;flex-wrap:wrap;gap:.2rem .7rem;align-items:center;margin:.2rem 0;font-size:.85rem}
 img{image-rendering:pixelated}.made img{border:1px solid var(--line);max-width:100%;height:auto}
