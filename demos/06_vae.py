@@ -25,6 +25,7 @@ import numpy as np
 
 from scratchvae import HVAE, VAE, fit, gaussian
 from scratchvae.datasets import binarize, digits
+from scratchvae.explain import explain
 from scratchvae.gradcheck import check_model
 from scratchvae.layers import Dense
 from scratchvae.plotting import figure, images
@@ -211,6 +212,20 @@ right.suptitle("dW of the encoder's first layer, as pictures", fontsize=10)
 lesson.save(page, "06_vae", args)
 
 # %% [markdown]
+# ## The same pass as a page
+#
+# Every line of `bound` with the line of `backward` that answers it, its equation, the arrays it made, and for each
+# gradient its distance from the complex step. Each call unfolds to its own lines, down to dW = xᵀ dy. Open it in a
+# browser; it prints well. `scratchvae explain --model hvae --out three.html` writes one for a hierarchy.
+
+# %%
+path = args.out / "06_vae.html"
+found = explain(model, x, eps, path, about="The model and the three digits of lesson 6.")
+print(f"page: {path}: {found.verdict}")
+
+# %% [markdown]
+# `39 gradients are shown`, and each agrees with the complex step.
+#
 # ## Try this
 #
 # - *Spoil one entry*: `python demos/06_vae.py --break` multiplies one entry of the first dW of *each* model by 1.001:
@@ -220,5 +235,7 @@ lesson.save(page, "06_vae", args)
 #   wrong, so one knows where to look.
 # - *The whole ledger*: `--all` prints every line: 27 for the VAE, 427 for the five levels. Each part of the bound is
 #   checked alone, as a mistake in a small part may hide in the sum.
+# - *See a mistake at its line*: write `dmu = -dkl[:, None] * mu` in `gaussian.kl_standard_backward`, and open the page
+#   again: the line is marked, and stands first among all that are wrong because of it.
 # - *Follow another weight*: put another `pixel` in place of the one with the largest gradients. For a corner pixel,
 #   which has no ink in these three digits, the gradient is exactly 0, by hand and by the complex step: dW = xᵀ dy.

@@ -7,6 +7,7 @@ unfolds in place, in the same two columns.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -277,8 +278,8 @@ class Writer:
                 last = max(called or named)
             found[id(visit)] = last
         ahead = None
-        for visit in reversed(backward.visits):        # a loop's head stands where its first statement stands
-            if visit.statement.body is not None and ahead is not None:
+        for visit in reversed(backward.visits):        # a head of for or if stands where its first line does
+            if isinstance(visit.statement.node, (ast.For, ast.If)) and ahead is not None:
                 found[id(visit)] = ahead
             ahead = found[id(visit)]
         return found

@@ -45,6 +45,7 @@ details{margin:.2rem 0}summary{cursor:pointer;color:var(--blue);font-size:.85rem
 .words{font-size:.88rem;margin:.1rem 0 .4rem}
 @media (max-width:760px){.pair{grid-template-columns:minmax(0,1fr)}.heads{display:none}
 .back{border-left:3px solid #7a9cc6;padding-left:.5rem}body{padding:.6rem}}
+@page{size:landscape;margin:12mm}
 @media print{body{max-width:none;font-size:10pt}.numbers{display:none}.step,.made{break-inside:avoid}a{color:inherit}
 summary{color:inherit}:root{--mark:#fff}}
 """
