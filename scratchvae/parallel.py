@@ -43,6 +43,7 @@ from .optim import SGD, Adam
 ROWS = 64                                              # so many are one share
 MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
 SHARES = 8                                             # of a batch, at most
+AHEAD = 16                                             # steps that workers may be asked for at once
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
 LOOK = 2e-4                                            # seconds of looking, again and again, before a worker sleeps
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -339,9 +340,10 @@ class Team(Workers):
         dtype = model.theta.dtype
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
                   **{name: ((size,), dtype) for name in self.vectors}, "gradients": ((n_shares, size), dtype),
-                  "sums": ((n_shares, 1 + T), float), "job": ((3 + T,), float), "at": ((1 + workers, 8), np.int64)}
+                  "sums": ((AHEAD, n_shares, 1 + T), float), "jobs": ((AHEAD, 3 + T), float),
+                  "at": ((1 + workers, 8), np.int64)}
         memory = shared(layout)
-        self.shared, self.steps, self.batch_size = arrays(memory, layout), 0, batch_size
+        self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
         self.shared["x"][:] = x
         bare = copy.copy(optimizer)                    # without its vectors, which are shared
         vars(bare).update({name: None for name, value in vars(optimizer).items() if isinstance(value, np.ndarray)})
@@ -357,25 +359,44 @@ class Team(Workers):
             self.shared[name][:] = 0 if vector is None else vector
             setattr(optimizer, name, self.shared[name])
 
-    def step(self, epoch: int, step: int, beta: Any) -> Array:
+    @property
+    def between(self) -> bool:
+        """Whether theta is what the last step left: no step is under way that `step` has not returned."""
+        return self.asked == self.done
+
+    def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch, whose order of the data stands in ``shared["order"]``.
+
+        To wake this process takes as long as a small step.  So workers are asked for several
+        steps at once, and go on without it.
+
+        Parameters
+        ----------
+        epoch, step : int
+        beta : float or array of shape (T,)
+        following : int, default 0
+            So many steps that follow in this epoch may be begun before this one is returned.
 
         Returns
         -------
         array of shape (T + 1,)
             As in ``State.sums``, over the batch: the reconstruction, and the KL of each level.
         """
-        job = self.shared["job"]
-        job[:3] = epoch, step, self.optimizer.learning_rate
-        job[3:] = beta
-        self.steps += 1
-        give_way()
-        self.shared["at"][0, 0] = self.steps           # they go
-        self.hear_all()
+        if self.between:
+            for k in range(1 + min(following, AHEAD - 1)):
+                job = self.shared["jobs"][self.asked % AHEAD]
+                job[:3] = epoch, step + k, self.optimizer.learning_rate
+                job[3:] = beta
+                self.asked += 1
+            give_way()
+            self.shared["at"][0, 0] = self.asked       # they go
+            self.hear_all()
+        sums = self.shared["sums"][self.done % AHEAD]
+        self.done += 1
         if isinstance(self.optimizer, Adam):
             self.optimizer.t += 1
         n_rows = min(self.batch_size, len(self.shared["x"]) - step * self.batch_size)
-        return self.shared["sums"][:len(cut(n_rows))].sum(axis=0)
+        return sums[:len(cut(n_rows))].sum(axis=0)
 
     def __exit__(self, *_: Any) -> None:
         super().__exit__()
@@ -383,7 +404,7 @@ class Team(Workers):
         for name, vector in self.vectors.items():
             if vector is not None:
                 vector[:] = self.shared[name]
-            elif self.steps:
+            elif self.done:
                 vector = self.shared[name].copy()
             setattr(self.optimizer, name, vector)
 
@@ -392,7 +413,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
           seed: int, resample: bool, free_bits: Array | None, many: tuple[Any, ...] | None) -> None:
     """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta.  MATH (9.4)."""
     of = arrays(memory, layout)
-    x, order, theta, gradients, sums, job = (of[name] for name in ("x", "order", "theta", "gradients", "sums", "job"))
+    x, order, theta, gradients = (of[name] for name in ("x", "order", "theta", "gradients"))
     at = of["at"].ravel().data                          # at[0]: steps asked for; at[8 (1 + w)]: where worker w is
     own = range(w, len(gradients), n)
     models = {s: copy.deepcopy(model) for s in own}
@@ -414,8 +435,9 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
 
     pipe.send(None)
     while True:
+        wait_until(lambda: at[0] > steps)
+        job, sums = (of[name][steps % len(of[name])] for name in ("jobs", "sums"))
         steps += 1
-        wait_until(lambda: at[0] >= steps)
         epoch, step, optimizer.learning_rate = int(job[0]), int(job[1]), float(job[2])
         beta: Array = job[3:]
         rows = order[step * batch_size:(step + 1) * batch_size]
@@ -440,7 +462,10 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         for s in range(1, len(shares)):
             gradient += gradients[s, here]
         optimizer.step(theta[here], gradient)
-        pipe.send(None)
+        if at[0] == steps:                             # all that was asked for
+            pipe.send(None)
+        else:
+            meet()                                     # the next step needs all of theta
 
 
 def wait_until(ready: Callable[[], bool]) -> None:

@@ -289,8 +289,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Go on from here, with its seed; model and optimiser must be as they were
         then, x and batch_size the same.  It is moved on in place.
     after_step : function, optional
-        Called as ``after_step(state)`` after every step, such as what
-        `checkpoint.every` returns.
+        Called as ``after_step(state)`` after every step, with workers at least after
+        every 16th, such as what `checkpoint.every` returns.
     workers : int, optional
         Let so many processes, of one BLAS thread each, do each step together:
         see parallel.py.  The bits are the same for any number of them, also where a run
@@ -371,7 +371,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 team.shared["order"][:] = order
             for first in range(state.step * batch_size, len(x), batch_size):
                 if team is not None:                   # MATH (9.4)
-                    state.sums += team.step(epoch, state.step, beta_now)
+                    following = (len(x) - 1 - first) // batch_size if average is None and not ctrl_c else 0
+                    state.sums += team.step(epoch, state.step, beta_now, following)
                 else:
                     batch = x[order[first:first + batch_size]]
                     if resample:
@@ -388,9 +389,10 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                     state.add(model.theta, average)
                 state.step += 1
                 state.seconds = time.perf_counter() - began
-                if after_step is not None:
+                between = team is None or team.between
+                if after_step is not None and between:
                     after_step(state)
-                if ctrl_c:
+                if ctrl_c and between:
                     raise Interrupted
             means = by_name(state.sums / len(x))
             record = {"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]), **means}
