@@ -18,7 +18,7 @@ ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "parallel",
          "plotting", "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
-EXPLAIN = ["source", "trace", "compare", "equations", "lines", "mathml", "pictures", "style", "page"]
+EXPLAIN = ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures", "style", "page"]
 PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "options", "examples", "runs", "output",
            "commands"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}

@@ -8,8 +8,9 @@ are read from the source, the equations from MATH.md, the words from the docstri
 the numbers from a pass that was traced: a changed line of the library is a changed page.
 
 The files, in their order: source (a function as statements), trace (a pass, recorded),
-compare (every gradient beside its complex-step derivative), equations (the formulas of
-MATH.md), lines (which of them a line is), mathml, pictures, style and page.
+compare (every gradient beside its complex-step derivative), verdict (which is the first
+that is wrong), equations (the formulas of MATH.md), lines (which of them a line is), mathml,
+pictures, style and page.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from ..gradcheck import stream
 from ..importance import Importance
 from ..model import Model
 from .compare import Mover, checks, loss_of, pairs_of
-from .page import Pass, Writer
+from .page import Writer
 from .source import registry
 from .trace import Trace
+from .verdict import Pass
 
 MATH = [layers, mlp, gaussian, likelihood, discrete, mixed, model_file, autoencoder, vae, hvae, topdown, schedule,
         diffusion, importance_file]

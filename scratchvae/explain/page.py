@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -18,68 +16,16 @@ import numpy as np
 
 from ..layers import Array
 from . import pictures
-from .compare import TOLERANCE, Check, check_of, is_gradient, leaves
+from .compare import TOLERANCE, check_of, is_gradient, leaves
 from .equations import blocks, formula
 from .lines import reference_of
 from .mathml import mathml
 from .style import SCRIPT, STYLE
-from .trace import Call, Key, Made, Trace, Visit, is_array, key_of
+from .trace import Call, Key, Made, Visit, is_array, key_of
+from .verdict import Pass
 
 ALL = 640                                              # an array of so many numbers is written out; of a larger one,
 SOME = 160                                             # the first so many
-
-
-@dataclass
-class Pass:
-    """All that is known of one pass through a model."""
-
-    model: Any
-    x: Array
-    noise: Any
-    elbo: Any
-    loss: float
-    trace: Trace
-    bound: Call
-    summed: Call                                       # the call of elbo.loss
-    backward: Call
-    pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
-    checks: list[Check]
-    picture: tuple[int, int] | None
-    K: int = 1                                         # draws for each example
-    about: str = ""
-    answers: dict[int, Call] = field(default_factory=dict)
-    origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
-
-    def __post_init__(self) -> None:
-        calls = {call.index: call for call in self.trace.calls}
-        self.answers = {forward.index: calls[i] for i, forward in self.pairs.items()}
-        begun: dict[int, float] = {}
-        wrong = [(visit.end, made.key) for visit, made in self.gradients()
-                 if (check := check_of(visit, made, self.checks)) is not None and not check.error <= TOLERANCE]
-        for check in self.checks:                      # a call that was given a wrong gradient: its statement is wrong
-            if check.role == "in" and not check.error <= TOLERANCE and check.call.parent is not None:
-                caller = check.call.parent
-                wrong += [(caller.end, m.key) for m in caller.made[:1]]
-                begun[caller.end] = min(visit.end for visit in check.call.visits if visit.end) - 0.5
-        self.origin = min(wrong, key=lambda pair: begun.get(pair[0], pair[0]), default=None)
-
-    def gradients(self) -> Iterator[tuple[Visit, Made]]:
-        """Yield every gradient that a statement made."""
-        for call in self.trace.calls:
-            for visit in call.visits:
-                yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
-
-    @property
-    def verdict(self) -> str:
-        """Return a sentence: all gradients are right, or where the first wrong one was made."""
-        found = [(v, m, c) for v, m in self.gradients() if (c := check_of(v, m, self.checks)) is not None]
-        wrong = sum(not c.error <= TOLERANCE for _, _, c in found)
-        for visit, made, _ in found:
-            if self.origin == (visit.end, made.key):
-                return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is "
-                        f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
-        return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
-                f"relative error is {max((c.error for *_, c in found), default=0.0):.1e}")
 
 
 class Writer:
@@ -164,15 +110,18 @@ class Writer:
 
     def checked(self, visit: Visit, made: Made) -> tuple[str, str]:
         """Return what the complex step says of a gradient, and a class for its line."""
-        if not is_gradient(visit, made):
+        first = self.found.origin == (visit.end, made.key)
+        if not (first or is_gradient(visit, made)):
             return "", ""
         check = check_of(visit, made, self.found.checks)
+        if check is None and first:
+            return '<span class="wrong check">✗ wrong, and the first in the order of backward</span>', "origin"
         if check is None:
             return '<span class="faint">not compared by itself</span>', ""
         if check.error <= TOLERANCE:
             return (f'<span class="good check" data-error="{check.error:.3e}">✓ complex step: off by {check.error:.1e}'
                     '</span>'), ""
-        if self.found.origin == (visit.end, made.key):
+        if first:
             return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ wrong, and the first in the order of '
                     f'backward: off by {check.error:.1e}</span>'), "origin"
         return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ off by {check.error:.1e}: wrong as well, '

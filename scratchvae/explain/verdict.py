@@ -1,0 +1,69 @@
+"""All that is known of one pass, and the verdict: are its gradients right, and if not, where is the first wrong one?
+
+Gradients that stand after a wrong one in the order of backward are wrong because of it.
+So it is the first that is shown: the statement that made it, or that handed it to a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..layers import Array
+from .compare import TOLERANCE, Check, check_of, is_gradient
+from .trace import Call, Key, Made, Trace, Visit
+
+
+@dataclass
+class Pass:
+    """All that is known of one pass through a model."""
+
+    model: Any
+    x: Array
+    noise: Any
+    elbo: Any
+    loss: float
+    trace: Trace
+    bound: Call
+    summed: Call                                       # the call of elbo.loss
+    backward: Call
+    pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
+    checks: list[Check]
+    picture: tuple[int, int] | None
+    K: int = 1                                         # draws for each example
+    about: str = ""
+    answers: dict[int, Call] = field(default_factory=dict)
+    origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
+
+    def __post_init__(self) -> None:
+        calls = {call.index: call for call in self.trace.calls}
+        self.answers = {forward.index: calls[i] for i, forward in self.pairs.items()}
+        begun: dict[int, float] = {}
+        wrong = [(visit.end, made.key) for visit, made in self.gradients()
+                 if (check := check_of(visit, made, self.checks)) is not None and not check.error <= TOLERANCE]
+        for check in self.checks:                      # a call that was given a wrong gradient: its statement is wrong
+            if check.role == "in" and not check.error <= TOLERANCE and check.call.parent is not None:
+                caller = check.call.parent
+                wrong += [(caller.end, m.key) for m in caller.made[:1]]
+                begun[caller.end] = min(visit.end for visit in check.call.visits if visit.end) - 0.5
+        self.origin = min(wrong, key=lambda pair: begun.get(pair[0], pair[0]), default=None)
+
+    def gradients(self) -> Iterator[tuple[Visit, Made]]:
+        """Yield every gradient that a statement made."""
+        for call in self.trace.calls:
+            for visit in call.visits:
+                yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
+
+    @property
+    def verdict(self) -> str:
+        """Return a sentence: all gradients are right, or where the first wrong one was made."""
+        found = [(v, m, c) for v, m in self.gradients() if (c := check_of(v, m, self.checks)) is not None]
+        wrong = sum(not c.error <= TOLERANCE for _, _, c in found)
+        for visit in (visit for call in self.trace.calls for visit in call.visits):
+            for made in visit.made:
+                if self.origin == (visit.end, made.key):
+                    return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is "
+                            f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
+        return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
+                f"relative error is {max((c.error for *_, c in found), default=0.0):.1e}")
