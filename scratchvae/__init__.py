@@ -2,7 +2,7 @@
 
 The math, in reading order: layers, mlp, gaussian, likelihood, discrete, mixed, model,
 autoencoder, vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
-diffusion, writings, importance.  Using it: optim, datasets, progress, parallel, training,
+diffusion, writings, importance.  Using it: optim, datasets, progress, workers, parallel, training,
 checkpoint, evaluation, plotting.  Why it can be believed: gradcheck, diagnose/ (imported only
 when asked for), exact.  check has the errors that name an argument; cli/ is the
 program.

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from . import check, gaussian, parallel
+from . import check, gaussian, parallel, workers as processes
 from .diffusion import Diffusion
 from .hvae import HVAE
 from .layers import Array
@@ -241,8 +241,8 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                 line.update(here.stop)
         else:
             jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, parallel.seeds(rng))]
-            answers = parallel.by_jobs(measure_share, model, jobs, check.size("workers", workers),
-                                       lambda count: line.update(min(count * rows, n)))
+            answers = processes.by_jobs(measure_share, model, jobs, check.size("workers", workers),
+                                        lambda count: line.update(min(count * rows, n)))
             for here, (of_parts, of_rows, of_sums) in zip(batches, answers):
                 parts[here], log_likelihood[here] = of_parts, of_rows
                 for total, part in zip(sums, of_sums):

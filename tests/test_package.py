@@ -14,8 +14,8 @@ PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 MATH = ["layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder", "vae", "hvae",
         "topdown", "schedule", "diffusion", "writings", "importance"]
-ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "parallel", "training", "checkpoint", "evaluation",
-         "plotting", "gradcheck", "exact"]
+ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "workers", "parallel", "training", "checkpoint",
+         "evaluation", "plotting", "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
 EXPLAIN = ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures", "style", "page"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, parallel,
-                        warm_up)
+                        warm_up, workers as processes)
 from scratchvae.datasets import binarize
 from scratchvae.importance import Importance
 from scratchvae.progress import Interrupted
@@ -221,7 +221,7 @@ class Failing(VAE):
 
 
 def children():
-    return parallel.multiprocessing.active_children()
+    return processes.multiprocessing.active_children()
 
 
 def test_a_nan_of_one_worker_ends_training_as_without_workers():
@@ -249,15 +249,15 @@ def wait_for_ever(pipe, w, n, memory, *given):
 
 def test_a_worker_that_is_killed_before_it_has_read_what_it_is_given_is_said(monkeypatch):
     """What it is given is larger than what a pipe holds."""
-    started = parallel.Workers.say
+    started = processes.Workers.say
 
     def say(self, w, words):
         self.processes[w].kill()
         started(self, w, words)
 
-    monkeypatch.setattr(parallel.Workers, "say", say)
+    monkeypatch.setattr(processes.Workers, "say", say)
     with pytest.raises(ChildProcessError, match="^worker 1 of 2 was killed by SIGKILL before its work was done$"):
-        parallel.Workers(wait_for_ever, 2, np.zeros(10 ** 6))
+        processes.Workers(wait_for_ever, 2, np.zeros(10 ** 6))
     assert not children()
 
 
