@@ -37,7 +37,7 @@ def rng():
 
 
 @pytest.fixture
-def proven(request):
+def agrees(request):
     """Fail, naming every wrong gradient, unless the whole ledger is right."""
     def check(ledger):
         wrong = "\n".join(str(entry) for entry in ledger.entries if not entry.ok)

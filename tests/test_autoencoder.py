@@ -13,10 +13,10 @@ def x(rng):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_gradients(likelihood, rng, x, proven):
+def test_gradients(likelihood, rng, x, agrees):
     model = Autoencoder(6, 2, (5,), likelihood=likelihood, rng=rng)
     model.theta += 0.1 * rng.standard_normal(model.theta.size)
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
 def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):

@@ -65,22 +65,22 @@ def optimal(points, T, **options):
 @pytest.mark.parametrize("T", LEVELS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("variance", ["posterior", "forward"])
-def test_gradients(T, likelihood, variance, rng, x, proven):
-    proven(check_model(make(rng, T, likelihood=LIKELIHOODS[likelihood], variance=variance), x))
+def test_gradients(T, likelihood, variance, rng, x, agrees):
+    agrees(check_model(make(rng, T, likelihood=LIKELIHOODS[likelihood], variance=variance), x))
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_gradients_after_some_training(likelihood, rng, x, proven):
+def test_gradients_after_some_training(likelihood, rng, x, agrees):
     model = make(rng, 20, likelihood=likelihood, activation="tanh")
     fit(model, x, epochs=20, batch_size=4, optimizer=Adam(0.01))
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
-def test_gradients_at_full_size(rng, proven):
+def test_gradients_at_full_size(rng, agrees):
     """784 pixels and 1000 levels, along one random direction for each array."""
     model = Diffusion(784, 1000, (400,), log_noise=(-1, 5), dtype=np.float64)
     model.theta += 0.05 * rng.standard_normal(model.theta.size)
-    proven(check_model(model, rng.random((4, 784)), directions=1))
+    agrees(check_model(model, rng.random((4, 784)), directions=1))
 
 
 @pytest.mark.parametrize("beta, alpha", [(1.0, 1.0), ([1.0, 0.0], 0.0), ([0.0, 1.0], 0.0), ([0.5, 0.25], 2.0)])

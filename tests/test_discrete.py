@@ -30,27 +30,27 @@ def test_log_factorial_is_that_of_scipy():
     np.testing.assert_allclose(dx, scipy.special.digamma(x + 1), rtol=1e-14, atol=2e-14)
 
 
-def test_gradient_of_log_factorial(proven):
-    proven(check_function(log_factorial, log_factorial_backward, np.linspace(-0.5, 30, 20)))
+def test_gradient_of_log_factorial(agrees):
+    agrees(check_function(log_factorial, log_factorial_backward, np.linspace(-0.5, 30, 20)))
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients(likelihood, rng, proven, method):
+def test_gradients(likelihood, rng, agrees, method):
     """At a drawn x, and at one that nobody would draw, where the formula holds as well."""
     for x, h in (draw(likelihood, rng), (rng.random((5, 4)), 2 * rng.standard_normal((5, 4)))):
-        proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
+        agrees(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
 
 
-def test_gradients_of_the_layer_before_counts(rng, proven):
-    proven(check_layer(LogOnePlus(), rng.poisson(5, (6, 3))))
+def test_gradients_of_the_layer_before_counts(rng, agrees):
+    agrees(check_layer(LogOnePlus(), rng.poisson(5, (6, 3))))
 
 
 @pytest.mark.parametrize("likelihood", [Poisson(4), Categorical(4)], ids=["poisson", "categorical"])
-def test_gradients_of_a_model(likelihood, rng, proven):
+def test_gradients_of_a_model(likelihood, rng, agrees):
     x, _ = draw(likelihood, rng)
     model = VAE(4, 2, (3,), likelihood=likelihood, x_mean=x.mean(axis=0), rng=rng)
     model.theta += 0.01 * rng.standard_normal(model.theta.size)
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
 def test_poisson_is_that_of_scipy(rng):

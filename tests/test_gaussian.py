@@ -18,14 +18,14 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("method", ["complex", "central"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_gradients(name, rng, proven, method):
+def test_gradients(name, rng, agrees, method):
     forward, backward, n_inputs = FUNCTIONS[name]
     inputs = [rng.standard_normal((5, 3)) for _ in range(n_inputs)]
     if name == "sample":                               # eps is noise, not a parameter
         eps = inputs.pop()
-        proven(check_function(lambda mu, logvar: forward(mu, logvar, eps), backward, *inputs, method=method))
+        agrees(check_function(lambda mu, logvar: forward(mu, logvar, eps), backward, *inputs, method=method))
     else:
-        proven(check_function(forward, backward, *inputs, method=method))
+        agrees(check_function(forward, backward, *inputs, method=method))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -144,9 +144,9 @@ def test_kl_is_zero_only_between_equals(rng):
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients_of_the_log_ratio(method, rng, proven):
+def test_gradients_of_the_log_ratio(method, rng, agrees):
     inputs = [rng.standard_normal((5, 3)) for _ in range(5)]
-    proven(check_function(gaussian.log_ratio, gaussian.log_ratio_backward, *inputs, method=method))
+    agrees(check_function(gaussian.log_ratio, gaussian.log_ratio_backward, *inputs, method=method))
 
 
 def test_log_ratio_is_that_of_two_densities_and_its_mean_is_the_kl(rng):
@@ -171,9 +171,9 @@ def side_by_side(mu_m, logvar_m, mu_p, logvar_p):
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients_of_the_merge(method, rng, proven):
+def test_gradients_of_the_merge(method, rng, agrees):
     inputs = [2 * rng.standard_normal((5, 3)) for _ in range(4)]
-    proven(check_function(side_by_side, lambda dy, cache: gaussian.merge_backward(dy[:, :3], dy[:, 3:], cache), *inputs,
+    agrees(check_function(side_by_side, lambda dy, cache: gaussian.merge_backward(dy[:, :3], dy[:, 3:], cache), *inputs,
                           method=method))
 
 

@@ -146,7 +146,7 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
         compare(lambda a: {"f": a["theta"].sum()}, {"f": {"theta": np.ones(3)}}, {"theta": np.zeros(2)})
 
 
-def test_a_readers_own_layer(rng, proven):
+def test_a_readers_own_layer(rng, agrees):
     """A layer that follows the contract, with a parameter of its own, is checked in x and in the parameter."""
     class Scale(Layer):
         parameter_names = ("a",)
@@ -163,7 +163,7 @@ def test_a_readers_own_layer(rng, proven):
 
     layer = Scale()
     ledger = check_layer(layer, rng.standard_normal((5, 2)))
-    proven(ledger)
+    agrees(ledger)
     assert [entry.by for entry in ledger.entries] == ["x", "Scale.a"]
     assert not layer.da.any() and layer.a[0] == 2      # left as it was
     Scale.backward = lambda self, dy, cache: dy * self.a
@@ -185,10 +185,10 @@ def test_a_layer_must_write_its_gradient_where_it_belongs(write, rng):
     assert {e.by for e in check_layer(Wrong(2, 3, rng), np.ones((4, 2))).entries if not e.ok} == {"Wrong.b"}
 
 
-def test_a_readers_own_function(rng, proven):
+def test_a_readers_own_function(rng, agrees):
     forward = (lambda a, b: (a * np.exp(b), (a, b)))
     inputs = rng.standard_normal((2, 4))
-    proven(check_function(forward, lambda dy, c: (dy * np.exp(c[1]), dy * c[0] * np.exp(c[1])), *inputs))
+    agrees(check_function(forward, lambda dy, c: (dy * np.exp(c[1]), dy * c[0] * np.exp(c[1])), *inputs))
     ledger = check_function(forward, lambda dy, c: (dy * np.exp(c[1]), dy * c[0]), *inputs)
     assert [entry.by for entry in ledger.entries if not entry.ok] == ["input 1"]
 

@@ -26,29 +26,29 @@ def x(rng):
 @pytest.mark.parametrize("steps", [0, 20])
 @pytest.mark.parametrize("consistency", FORMS)
 @pytest.mark.parametrize("T", DIMS)
-def test_gradients_at_the_start_and_after_some_training(T, consistency, steps, rng, x, proven):
+def test_gradients_at_the_start_and_after_some_training(T, consistency, steps, rng, x, agrees):
     model = make(T, consistency, rng)
     if steps:
         fit(model, x, epochs=steps, batch_size=4, optimizer=Adam(0.01))
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
 @pytest.mark.parametrize("consistency", FORMS)
 @pytest.mark.parametrize("T", DIMS)
-def test_gradients_by_central_differences(T, consistency, rng, x, proven):
-    proven(check_model(make(T, consistency, rng), x, method="central", tolerance=1e-7))
+def test_gradients_by_central_differences(T, consistency, rng, x, agrees):
+    agrees(check_model(make(T, consistency, rng), x, method="central", tolerance=1e-7))
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", Gaussian(X_DIM, logvar=-1.0)], ids=["gaussian", "fixed"])
-def test_gradients_with_a_gaussian_likelihood(likelihood, rng, x, proven):
-    proven(check_model(make(3, "sampled", rng, likelihood=likelihood, activation="relu"), x))
+def test_gradients_with_a_gaussian_likelihood(likelihood, rng, x, agrees):
+    agrees(check_model(make(3, "sampled", rng, likelihood=likelihood, activation="relu"), x))
 
 
-def test_gradients_at_full_size(rng, proven):
+def test_gradients_at_full_size(rng, agrees):
     """784 pixels, five levels, along one random direction for each array: seconds, not hours."""
     hidden = [(n, n) for n in (512, 256, 128, 64, 32)]
     model = HVAE(784, (64, 32, 16, 8, 4), hidden, activation="leaky_relu")
-    proven(check_model(model, rng.random((4, 784)), directions=1))
+    agrees(check_model(model, rng.random((4, 784)), directions=1))
 
 
 @pytest.mark.parametrize("consistency", FORMS)
@@ -174,10 +174,10 @@ def test_an_iterator_over_hidden_dims_is_as_good_as_a_sequence(hidden_dims):
     np.testing.assert_array_equal(by_iterator.theta, by_sequence.theta)
 
 
-def test_linear_maps_without_hidden_layers(rng, x, proven):
+def test_linear_maps_without_hidden_layers(rng, x, agrees):
     model = HVAE(X_DIM, (4, 3), (), rng=rng)
     assert model.parameters["q1.dense1.W"].shape == (6, 8)
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
 def test_deep_fresh_models_do_not_overflow(rng):

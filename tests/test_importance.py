@@ -49,8 +49,8 @@ def test_log_mean_exp_is_that_of_scipy_and_does_not_overflow(rng):
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients_of_log_mean_exp(method, rng, proven):
-    proven(check_function(log_mean_exp, log_mean_exp_backward, 2 * rng.standard_normal((4, 5)), method=method))
+def test_gradients_of_log_mean_exp(method, rng, agrees):
+    agrees(check_function(log_mean_exp, log_mean_exp_backward, 2 * rng.standard_normal((4, 5)), method=method))
 
 
 @every_model
@@ -113,35 +113,35 @@ def ledger(model, x, K, beta=1.0, alpha=1.0, **options):
 
 @pytest.mark.parametrize("K", [1, 2, 7])
 @every_model
-def test_gradients_of_the_bound(make, K, rng, x, proven):
-    proven(ledger(made(make, rng), x, K))
+def test_gradients_of_the_bound(make, K, rng, x, agrees):
+    agrees(ledger(made(make, rng), x, K))
 
 
 @every_model
-def test_gradients_with_weights_of_the_parts(make, rng, x, proven):
+def test_gradients_with_weights_of_the_parts(make, rng, x, agrees):
     """beta rises in a warm-up: the weights are those of the tempered log w."""
-    proven(ledger(made(make, rng), x, 3, 0.4, 1.7))
+    agrees(ledger(made(make, rng), x, 3, 0.4, 1.7))
 
 
 @pytest.mark.parametrize("make", [MODELS["HVAE 3"], MODELS["TopDown 3"]], ids=["HVAE", "TopDown"])
-def test_gradients_with_a_beta_for_each_level(make, rng, x, proven):
-    proven(ledger(made(make, rng), x, 3, np.array([0.2, 1.4, 0.7])))
+def test_gradients_with_a_beta_for_each_level(make, rng, x, agrees):
+    agrees(ledger(made(make, rng), x, 3, np.array([0.2, 1.4, 0.7])))
 
 
-def test_gradients_with_a_gaussian_likelihood(rng, x, proven):
-    proven(ledger(made(MODELS["HVAE 3"], rng, likelihood="gaussian", activation="softplus"), x, 4))
+def test_gradients_with_a_gaussian_likelihood(rng, x, agrees):
+    agrees(ledger(made(MODELS["HVAE 3"], rng, likelihood="gaussian", activation="softplus"), x, 4))
 
 
-def test_gradients_after_some_training(rng, x, proven):
+def test_gradients_after_some_training(rng, x, agrees):
     model = made(MODELS["HVAE 3"], rng)
     fit(model, x, epochs=20, batch_size=2, optimizer=Adam(0.01), objective="iwae", importance=3)
-    proven(ledger(model, x, 3))
+    agrees(ledger(model, x, 3))
 
 
-def test_gradients_at_full_size(rng, proven):
+def test_gradients_at_full_size(rng, agrees):
     """The networks of Burda et al. 2016 with two levels, along one random direction for each array."""
     model = HVAE(784, (100, 50), [(200, 200), (100, 100)], dtype=np.float64)
-    proven(ledger(model, rng.random((2, 784)), 5, directions=1))
+    agrees(ledger(model, rng.random((2, 784)), 5, directions=1))
 
 
 @pytest.mark.parametrize("objective", ["iwae", "elbo"])

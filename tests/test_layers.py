@@ -24,28 +24,28 @@ def dense(rng):
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients_of_dense(dense, rng, proven, method):
+def test_gradients_of_dense(dense, rng, agrees, method):
     ledger = check_layer(dense, rng.standard_normal((7, 5)), method=method)
-    proven(ledger)
+    agrees(ledger)
     assert [entry.by for entry in ledger.entries] == ["x", "Dense.W", "Dense.b"]
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_gradients_of_activations(name, proven, method):
+def test_gradients_of_activations(name, agrees, method):
     """At 48 points from -6 to 6, none at the kink."""
-    proven(check_layer(ACTIVATIONS[name](), np.linspace(-6, 6, 48).reshape(8, 6), method=method))
+    agrees(check_layer(ACTIVATIONS[name](), np.linspace(-6, 6, 48).reshape(8, 6), method=method))
 
 
 @pytest.mark.parametrize("name", ["tanh", "softplus", "sigmoid"])
-def test_gradients_of_smooth_activations_at_zero(name, proven):
+def test_gradients_of_smooth_activations_at_zero(name, agrees):
     """Where max and min of two formulas change over, a complex step must take both from the same side."""
-    proven(check_layer(ACTIVATIONS[name](), np.array([[0.0, 1.0], [-1.0, 0.0]])))
+    agrees(check_layer(ACTIVATIONS[name](), np.array([[0.0, 1.0], [-1.0, 0.0]])))
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.01, 0.2, 0.9])
-def test_gradient_of_leaky_relu_for_every_slope(slope, rng, proven):
-    proven(check_layer(LeakyReLU(slope), rng.standard_normal((7, 5))))
+def test_gradient_of_leaky_relu_for_every_slope(slope, rng, agrees):
+    agrees(check_layer(LeakyReLU(slope), rng.standard_normal((7, 5))))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -96,7 +96,7 @@ def test_dense_is_the_matrix_product_plus_bias(dense, rng):
     np.testing.assert_allclose(dense.forward(x)[0], expected, rtol=1e-13)
 
 
-def test_what_is_used_twice_has_the_sum_of_both_gradients(rng, proven):
+def test_what_is_used_twice_has_the_sum_of_both_gradients(rng, agrees):
     """y = x tanh x: x is used by the tanh and by the product, and dx is what both say."""
     def forward(x):
         t, cache = Tanh().forward(x)
@@ -106,7 +106,7 @@ def test_what_is_used_twice_has_the_sum_of_both_gradients(rng, proven):
         x, t, tanh_cache = cache
         return dy * t + Tanh().backward(dy * x, tanh_cache)
 
-    proven(check_function(forward, backward, rng.standard_normal((4, 3))))
+    agrees(check_function(forward, backward, rng.standard_normal((4, 3))))
 
 
 def test_passes_do_not_disturb_each_other(dense, rng):

@@ -18,14 +18,14 @@ def likelihood(request):
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients(likelihood, rng, proven, method):
+def test_gradients(likelihood, rng, agrees, method):
     x, h = rng.random((5, 4)), 2 * rng.standard_normal((5, likelihood.n_outputs))
-    proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
+    agrees(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
 
 
-def test_gradients_at_logits_of_zero(rng, proven):
+def test_gradients_at_logits_of_zero(rng, agrees):
     likelihood = Bernoulli(4)
-    proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, rng.random((5, 4)), np.zeros((5, 4))))
+    agrees(check_function(likelihood.log_prob, likelihood.log_prob_backward, rng.random((5, 4)), np.zeros((5, 4))))
 
 
 def test_bernoulli_is_that_of_scipy(rng):

@@ -33,29 +33,29 @@ def test_columns_are_those_of_the_parts():
 
 @pytest.mark.parametrize("missing", [0, 0.3])
 @pytest.mark.parametrize("method", ["complex", "central"])
-def test_gradients(rng, proven, method, missing):
+def test_gradients(rng, agrees, method, missing):
     likelihood, x = table(rng, missing=missing)
     h = rng.standard_normal((len(x), likelihood.n_outputs))
-    proven(check_function(lambda h: likelihood.log_prob(x, h),
+    agrees(check_function(lambda h: likelihood.log_prob(x, h),
                           lambda dlog_prob, cache: likelihood.log_prob_backward(dlog_prob, cache)[1], h, method=method))
     if not missing:
-        proven(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
+        agrees(check_function(likelihood.log_prob, likelihood.log_prob_backward, x, h, method=method))
 
 
 @pytest.mark.parametrize("missing", [0, 0.3])
 @pytest.mark.parametrize("make", [VAE, HVAE, TopDown, Autoencoder])
-def test_gradients_of_models(rng, proven, make, missing):
+def test_gradients_of_models(rng, agrees, make, missing):
     """By x as well: 0 by a cell that is missing, in what q sees and in log p(x | z)."""
     likelihood, x = table(rng, missing=missing)
     latents = (2, 2) if make in (HVAE, TopDown) else 2
     model = make(likelihood.x_dim, latents, (3,), likelihood=likelihood, rng=rng)
     model.theta += 0.01 * rng.standard_normal(model.theta.size)
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
-def test_gradients_of_what_q_sees(rng, proven):
+def test_gradients_of_what_q_sees(rng, agrees):
     likelihood, x = table(rng)
-    proven(check_layer(likelihood.first_layer, x))
+    agrees(check_layer(likelihood.first_layer, x))
 
 
 def test_log_prob_is_the_sum_over_the_cells_that_are_there(rng):

@@ -19,8 +19,8 @@ def make(dims, activation, rng):
 @pytest.mark.parametrize("method", ["complex", "central"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dims", [(4, 3), (4, 5, 3), (4, 5, 6, 3)])
-def test_gradients(dims, activation, rng, proven, method):
-    proven(check_layer(make(dims, activation, rng), rng.standard_normal((6, 4)), method=method))
+def test_gradients(dims, activation, rng, agrees, method):
+    agrees(check_layer(make(dims, activation, rng), rng.standard_normal((6, 4)), method=method))
 
 
 def test_forward_is_the_composition(rng):

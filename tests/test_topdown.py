@@ -34,41 +34,41 @@ def x(rng):
 
 @pytest.mark.parametrize("steps", [0, 20])
 @every_T
-def test_gradients_at_the_start_and_after_some_training(T, steps, rng, x, proven):
+def test_gradients_at_the_start_and_after_some_training(T, steps, rng, x, agrees):
     """Of the loss and of each part alone, by each parameter and by x."""
     model = make(T, rng)
     if steps:
         fit(model, x, epochs=steps, batch_size=4, optimizer=Adam(0.01))
     ledger = check_model(model, x)
     assert len(ledger.entries) == (T + 2) * (1 + len(model.parameters))
-    proven(ledger)
+    agrees(ledger)
 
 
 @every_T
-def test_gradients_of_a_fresh_model(T, x, proven):
-    proven(check_model(TopDown(X_DIM, DIMS[T], (5,), rng=1), x))
+def test_gradients_of_a_fresh_model(T, x, agrees):
+    agrees(check_model(TopDown(X_DIM, DIMS[T], (5,), rng=1), x))
 
 
 @every_T
-def test_gradients_by_central_differences(T, rng, x, proven):
-    proven(check_model(make(T, rng), x, method="central", tolerance=1e-7))
+def test_gradients_by_central_differences(T, rng, x, agrees):
+    agrees(check_model(make(T, rng), x, method="central", tolerance=1e-7))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradients_with_every_activation(activation, rng, x, proven):
-    proven(check_model(make(3, rng, activation=activation), x))
+def test_gradients_with_every_activation(activation, rng, x, agrees):
+    agrees(check_model(make(3, rng, activation=activation), x))
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", Gaussian(X_DIM, logvar=-1.0)], ids=["gaussian", "fixed"])
-def test_gradients_with_a_gaussian_likelihood(likelihood, rng, x, proven):
-    proven(check_model(make(3, rng, likelihood=likelihood), x))
+def test_gradients_with_a_gaussian_likelihood(likelihood, rng, x, agrees):
+    agrees(check_model(make(3, rng, likelihood=likelihood), x))
 
 
-def test_gradients_at_full_size(rng, proven):
+def test_gradients_at_full_size(rng, agrees):
     """784 pixels, five levels, along one random direction for each array."""
     hidden = [(n, n) for n in (512, 256, 128, 64, 32)]
     model = TopDown(784, (64, 32, 16, 8, 4), hidden, activation="leaky_relu")
-    proven(check_model(model, rng.random((4, 784)), directions=1))
+    agrees(check_model(model, rng.random((4, 784)), directions=1))
 
 
 def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):

@@ -33,29 +33,29 @@ LIKELIHOODS = {"bernoulli": "bernoulli", "gaussian": "gaussian", "fixed": Gaussi
 
 @pytest.mark.parametrize("steps", [0, 20])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_gradients_at_the_start_and_after_some_training(likelihood, steps, rng, x, proven):
+def test_gradients_at_the_start_and_after_some_training(likelihood, steps, rng, x, agrees):
     model = make(rng, likelihood=LIKELIHOODS[likelihood])
     if steps:
         fit(model, x, epochs=steps, batch_size=4, optimizer=Adam(0.01))
-    proven(check_model(model, x))
+    agrees(check_model(model, x))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradients_with_every_activation(activation, rng, x, proven):
-    proven(check_model(make(rng, activation=activation), x))
+def test_gradients_with_every_activation(activation, rng, x, agrees):
+    agrees(check_model(make(rng, activation=activation), x))
 
 
-def test_gradients_by_central_differences(rng, x, proven):
-    proven(check_model(make(rng), x, method="central"))
+def test_gradients_by_central_differences(rng, x, agrees):
+    agrees(check_model(make(rng), x, method="central"))
 
 
-def test_gradients_of_a_fresh_float32_model(x, proven):
-    proven(check_model(VAE(X_DIM, 2, (5,)), x))
+def test_gradients_of_a_fresh_float32_model(x, agrees):
+    agrees(check_model(VAE(X_DIM, 2, (5,)), x))
 
 
-def test_gradients_at_full_size(rng, proven):
+def test_gradients_at_full_size(rng, agrees):
     """784-400-20, along one random direction for each array: seconds, not hours."""
-    proven(check_model(VAE(784, 20, (400,), activation="relu"), rng.random((4, 784)), directions=1))
+    agrees(check_model(VAE(784, 20, (400,), activation="relu"), rng.random((4, 784)), directions=1))
 
 
 @pytest.mark.parametrize("beta, alpha", [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.3, 2.0)])

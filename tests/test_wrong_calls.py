@@ -177,15 +177,15 @@ class LayerNorm(Layer):
         return (du - du.mean(axis=1, keepdims=True) - u * (du * u).mean(axis=1, keepdims=True)) / root
 
 
-def test_activations_may_hold_a_layer_that_needs_its_width(monkeypatch, proven):
+def test_activations_may_hold_a_layer_that_needs_its_width(monkeypatch, agrees):
     monkeypatch.setitem(ACTIVATIONS, "layer_norm", LayerNorm)
     monkeypatch.setitem(ACTIVATIONS, "steep", lambda: LeakyReLU(0.5))
     rng = np.random.default_rng(1)
-    proven(check_layer(LayerNorm(4), X))
+    agrees(check_layer(LayerNorm(4), X))
     for activation in ("layer_norm", "steep"):
         model = VAE(4, 2, (7, 5), activation=activation)
         model.theta += 0.1 * model.normal(rng, model.theta.size)
-        proven(check_model(model, X))
+        agrees(check_model(model, X))
     assert VAE(4, 2, (7, 5), activation="layer_norm").parameters["q1.layer_norm2.g"].shape == (5,)
 
 
