@@ -211,26 +211,32 @@ class Writer:
         return "".join(out)
 
     def anchors(self, forward: Call, backward: Call) -> dict[int, int]:
-        """Return, for each statement of backward, the row of the statement of forward that it answers."""
+        """Return, for each statement of backward, the row of the statement of forward that it answers.
+
+        One that answers none, such as a sum of gradients or the head of a loop, is for the one that comes next; one
+        that did not run stands where the last one stands.
+        """
         row_of_call = {call.index: i for i, visit in enumerate(forward.visits) for call in visit.calls}
         row_of_name: dict[str, int] = {}
         for i, visit in enumerate(forward.visits):
             for made in visit.made:
                 row_of_name.setdefault(made.label, i)
         found: dict[int, int] = {}
-        last = len(forward.visits) - 1
         for visit in backward.visits:
             called = [row_of_call[self.found.pairs[c.index].index] for c in visit.calls
                       if c.index in self.found.pairs and self.found.pairs[c.index].index in row_of_call]
             named = [row_of_name[m.label[1:]] for m in visit.made if m.label[1:] in row_of_name and m.label[:1] == "d"]
             if called or named:
-                last = max(called or named)
-            found[id(visit)] = last
-        ahead = None
-        for visit in reversed(backward.visits):        # a head of for or if stands where its first line does
-            if isinstance(visit.statement.node, (ast.For, ast.If)) and ahead is not None:
-                found[id(visit)] = ahead
-            ahead = found[id(visit)]
+                found[id(visit)] = max(called or named)
+        ahead, after = None, None
+        for visit in reversed(backward.visits):
+            skipped = isinstance(visit.statement.node, ast.If) and after is not None and not after.ran
+            if visit.ran and not skipped and ahead is not None:
+                found.setdefault(id(visit), ahead)
+            ahead, after = found.get(id(visit), ahead), visit
+        last = len(forward.visits) - 1
+        for visit in backward.visits:
+            last = found.setdefault(id(visit), last)
         return found
 
     # the whole ----------------------------------------------------------------------------------------
