@@ -56,6 +56,9 @@ def test_gradients_of_models(rng, agrees, make, missing):
 def test_gradients_of_what_q_sees(rng, agrees):
     likelihood, x = table(rng)
     agrees(check_layer(likelihood.first_layer, x))
+    dy = np.ones(x.shape)
+    likelihood.first_layer.backward(dy, likelihood.first_layer.forward(x)[1])
+    assert (dy == 1).all(), "backward has changed what it was given"
 
 
 def test_log_prob_is_the_sum_over_the_cells_that_are_there(rng):
