@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, fit, gaussian
+from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, Poisson, fit, gaussian
 from scratchvae.gradcheck import check_model
 
 X_DIM = 6
@@ -252,3 +252,13 @@ def test_same_seed_same_bits(x):
     for model in (first, second):
         fit(model, x, epochs=3, seed=7)
     assert np.array_equal(first.theta, second.theta)
+
+
+def test_the_first_q_sees_counts_as_their_likelihood_shows_them():
+    model, counts = HVAE(3, (2, 1), (4,), likelihood=Poisson(3), dtype=float), np.array([[0.0, 3, 100]])
+    plain = HVAE(3, (2, 1), (4,), likelihood=Gaussian(3), dtype=float)
+    for name in model.parameters:
+        if name.startswith("q"):
+            plain.parameters[name][:] = model.parameters[name]
+    for of_counts, of_logarithms in zip(model.encode(counts), plain.encode(np.log1p(counts))):
+        np.testing.assert_array_equal(of_counts, of_logarithms)

@@ -9,7 +9,7 @@ import scipy.integrate
 import scipy.optimize
 import scipy.special
 
-from scratchvae import ELBO, VAE, Adam, Bernoulli, Gaussian, Model, fit, gaussian
+from scratchvae import ELBO, VAE, Adam, Bernoulli, Gaussian, Model, Poisson, fit, gaussian
 from scratchvae.gradcheck import check_model
 from scratchvae.layers import ACTIVATIONS
 
@@ -274,6 +274,14 @@ def test_x_is_drawn_at_the_z_of_its_mean(rng):
     h = model.p.forward(z)[0]
     np.testing.assert_array_equal(model.sample(5, 1, draw=True), model.likelihood.sample(h, generator))
     np.testing.assert_array_equal(model.decode(z, 3), model.likelihood.sample(h, np.random.default_rng(3)))
+
+
+def test_q_sees_counts_as_their_likelihood_shows_them():
+    model = VAE(3, 2, (4,), likelihood=Poisson(3), dtype=float)
+    x = np.array([[0.0, 3, 100]])
+    hidden = np.tanh(np.log(1 + x) @ model.parameters["q1.dense1.W"] + model.parameters["q1.dense1.b"])
+    h = hidden @ model.parameters["q1.dense2.W"] + model.parameters["q1.dense2.b"]
+    np.testing.assert_allclose(np.concatenate(model.encode(x), axis=1), h, rtol=1e-14)
 
 
 def test_elbo_prints_its_parts():
