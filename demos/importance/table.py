@@ -3,7 +3,7 @@
     python demos/importance/table.py                           # list the rows and their commands
     python demos/importance/table.py static-1-iwae-5           # train this row, measure it, print a line of the table
     python demos/importance/table.py static-1-iwae-5 --epochs 1 --samples 10       # does it start?
-    python demos/importance/table.py --figure curves.png                           # the curves of the runs that are there
+    python demos/importance/table.py --figure curves.png                           # draw the runs that are there
 
 A row is named by its data (static: MNIST as binarised by Larochelle; resampled: drawn anew for every batch), its levels
 (1 or 2), its objective (vae: the mean of K ELBOs; iwae) and K.  A run is a folder in --runs, and is gone on with if it

@@ -1,6 +1,6 @@
 """Mutation test of the math: change it in one place, and see that a test fails.
 
-    python tests/mutation                    # all of it: half an hour on two cores
+    python tests/mutation                    # all of it: an hour on two cores
     python tests/mutation gaussian optim     # these files alone
 
 Every mutant must be killed, or stand in equivalent.txt with the reason why it
