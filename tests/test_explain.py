@@ -347,6 +347,14 @@ def test_a_planted_bug_lights_up_at_its_line_first(name):
     assert all(" open" in tag for tag in stack), "it is folded away"
 
 
+@pytest.mark.parametrize("cell", [(0, 1), (1, 0)])
+def test_columns_of_a_table_that_are_read_in_turn_are_not_taken_for_one_another(cell):
+    x = np.array([[1.0, 5, 0, 1], [0, 2, 1, 0], [1, 7, 0, 1]])
+    x[cell] = np.nan
+    model = VAE(4, 2, (3,), likelihood=Mixed([Bernoulli(1), Poisson(1), Categorical(2)], missing=True))
+    assert explain(moved(model), x).ok
+
+
 # the command, the function, the browser ---------------------------------------------------------------
 
 
@@ -406,8 +414,11 @@ def test_a_notebook_shows_it(pages):
 def test_pictures():
     picture = pictures.heat_map(np.array([[0, 1, 2], [-1, 0, 1.0]]), "z")
     assert 'alt="z: heat map of 2 by 3 numbers, from -1 to 2"' in picture
-    assert "1 pictures of 2 by 2 pixels" in pictures.heat_map(np.zeros((1, 4)), "x", (2, 2))
+    assert "1 picture of 2 by 2 pixels" in pictures.heat_map(np.zeros((1, 4)), "x", (2, 2))
+    assert "the first 4 pictures of 2 by 2 pixels" in pictures.heat_map(np.zeros((5, 4)), "x", (2, 2))
     assert "not finite" in pictures.heat_map(np.array([np.nan]), "x")
+    assert "from 1 to 2" in pictures.heat_map(np.array([np.nan, 1, 2]), "x")
+    assert (pictures.colours(np.array([[np.nan, 1.0]]))[0, 0] == 150).all()
     np.testing.assert_array_equal(pictures.colours(np.array([[-2.0, 0, 2]]))[0],
                                   [pictures.LOW, pictures.MIDDLE, pictures.HIGH])
 

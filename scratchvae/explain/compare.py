@@ -186,8 +186,10 @@ def places(backward: Call, forward: Call, model: Any) -> Iterator[tuple[str, Any
         if is_array(v) and is_array(dv) and v.shape == dv.shape and not twice:
             yield "out", name, name, dv, key_of(dv)
     given_keys = {key_of(v) for v in forward.args.values() if is_array(v)}
-    names = {m.label for visit in forward.visits for m in visit.made
-             if m.label.isidentifier() and m.key not in given_keys}
+    of_forward = [m for visit in forward.visits for m in visit.made]
+    labels = [m.label for m in of_forward]             # of what a loop makes again and again, which is meant?
+    names = {m.label for m in of_forward
+             if m.label.isidentifier() and m.key not in given_keys and labels.count(m.label) == 1}
     last = {made.label: visit for visit in backward.visits for made in visit.made}      # where a sum is whole
     for visit in backward.visits:
         for made in visit.made:

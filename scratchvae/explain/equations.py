@@ -49,4 +49,7 @@ def formula(reference: str) -> tuple[str, str]:
     loose = [f for f in blocks()[number][1] if f.startswith(start)]
     if not (exact or loose):
         raise ValueError(f"MATH ({number}) has no formula that begins with {start!r}")
-    return number, (exact or loose)[0]
+    text = (exact or loose)[0]
+    if text.startswith(("+ ", "- ")):                  # a term of a sum: with what the sum is
+        text = next(f for f in blocks()[number][1] if text in f).partition(" = ")[0] + " = ... " + text
+    return number, text

@@ -118,11 +118,11 @@ gaussian.merge_backward
     dlogvar_p                                   12.4 dlogvar_p
 
 likelihood.Bernoulli.log_prob
-    e                                           1.5 log(1 + eˣ) = max
+    e                                           4.1 log p
     log_p                                       4.1 log p
     return                                      4.1 log p
 likelihood.Bernoulli.log_prob_backward
-    s                                           1.6 1/(1 + e⁻ˣ) = e^min
+    s                                           4.1 dlogits
     dx                                          4.1 dx
     dlogits                                     4.1 dlogits
 likelihood.Bernoulli.mean
@@ -239,9 +239,9 @@ vae.VAE.backward
     dz = dz + dz_k                              1.1 dv
     dz = to_q[:, None] * dz                     14.5 ∇_φ L_K
     dmu_z, dlogvar_z                            6.2 dmu +=; 6.2 dlogvar +=
-    dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)    14.4 dh_q = [ dmu_z + dmu_q
+    dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)    1.1 dv; 3.1 dh
     dh_q = gaussian.halves_backward(dmu_z, dlogvar_z)    14.4 dh_q = [ dmu_z |
-    dx_q                                        6.2 dx
+    dx_q                                        2.1 dx_{k-1}
     return                                      6.2 dx
 
 hvae.HVAE.levels
@@ -283,7 +283,7 @@ hvae.HVAE.backward
     dz_2[t], dz_3[t], dmu_q[t], dlogvar_q[t]    14.5 ∇_φ L_K
     dz                                          7.4 dz_t
     dmu_z, dlogvar_z                            3.2 dmu; 3.2 dlogvar
-    dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])    14.4 dh_q = [ dmu_z + dmu_q
+    dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])    7.4 dmu_q; 7.4 dlogvar_q; 3.1 dh
     dz_1[t - 1]                                 7.4 dz_t
     dh = gaussian.halves_backward(dmu_z, dlogvar_z)    14.4 dh_q = [ dmu_z |
     self.q[t].backward(dh, cache['q', t], False)    14.4 dh_q = [ dmu_z |
@@ -381,7 +381,7 @@ diffusion.Diffusion.backward
     f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n, alpha    -
     dkl                                         5.4 dKL_t
     da                                          13.9 da
-    da = dkl[0] * w_diff                        13.9 dâ
+    da = dkl[0] * w_diff                        13.9 dâ; 13.9 da
     dreconstruction                             5.4 dR
     dx, dh_1                                    13.9 dh_1
     dh                                          13.5 dh
@@ -391,10 +391,10 @@ diffusion.Diffusion.backward
     return dz[:n]                               -
 
 importance.log_mean_exp
-    largest                                     14.1 loss
-    w                                           14.1 loss
-    total                                       14.1 loss
-    return                                      14.1 loss
+    largest                                     14.1 m
+    w                                           14.1 L
+    total                                       14.1 L
+    return                                      14.1 L; 14.1 ∂/∂log w_k
 importance.log_mean_exp_backward
     return                                      14.1 ∂/∂log w_k
 importance.Importance.check_beta
@@ -404,7 +404,7 @@ importance.Importance.bound
     elbo, cache                                 14.2 log w
 importance.Importance.value
     log_w                                       14.1 log w_k
-    L, cache                                    14.1 loss
+    L, cache                                    14.1 L
     return                                      14.1 ∂/∂log w_k
     return (log_w.mean(axis=1), np.full_like(log_w, 1 / self.K))    5.3 ELBO
 importance.Importance.backward
@@ -412,6 +412,7 @@ importance.Importance.backward
     _, w_tilde                                  14.1 ∂/∂log w_k
     to_q = np.ones_like(w_tilde).ravel()        14.4 ∇_φ ELBO
     to_q                                        14.5 ∇_φ L_K
+    to_q = None                                 -
     self.asked_once.backward(model_cache, beta, alpha, weight=self.K * w_tilde.ravel(), to_q=to_q)    14.3 ∇ L_K
 importance.Once.forward
     y, cache                                    14.6 h_k

@@ -28,6 +28,23 @@ def mathml(text: str) -> str:
     return f'<math aria-label="{escape(text)}"><mrow>{"".join(atoms)}</mrow></math>'
 
 
+def broken(text: str, most: int = 34) -> str:
+    """Return a formula as one ``<math>`` element, or a long one as several, between which a line may be broken.
+
+    It is cut before =, + and - that stand outside brackets.
+    """
+    tokens, parts, depth, length = TOKEN.findall(text), [""], 0, 0
+    for i, token in enumerate(tokens):
+        depth += (token in "([") - (token in ")]")
+        sign = token in ("=", "+", "-") and i > 0 and tokens[i - 1].isspace() and tokens[i + 1:i + 2] == [" "]
+        if sign and depth == 0 and (length > most or len(text) - length > 2 * most > 0 and length > most / 2):
+            parts.append("")
+            length = 0
+        parts[-1] += token
+        length += len(token)
+    return " ".join(map(mathml, parts)) if len(text) > most else mathml(text)
+
+
 def row(tokens: list[str], at: int, until: str) -> tuple[list[str], int]:
     """Return the elements up to a closing bracket, and where it stands."""
     out: list[str] = []

@@ -19,7 +19,7 @@ from . import pictures
 from .compare import TOLERANCE, check_of, is_gradient, leaves
 from .equations import blocks, formula
 from .lines import reference_of
-from .mathml import mathml
+from .mathml import broken
 from .style import SCRIPT, STYLE
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import Pass
@@ -55,7 +55,7 @@ class Writer:
         if value.size == 0:
             return f'<div class="made">{name} <span class="faint">{value.shape}: no columns</span></div>'
         said = (f'<span class="faint">{value.shape}</span> {pictures.heat_map(value, label, self.found.picture)} '
-                f'<span>min {value.min():.3g}, mean {value.mean():.3g}, max {value.max():.3g}</span>')
+                f'<span>min {np.nanmin(value):.3g}, mean {np.nanmean(value):.3g}, max {np.nanmax(value):.3g}</span>')
         once = (key, value.tobytes())
         numbers = ""
         if once not in self.written:
@@ -72,7 +72,9 @@ class Writer:
             shown = grid[:max(1, SOME // columns), :columns]
             left = (f"\n... the first {shown.shape[0]} rows and {shown.shape[1]} columns "
                     f"of {grid.shape[0]} and {grid.shape[1]}")
-        text = "\n".join(" ".join(f"{number:.4g}" for number in line) for line in shown)
+        said = [[f"{number:.4g}" for number in line] for line in shown]
+        width = max(len(number) for line in said for number in line)
+        text = "\n".join(" ".join(number.rjust(width) for number in line) for line in said)
         return f'<details class="numbers"><summary>numbers</summary><pre>{text}{left}</pre></details>'
 
     def code(self, visit: Visit) -> str:
@@ -106,7 +108,7 @@ class Writer:
         if reference is None:
             return '<div class="eq faint">no equation is named for this line</div>'
         return "".join(f'<div class="eq"><span class="no" title="{escape(blocks()[n][0])}">MATH ({n})</span>'
-                       f'{mathml(f)}</div>' for n, f in map(formula, filter(None, reference.split("; "))))
+                       f'{broken(f)}</div>' for n, f in map(formula, filter(None, reference.split("; "))))
 
     def checked(self, visit: Visit, made: Made) -> tuple[str, str]:
         """Return what the complex step says of a gradient, and a class for its line."""
@@ -119,8 +121,8 @@ class Writer:
         if check is None:
             return '<span class="faint">not compared by itself</span>', ""
         if check.error <= TOLERANCE:
-            return (f'<span class="good check" data-error="{check.error:.3e}">✓ complex step: off by {check.error:.1e}'
-                    '</span>'), ""
+            return (f'<span class="good check" data-error="{check.error:.3e}">✓ complex step: '
+                    f'{f"off by {check.error:.1e}" if check.error else "the same"}</span>'), ""
         if first:
             return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ wrong, and the first in the order of '
                     f'backward: off by {check.error:.1e}</span>'), "origin"
@@ -255,15 +257,23 @@ class Writer:
     def strip(self) -> str:
         """Return the parts of the bound as bars, for each example."""
         elbo, out = self.found.elbo, []
-        for i in range(min(4, len(elbo.reconstruction))):
+        n = len(elbo.reconstruction)
+        for i in range(min(n, 4 if self.found.K == 1 else 12)):
             said = f"example {i // self.found.K + 1}" + (f", draw {i % self.found.K + 1}" if self.found.K > 1 else "")
             picture = pictures.heat_map(self.found.x[i // self.found.K][None], "x", self.found.picture)
             parts = {"reconstruction": float(elbo.reconstruction[i])}
             parts.update({f"− consistency {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
             parts["− prior matching"] = -float(elbo.prior_matching[i])
+            if self.found.K > 1:                       # log q - log p at the draw, of either sign
+                parts = {name.replace("consistency", "log q/p,").replace("prior matching", "log q/p, top"): value
+                         for name, value in parts.items()}
             total = "the bound" if self.found.K == 1 else "log w"
             out.append(f'<figure>{picture}{pictures.bars(parts, total)}'
                        f'<figcaption class="faint">{said}, in nats</figcaption></figure>')
+        if len(out) < n:
+            out.append(f'<p class="faint">the first {len(out)} of {n}</p>')
+        for k, value in enumerate(np.ravel(self.found.summed.result[0]) if self.found.K > 1 else []):
+            out.append(f'<p>L<sub>{self.found.K}</sub> of example {k + 1}: {value:.3f} nats</p>')
         return "".join(out)
 
     def graph(self) -> str:
@@ -306,7 +316,7 @@ class Writer:
     def page(self) -> str:
         """Return the whole document."""
         found = self.found
-        name = type(found.model).__name__
+        name, owner = type(found.model).__name__, type(found.bound.owner).__name__
         right = found.origin is None
         verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
                    + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
@@ -328,20 +338,23 @@ class Writer:
 used at the end of that edge. The thicker the edge, the larger the norm.</p><div class="wide">{graph}</div></section>
 <section aria-labelledby="s3"><h2 id="s3">How to read the lines</h2>
 <p class="words">Forward stands on the left and runs down. Beside each of its lines stands the line of backward that
-answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its line.
-A line that calls a function can be unfolded. Under each line stand its equation in MATH.md and the arrays that it made.
-In a picture blue is negative, white is 0 and red is positive; pictures of x are grey. Point at the name of an array, or
-go to it with the Tab key, to see every place where it is used; follow it to where it was made. A pale line hands things
-on and computes nothing. Behind each gradient stands how far it is from the complex-step derivative, MATH (10.1),
-relative to its size (or to a thousandth of the largest gradient, if it is smaller than that): a right one is off by
-rounding alone, less than 1e-12. What is not a gradient of the loss by itself, but a part of a sum, is not compared.
-</p></section>
+answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its
+line. A line that calls a function can be unfolded. Under each line stand its equation, as MATH.md of the package
+derives it, and the arrays that it made. In a picture blue is negative, white is 0 and red is positive; pictures of x
+are grey. All is computed in float64. Point at the name of an array, or go to it with the Tab key, to see every place
+where it is used; follow it to where it was made. A pale line hands things on and computes nothing. Behind each
+gradient stands how far it is from the derivative by the complex step, MATH (10.1): the pass is run again with the
+array moved by a tiny imaginary number, and the imaginary part of the loss is the derivative, with nothing subtracted.
+It is relative to its size (or to a thousandth of the largest gradient, if it is smaller than that): a right one is
+off by rounding alone, less than 1e-12. What is not a gradient of the loss by itself, but a part of a sum, is not
+compared.</p></section>
 <section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>
 <details class="unfold"><summary>x, the noise and the parameters</summary><div class="inside">{given}</div></details>
 </section>
-<section aria-labelledby="s5"><h2 id="s5">{name}.bound and {name}.backward</h2>{self.words(found.bound)}
+<section aria-labelledby="s5"><h2 id="s5">{owner}.bound and {owner}.backward</h2>{self.words(found.bound)}
 {self.words(found.backward)}{lines}</section>
-<section aria-labelledby="s6"><h2 id="s6">The loss, with which backward begins</h2>{self.words(found.summed)}{summed}
+<section aria-labelledby="s6"><h2 id="s6">The loss, with which backward begins</h2>
+<p>It is {found.loss:.6g} nats, a mean over the examples.</p>{self.words(found.summed)}{summed}
 </section>
 </main>
 <script>{SCRIPT}</script></body></html>

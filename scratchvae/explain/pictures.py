@@ -28,11 +28,14 @@ def png(pixels: Array) -> str:
 
 
 def colours(values: Array) -> Array:
-    """Return blue for negative numbers, red for positive ones, and white for 0, as strong as the largest is large."""
+    """Return blue for negative numbers, red for positive ones, white for 0, strong for large ones, and grey for NaN."""
+    missing = np.isnan(values)
+    values = np.where(missing, 0, values)
     largest = float(np.abs(values).max()) if values.size else 0.0
     share = values / largest if largest > 0 else 0 * values
     ends = np.where(share[..., None] < 0, np.array(LOW), np.array(HIGH))
-    return np.rint(np.array(MIDDLE) + np.abs(share)[..., None] * (ends - np.array(MIDDLE)))
+    found = np.rint(np.array(MIDDLE) + np.abs(share)[..., None] * (ends - np.array(MIDDLE)))
+    return np.where(missing[..., None], 150, found)
 
 
 def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -> str:
@@ -47,20 +50,21 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
         Height and width, if a row is a picture.  Numbers from 0 to 1 are grey then.
     """
     grid = np.atleast_2d(values if values.ndim <= 2 else values.reshape(len(values), -1))
-    if not np.isfinite(grid).all():
+    if np.isinf(grid).any() or np.isnan(grid).all():
         return '<span class="wrong">not finite</span>'
     if picture is not None and grid.shape[1] == picture[0] * picture[1]:
         tiles = grid[:4].reshape(-1, *picture)
-        grey = tiles.min() >= 0 and tiles.max() <= 1
+        grey = bool(tiles.min() >= 0 and tiles.max() <= 1)
         shades = 255 - np.rint(255 * tiles) if grey else colours(tiles)
         edge = [(0, 0), (0, 1)] + [(0, 0)] * (0 if grey else 1)
         strip = np.concatenate([np.pad(tile, edge, constant_values=200) for tile in shades], axis=1)[:, :-1]
-        kind, scale = f"{len(tiles)} pictures of {picture[0]} by {picture[1]} pixels", 6
+        kind, scale = f"{len(tiles)} picture{'s' * (len(tiles) > 1)} of {picture[0]} by {picture[1]} pixels", 6
+        kind = kind if len(tiles) == len(grid) else f"the first {kind}"
     else:
         strip = colours(grid[:MOST, :MOST])
         kind = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers"
         scale = max(2, min(max(3, min(16, 220 // strip.shape[1])), 160 // strip.shape[0]))
-    words = f"{name}: {kind}, from {grid.min():.3g} to {grid.max():.3g}"
+    words = f"{name}: {kind}, from {np.nanmin(grid):.3g} to {np.nanmax(grid):.3g}"
     return (f'<img src="{png(strip)}" alt="{escape(words)}" width="{strip.shape[1] * scale}" '
             f'height="{strip.shape[0] * scale}">')
 
@@ -80,7 +84,7 @@ def bars(parts: dict[str, float], total: str) -> str:
         left, y = 150 + (min(start, start + value) - low) * unit, 8 + 22 * i
         rows.append(f'<text x="144" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
                     f'<rect x="{left:.1f}" y="{y}" width="{max(abs(value) * unit, 1):.1f}" height="15" '
-                    f'class="bar{" sum" if name == total else ""}"/>'
+                    f'class="bar{" sum" if name == total else " up" if value > 0 else ""}"/>'
                     f'<text x="520" y="{y + 12}">{value:.3f}</text>')
     height = 14 + 22 * (len(parts) + 1)
     words = ", ".join(f"{n} {v:.3f}" for n, v in parts.items()) + f", {total} {at:.3f} nats"

@@ -15,7 +15,7 @@ a{color:var(--blue)}.faint{color:var(--faint)}.wrong{color:var(--bad);font-weigh
 .strip figure{margin:0}.strip{display:flex;flex-wrap:wrap;gap:1rem 2rem;align-items:center}
 .wide{overflow-x:auto}
 svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .small{font-size:11px}
-.bars{width:590px}.bar{fill:#7a9cc6}.bar.sum{fill:#8a8f99}.edge{fill:none;stroke:#7a9cc6;opacity:.8}
+.bars{width:590px}.bar{fill:#7a9cc6}.bar.up{fill:#c98a3c}.bar.sum{fill:#8a8f99}.edge{fill:none;stroke:#7a9cc6;opacity:.8}
 .node{fill:var(--back);stroke:var(--line)}
 .pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:0 1rem;border-top:1px solid var(--line);
 padding:.35rem 0}
@@ -47,7 +47,7 @@ details{margin:.2rem 0}summary{cursor:pointer;color:var(--blue);font-size:.85rem
 .back{border-left:3px solid #7a9cc6;padding-left:.5rem}body{padding:.6rem}}
 @page{size:landscape;margin:12mm}
 @media print{body{max-width:none;font-size:10pt}.numbers{display:none}.step,.made{break-inside:avoid}a{color:inherit}
-summary{color:inherit}:root{--mark:#fff}}
+summary{color:inherit}:root{--mark:#fff}svg{min-width:0!important}}
 """
 
 SCRIPT = """
