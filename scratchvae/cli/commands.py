@@ -275,7 +275,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
             raise ValueError("--train-epochs is for a fresh model: leave it out")
         run, epoch = used(args.run)
         config, model, look = run.config, run.model, shown(run, args, given)
-        x, about = look.x[:args.rows], f"{run.folder} after {epoch} epochs, on {look.name}."
+        x, about = look.x[:args.rows], f"{run.folder} after {epoch} epochs, on rows of {look.name}."
     else:
         if args.split:
             raise ValueError("--split is for a run, which has held rows out")
@@ -284,8 +284,12 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         config, data = new_config(given)
         rows, epochs = examples.for_training(config, data), 10 if args.train_epochs is None else args.train_epochs
         model = runs.build(config, rows.x)
+        if args.importance and config["consistency"] == "analytic":
+            raise ValueError("--importance needs --consistency sampled: the printed form is the bound of no weights")
+        part = "trained on" if rows.held_out is None else "held out"
         x = (rows.x if rows.held_out is None else rows.held_out)[:args.rows]
-        about = f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}."
+        about = (f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}; the "
+                 f"pass is that of {len(x)} row{'s' * (len(x) > 1)} that {'was' if len(x) == 1 else 'were'} {part}.")
     output.check_path(args.out, (".html",), config, args.data)
     if args.run is None and epochs:
         fit(model, rows.x, epochs=epochs, learning_rate=3e-3, seed=config["seed"])
@@ -382,7 +386,7 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
         data = examples.read_own(config)
         name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
     if part not in data.x:
-        raise ValueError(f"{config['data']} has no part {part!r} for --split; it has {', '.join(data.x)}")
+        raise ValueError(f"{config['data']} has no part {part!r}: choose with --split from {', '.join(data.x)}")
     stored = data.x[part]
     doubt = examples.compare(run.config, data, stored, name) if "data" in given else ""
     x = run.model.check_x(examples.prepare(run.config, stored, part))

@@ -134,7 +134,7 @@ examples:
 
 The page is one file, which needs no network. Beside every line of the forward pass stand
 its equation, the arrays that it made, the line of backward that answers it, and for each
-gradient how far it is from its complex-step derivative. A gradient that is wrong makes
+gradient how far it is from its complex-step derivative. All is computed in float64. A gradient that is wrong makes
 the exit code 1, and its line is marked."""
 
 
@@ -163,9 +163,9 @@ def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return typed
 
 
-def whole(low: int = 1) -> Callable[[str], int]:
-    """Read a whole number of at least ``low``."""
-    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low, np.inf))
+def whole(low: int = 1, high: float = np.inf) -> Callable[[str], int]:
+    """Read a whole number from ``low`` to ``high``."""
+    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low, high))
 
 
 def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Callable[[str], float]:
@@ -410,8 +410,8 @@ def parser() -> Parser:
     explain.add_argument("run", type=path, nargs="?", metavar="DIR",
                          help="the folder of a run; without it, a small fresh model, as the options describe it")
     explain.add_argument("--out", type=path, required=True, metavar="FILE", help="the page (.html)")
-    explain.add_argument("--rows", type=whole(), default=2, metavar="N", help="of the data (default 2)")
-    explain.add_argument("--importance", type=whole(), metavar="K",
+    explain.add_argument("--rows", type=whole(1, 64), default=2, metavar="N", help="of the data (default 2)")
+    explain.add_argument("--importance", type=whole(1, 50), metavar="K",
                          help="the pass of the importance-weighted bound with K draws, its gradient plain")
     explain.add_argument("--train-epochs", type=whole(0), metavar="N",
                          help="train the fresh model for so many epochs before (default 10)")

@@ -310,7 +310,8 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     """Read a run; if its newest checkpoint is no good, take the previous one, and return what was wrong as well."""
     path = folder / "checkpoint.npz"
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
-        raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
+        raise ValueError(f"{folder} is not the folder of a run: it " +
+                         ("is a file" if folder.is_file() else "has no checkpoint.npz"))
     found, problem = checkpoint.load_newest(path)
     if isinstance(found.config, dict):
         for name in LATER:                             # the run may be older than the option

@@ -292,7 +292,10 @@ class Writer:
                 cached = isinstance(call.result, tuple) and len(call.result) == 2 and (
                     call.function.name != "gaussian.halves")
                 outputs = [a for a in leaves(call.result[0] if cached else call.result) if is_array(a)]
-                sources = [(made_by[key_of(a)], n, a) for n, a in inputs if key_of(a) in made_by]
+                known = {key_of(a) for _, a in inputs}
+                others = {made_by[key] for _, key in visit.used if key in made_by and key not in known}
+                sources = [(source, n, a) for n, a in inputs for source in
+                           ([made_by[key_of(a)]] if key_of(a) in made_by else sorted(others))]      # a part of others
                 if not sources:
                     continue
                 if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):    # two views of one output
@@ -301,11 +304,13 @@ class Writer:
                 gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
                 node = len(nodes)
                 column = 1 + max((nodes[s][1] for s, _, _ in sources), default=0)
-                name = self.title(call).replace(".forward", "").rpartition("gaussian.")[2].rpartition("Bernoulli.")[2]
-                nodes.append((name.rpartition("Gaussian.")[2], column))
+                nodes.append((self.title(call).replace(".forward", "").rpartition(".")[2], column))
                 made_by.update({key_of(o): node for o in outputs})
                 edges += [(s, node, "d" + labels.get(key_of(a), n), float(np.linalg.norm(gradients[n])))
                           for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
+            last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
+            for made in visit.made:                    # what no part of the model made, but some line of what it made
+                made_by.setdefault(made.key, last)
         return pictures.graph(nodes, edges)
 
     def linked(self, lines: str) -> str:
@@ -335,7 +340,8 @@ class Writer:
 <div class="strip">{strip}</div></section>
 <section aria-labelledby="s2"><h2 id="s2">The model, and the gradient on every edge</h2>
 <p class="words">The number beside each name is the Euclidean norm of the gradient of the loss by this array, as it is
-used at the end of that edge. The thicker the edge, the larger the norm.</p><div class="wide">{graph}</div></section>
+used at the end of that edge. The thicker the edge, the larger the norm. Where it is wider than the screen, it scrolls
+sideways.</p><div class="wide">{graph}</div></section>
 <section aria-labelledby="s3"><h2 id="s3">How to read the lines</h2>
 <p class="words">Forward stands on the left and runs down. Beside each of its lines stands the line of backward that
 answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its

@@ -219,7 +219,7 @@ CASES = [
       if command != "train"],
     # commands on a run
     *[(["evaluate", "vae", "--samples", value], "argument --samples: it must be") for value in ("0", "-1", "many")],
-    (["evaluate", "vae", "--split", "valid"], "digits has no part 'valid' for --split; it has train, test"),
+    (["evaluate", "vae", "--split", "valid"], "digits has no part 'valid': choose with --split from train, test"),
     (["evaluate", "vae", "--data", "wide.npy"], "wide.npy has rows of 7 numbers, the run's own data rows of 64"),
     (["evaluate", "table", "--data", "wide.npy"], "wide.npy has rows of 7 numbers, the run's own data rows of 5"),
     (["evaluate", "table", "--data", "noise.npy"], "noise.npy"),
