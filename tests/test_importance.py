@@ -1,5 +1,7 @@
 """Importance-weighted training: the weights, the three gradients of q, exact answers, and `fit`."""
 
+import inspect
+
 import numpy as np
 import pytest
 import scipy.special
@@ -7,7 +9,7 @@ from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, 
 
 from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, exact, fit
 from scratchvae.gradcheck import check_function, compare
-from scratchvae.importance import log_mean_exp, log_mean_exp_backward
+from scratchvae.importance import Once, log_mean_exp, log_mean_exp_backward
 from scratchvae.training import HeldOut, stream
 
 X_DIM = 6
@@ -443,3 +445,81 @@ def test_what_does_not_go_together_is_told(make, options, says):
 def test_the_printed_form_may_have_many_draws_of_its_own_bound():
     model = HVAE(X_DIM, (3, 2), (5,), consistency="analytic")
     assert len(fit(model, B, epochs=2, importance=3)["elbo"]) == 2
+
+
+# what is said, and what is spared ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"importance": 0}, "importance must be a whole number of at least 1; got 0"),
+    ({"objective": "vae"}, "objective must be one of 'elbo', 'iwae'; got 'vae'"),
+    ({"estimator": "dreg"}, "estimator must be one of 'plain', 'landing', 'doubly'; got 'dreg'"),
+    ({"objective": "elbo", "estimator": "landing"},
+     "estimator must be 'plain' for objective 'elbo'; got 'landing', which is of objective 'iwae' "
+     "(with importance 1 that is the ELBO, too)"),
+    ({"model": "vae"}, "model must be a VAE, an HVAE or a TopDown to be trained with more than one draw of z for each "
+     "example, or with importance weights; got 'vae'"),
+])
+def test_a_wrong_setting_is_told_in_full(options, message):
+    with pytest.raises(ValueError) as caught:
+        Importance(**{"model": VAE(X_DIM, 2), **options})
+    assert str(caught.value) == message
+
+
+def test_a_beta_for_each_level_does_not_go_with_doubly():
+    with pytest.raises(ValueError) as caught:
+        Importance(HVAE(X_DIM, (3, 2)), 2, estimator="doubly").check_beta([1.0, 0.5])
+    assert str(caught.value) == "beta must be one number for all levels with the estimator 'doubly'; got [1.0, 0.5]"
+
+
+def test_defaults(rng, x):
+    many = Importance(made(MODELS["VAE"], rng))
+    assert (many.K, many.objective, many.estimator) == (5, "iwae", "plain")
+    assert inspect.signature(Importance.gradient).parameters["max_rows"].default == 4096
+    gradients = []
+    for beta in ((), (1.0,)):
+        many.gradient(x, np.random.default_rng(1), *beta)
+        gradients.append(many.model.gradient.copy())
+    np.testing.assert_array_equal(*gradients)
+
+
+@pytest.mark.parametrize("K", [1, 2, 3])
+@every_model
+def test_no_network_sees_a_row_of_x_more_than_once(make, K, rng, x):
+    """Those of q that see x alone get n rows; p's, and those of q that see a draw, n K."""
+    model = made(make, rng)
+    many, seen = Importance(model, K), {}
+    for name, network in model.networks.items():
+        def forward(x, name=name, forward=network.forward):
+            seen[name] = len(x)
+            return forward(x)
+        network.forward = forward
+    many.bound(x, many.draw_noise(len(x), rng))
+    alone = {"VAE": ["q1"], "HVAE": ["q1"], "TopDown": [f"q{t}" for t in range(1, 4)]}[type(model).__name__]
+    assert seen == {name: len(x) * (1 if name in alone else K) for name in model.networks}
+    assert K > 1 or many.asked_once is model
+
+
+def test_a_network_that_is_asked_once_gives_dx_if_it_is_wanted(rng, x):
+    network = made(MODELS["VAE"], rng).q
+    once = Once(network, 2)
+    y, cache = once.forward(np.repeat(x, 2, axis=0))
+    assert once.backward(np.ones_like(y), cache).shape == (2 * len(x), X_DIM)
+    assert once.backward(np.ones_like(y), cache, False).shape == (2 * len(x), 0)
+
+
+def test_blocks_are_as_small_as_asked(rng, x, monkeypatch):
+    many, lengths, bound = Importance(made(MODELS["VAE"], rng), 3), [], Importance.bound
+
+    def noting(self, x, noise):
+        lengths.append(len(x))
+        return bound(self, x, noise)
+    monkeypatch.setattr(Importance, "bound", noting)
+    many.gradient(x, rng, max_rows=1)
+    many.gradient(x, rng, max_rows=6)
+    assert lengths == [1] * 5 + [2, 2, 1]
+
+
+def test_rows_of_weights_far_apart_do_not_spoil_each_other():
+    L, _ = log_mean_exp(np.array([[0.0, -1500], [-3000, -3001], [2000, 0]]))
+    np.testing.assert_allclose(L, [-np.log(2), -3000 + np.log((1 + np.exp(-1)) / 2), 2000 - np.log(2)], rtol=1e-14)
