@@ -196,8 +196,7 @@ def test_the_table_has_no_line_that_is_not_there_and_no_equation_that_is_not_the
             continue
         used = set()
         for statement in functions[name].statements:
-            text = ast.unparse(statement.node)
-            keys = text, text.partition("(")[0].strip(), statement.name
+            keys = lines.keys_of(statement.name, statement.node)
             used |= {next((key for key in keys if key in entries), "")}
         assert set(entries) <= used, f"lines.py names lines that {name} does not have: {set(entries) - used}"
         for reference in filter(None, "; ".join(entries.values()).split("; ")):

@@ -450,11 +450,23 @@ def reference_of(function: str, statement: str, node: ast.stmt) -> str | None:
         The statement.
     """
     entries = LINES.get(function, {})
-    text = "" if isinstance(node, (ast.If, ast.For)) else ast.unparse(node)
-    for key in (text, text.partition("(")[0].strip(), statement):
+    for key in keys_of(statement, node):
         if key in entries:
             return entries[key]
     return None if computes(node) else ""
+
+
+def keys_of(statement: str, node: ast.stmt) -> list[str]:
+    """Return the keys of a statement in the table, the most special first: its text, up to a bracket, its name."""
+    if isinstance(node, (ast.If, ast.For)):
+        return [statement]
+    if isinstance(node, ast.Assign):                   # not as a whole: Python 3.10 sets brackets around targets
+        left = [", ".join(map(ast.unparse, target.elts)) if isinstance(target, ast.Tuple) else ast.unparse(target)
+                for target in node.targets]
+        text = " = ".join([*left, ast.unparse(node.value)])
+    else:
+        text = ast.unparse(node)
+    return [text, text.partition("(")[0].strip(), statement]
 
 
 def computes(node: ast.stmt) -> bool:
