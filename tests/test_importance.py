@@ -468,8 +468,9 @@ def test_a_wrong_setting_is_told_in_full(options, message):
 
 def test_a_beta_for_each_level_does_not_go_with_doubly():
     with pytest.raises(ValueError) as caught:
-        Importance(HVAE(X_DIM, (3, 2)), 2, estimator="doubly").check_beta([1.0, 0.5])
-    assert str(caught.value) == "beta must be one number for all levels with the estimator 'doubly'; got [1.0, 0.5]"
+        Importance(HVAE(X_DIM, (3, 2)), 2, estimator="doubly").check_beta(np.array([1.0, 0.5]))
+    assert str(caught.value) == ("beta must be one number for all levels with the estimator 'doubly'; "
+                                 "got an array of shape (2,)")
 
 
 def test_defaults(rng, x):
