@@ -144,11 +144,11 @@ print(f"relative difference: {abs(by_step - by_hand) / abs(by_hand):.0e}\n")
 
 # %%
 if args.broken:
-    right = Dense.backward
+    original = Dense.backward
 
     def wrong(self, dy, cache, input_gradient=True):
         """Backward as it is, but for the last entry of dW of the first layer, the only one with 784 inputs."""
-        dx = right(self, dy, cache, input_gradient)
+        dx = original(self, dy, cache, input_gradient)
         if self.W.shape[0] == 784:
             self.dW[-1, -1] *= 1.001
         return dx
