@@ -310,7 +310,8 @@ class Writer:
                           for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
             last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
             for made in visit.made:                    # what no part of the model made, but some line of what it made
-                made_by.setdefault(made.key, last)
+                if made.value.any():                   # and not a constant 0
+                    made_by.setdefault(made.key, last)
         return pictures.graph(nodes, edges)
 
     def linked(self, lines: str) -> str:
