@@ -134,8 +134,8 @@ examples:
 
 The page is one file, which needs no network. Beside every line of the forward pass stand
 its equation, the arrays that it made, the line of backward that answers it, and for each
-gradient how far it is from its complex-step derivative. All is computed in float64. A gradient that is wrong makes
-the exit code 1, and its line is marked."""
+gradient how far it is from its complex-step derivative. All is computed in float64. A
+gradient that is wrong makes the exit code 1, and its line is marked."""
 
 
 class Parser(argparse.ArgumentParser):

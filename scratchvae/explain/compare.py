@@ -66,10 +66,10 @@ def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backwar
                     made = [np.shape(leaf) for leaf in leaves(other.result)]
                     if made == shapes[:len(made)]:
                         found[call.index] = other
+            continue
         for other in calls:
             if (other.function.name in (wanted, f"{name}.bound") and other.owner is call.owner
-                    and isinstance(other.result, tuple)
-                    and len(other.result) == 2 and other.result[1] is cache and cache is not None):
+                    and isinstance(other.result, tuple) and len(other.result) == 2 and other.result[1] is cache):
                 found[call.index] = other
     return found
 
@@ -155,7 +155,7 @@ class Mover:
                     open_frames.pop()
                     if mine and role == "in":
                         move([leaf for leaf in leaves(arg) if is_array(leaf)][which])
-                    if mine and role == "out" and isinstance(held, np.ndarray) and is_array(held) and not any(
+                    if mine and role == "out" and is_array(held) and not any(
                             leaf is not held and is_array(leaf) and np.shares_memory(leaf, held)
                             for leaf in leaves(arg[:1])):
                         held.imag[...] = 0             # elsewhere it is used as it was

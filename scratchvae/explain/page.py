@@ -258,15 +258,15 @@ class Writer:
         """Return the parts of the bound as bars, for each example."""
         elbo, out = self.found.elbo, []
         n = len(elbo.reconstruction)
+        level, top = "consistency", "prior matching"
+        if self.found.K > 1:                           # log q - log p at the draw, of either sign
+            level, top = "log q/p,", "log q/p, top"
         for i in range(min(n, 4 if self.found.K == 1 else 12)):
             said = f"example {i // self.found.K + 1}" + (f", draw {i % self.found.K + 1}" if self.found.K > 1 else "")
             picture = pictures.heat_map(self.found.x[i // self.found.K][None], "x", self.found.picture)
             parts = {"reconstruction": float(elbo.reconstruction[i])}
-            parts.update({f"− consistency {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
-            parts["− prior matching"] = -float(elbo.prior_matching[i])
-            if self.found.K > 1:                       # log q - log p at the draw, of either sign
-                parts = {name.replace("consistency", "log q/p,").replace("prior matching", "log q/p, top"): value
-                         for name, value in parts.items()}
+            parts.update({f"− {level} {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
+            parts[f"− {top}"] = -float(elbo.prior_matching[i])
             total = "the bound" if self.found.K == 1 else "log w"
             out.append(f'<figure>{picture}{pictures.bars(parts, total)}'
                        f'<figcaption class="faint">{said}, in nats</figcaption></figure>')

@@ -34,14 +34,16 @@ class Pass:
     K: int = 1                                         # draws for each example
     about: str = ""
     answers: dict[int, Call] = field(default_factory=dict)
+    compared: list[tuple[Visit, Made, Check]] = field(default_factory=list)
     origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
 
     def __post_init__(self) -> None:
         calls = {call.index: call for call in self.trace.calls}
         self.answers = {forward.index: calls[i] for i, forward in self.pairs.items()}
         begun: dict[int, float] = {}
-        wrong = [(visit.end, made.key) for visit, made in self.gradients()
-                 if (check := check_of(visit, made, self.checks)) is not None and not check.error <= TOLERANCE]
+        self.compared = [(visit, made, check) for visit, made in self.gradients()
+                         if (check := check_of(visit, made, self.checks)) is not None]
+        wrong = [(visit.end, made.key) for visit, made, check in self.compared if not check.error <= TOLERANCE]
         for check in self.checks:                      # a call that was given a wrong gradient: its statement is wrong
             if check.role == "in" and not check.error <= TOLERANCE and check.call.parent is not None:
                 caller = check.call.parent
@@ -58,12 +60,12 @@ class Pass:
     @property
     def verdict(self) -> str:
         """Return a sentence: all gradients are right, or where the first wrong one was made."""
-        found = [(v, m, c) for v, m in self.gradients() if (c := check_of(v, m, self.checks)) is not None]
-        wrong = sum(not c.error <= TOLERANCE for _, _, c in found)
+        found = self.compared
+        wrong = sum(not check.error <= TOLERANCE for *_, check in found)
         for visit in (visit for call in self.trace.calls for visit in call.visits):
             for made in visit.made:
                 if self.origin == (visit.end, made.key):
                     return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is "
                             f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
         return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
-                f"relative error is {max((c.error for *_, c in found), default=0.0):.1e}")
+                f"relative error is {max((check.error for *_, check in found), default=0.0):.1e}")
