@@ -64,10 +64,10 @@ def lay(model: Model, theta: Array, gradient: Array) -> None:
 
 
 class Team(Workers):
-    """The workers of a `fit`: `step` is a step of theta, and of the optimiser's vectors.
+    """The workers of a `fit`: `step` is a step of theta, of the optimiser's vectors, and of the average of theta.
 
-    While they work, the model and the optimiser have their vectors in shared memory;
-    when the ``with`` block ends, they have the arrays again that they had before.
+    While they work, these vectors are in shared memory; when the ``with`` block ends,
+    model, optimiser and state have the arrays again that they had before.
 
     Parameters
     ----------
@@ -76,49 +76,54 @@ class Team(Workers):
     optimizer : SGD or Adam
         Which move each entry of theta by itself, so that each worker may move a slice.
     batch_size : int
-    seed : int
-        Of the run; all noise follows from it.
+    state : State
+        Of the run; all noise follows from its seed.
     resample : bool
     free_bits : array of shape (T,), optional
     workers : int
         At most so many; fewer where there is not work for all.
     many : Importance, optional
         How more than one draw for each example, or importance weights, are to be taken.
+    average : float, optional
+        As for `fit`.
     """
 
-    def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, seed: int, resample: bool,
-                 free_bits: Array | None, workers: int, many: Importance | None = None) -> None:
+    def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
+                 free_bits: Array | None, workers: int, many: Importance | None = None,
+                 average: float | None = None) -> None:
         if not isinstance(model, Model):
             raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
         if not isinstance(optimizer, (SGD, Adam)):
             raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each; "
                              f"got {type(optimizer).__name__}")
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.state, self.average = model, optimizer, state, average
         self.before = model.theta, model.gradient
-        self.vectors = {name: getattr(optimizer, name) for name in ("m", "v") if hasattr(optimizer, name)}
+        owners = {**{name: optimizer for name in ("m", "v") if hasattr(optimizer, name)},
+                  **({} if average is None else {"average": state})}
+        self.vectors = {name: (owner, getattr(owner, name)) for name, owner in owners.items()}
         size, T, n_shares = model.theta.size, len(model.latent_dims), len(cut(min(batch_size, len(x))))
         workers = min(workers, max(n_shares, size // ENTRIES, 1))
         dtype = model.theta.dtype
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
-                  **{name: ((size,), dtype) for name in self.vectors}, "gradients": ((n_shares, size), dtype),
+                  **dict.fromkeys(self.vectors, ((size,), dtype)), "gradients": ((n_shares, size), dtype),
                   "sums": ((AHEAD, n_shares, 1 + T), float), "jobs": ((AHEAD, 3 + T), float),
                   "at": ((1 + workers, 8), np.int64)}
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
         self.shared["x"][:] = x
-        bare = copy.copy(optimizer)                    # without its vectors, which are shared
-        vars(bare).update({name: None for name, value in vars(optimizer).items() if isinstance(value, np.ndarray)})
-        super().__init__(train, workers, layout, model, bare, batch_size, seed, resample, free_bits,
-                         None if many is None else (many.K, many.objective, many.estimator), memory=memory)
+        bare = copy.copy(optimizer), copy.copy(state)  # without their vectors, which are shared
+        for twin in bare:
+            vars(twin).update({name: None for name, value in vars(twin).items() if isinstance(value, np.ndarray)})
+        super().__init__(train, workers, layout, model, *bare, batch_size, resample, free_bits,
+                         None if many is None else (many.K, many.objective, many.estimator), average, memory=memory)
         try:
             self.hear_all()                            # they are there
         except BaseException:
             super().__exit__()
             raise
         lay(model, self.shared["theta"], self.shared["gradients"][0])
-        for name, vector in self.vectors.items():
+        for name, (_, vector) in self.vectors.items():
             self.shared[name][:] = 0 if vector is None else vector
-            setattr(optimizer, name, self.shared[name])
 
     @property
     def between(self) -> bool:
@@ -152,26 +157,31 @@ class Team(Workers):
             give_way()
             self.shared["at"][0, 0] = self.asked       # they go
             self.hear_all()
+            for name, (owner, _) in self.vectors.items():
+                setattr(owner, name, self.shared[name])
         sums = self.shared["sums"][self.done % AHEAD]
         self.done += 1
         if isinstance(self.optimizer, Adam):
             self.optimizer.t += 1
+        if self.average is not None:
+            self.state.count(self.average)
         n_rows = min(self.batch_size, len(self.shared["x"]) - step * self.batch_size)
         return sums[:len(cut(n_rows))].sum(axis=0)
 
     def __exit__(self, *_: Any) -> None:
         super().__exit__()
         lay(self.model, *self.before)
-        for name, vector in self.vectors.items():
+        for name, (owner, vector) in self.vectors.items():
             if vector is not None:
                 vector[:] = self.shared[name]
             elif self.done:
                 vector = self.shared[name].copy()
-            setattr(self.optimizer, name, vector)
+            setattr(owner, name, vector)
 
 
-def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Model, optimizer: Any, batch_size: int,
-          seed: int, resample: bool, free_bits: Array | None, many: tuple[Any, ...] | None) -> None:
+def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Model, optimizer: Any, state: Any,
+          batch_size: int, resample: bool, free_bits: Array | None, many: tuple[Any, ...] | None,
+          average: float | None) -> None:
     """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta.  MATH (9.4)."""
     of = arrays(memory, layout)
     x, order, theta, gradients = (of[name] for name in ("x", "order", "theta", "gradients"))
@@ -181,9 +191,9 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     for s in own:
         lay(models[s], theta, gradients[s])
     here = slice(theta.size * w // n, theta.size * (w + 1) // n)
-    for name in ("m", "v"):
+    for name in ("m", "v", "average"):
         if name in of:
-            setattr(optimizer, name, of[name][here])
+            setattr(state if name == "average" else optimizer, name, of[name][here])
     met = steps = 0
 
     def meet() -> None:
@@ -204,7 +214,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         rows = order[step * batch_size:(step + 1) * batch_size]
         shares, caches = cut(len(rows)), {}
         for s in range(w, len(shares), n):
-            share, rng = rows[shares[s]], noise_of(seed, epoch, step, s)
+            share, rng = rows[shares[s]], noise_of(state.seed, epoch, step, s)
             batch = binarize(x[share], "sample", rng) if resample else x[share]
             if many is None:
                 elbo, caches[s] = models[s].bound(batch, models[s].draw_noise(len(share), rng))
@@ -223,6 +233,8 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         for s in range(1, len(shares)):
             gradient += gradients[s, here]
         optimizer.step(theta[here], gradient)
+        if average is not None:
+            state.add(theta[here], average)
         if at[0] == steps:                             # all that was asked for
             pipe.send(None)
         else:

@@ -117,11 +117,15 @@ class State:
             raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
         return cls(check.size("seed", seed, 0, np.inf), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
 
+    def count(self, decay: float) -> None:
+        """Make the steps in the average one older, and add the weight 1 of a new one."""
+        self.weight = 1 + decay * self.weight
+
     def add(self, theta: Array, decay: float) -> None:
         """Take theta into the average: a mean over all steps so far, each with the weight decay^age.  MATH (12.7)."""
         if self.average is None:
             self.average = np.zeros_like(theta)
-        self.weight = 1 + decay * self.weight
+        self.count(decay)
         self.average += (theta - self.average) / self.weight
 
 
@@ -357,7 +361,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line, (
             nullcontext() if workers is None else
-            Team(model, x, optimizer, batch_size, state.seed, resample, free_bits, workers, many)) as team, \
+            Team(model, x, optimizer, batch_size, state, resample, free_bits, workers, many, average)) as team, \
             stepping(model, state, average):
         while state.epoch < epochs:
             epoch = state.epoch + 1
@@ -371,7 +375,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                 team.shared["order"][:] = order
             for first in range(state.step * batch_size, len(x), batch_size):
                 if team is not None:                   # MATH (9.4)
-                    following = (len(x) - 1 - first) // batch_size if average is None and not ctrl_c else 0
+                    following = (len(x) - 1 - first) // batch_size if not ctrl_c else 0
                     state.sums += team.step(epoch, state.step, beta_now, following)
                 else:
                     batch = x[order[first:first + batch_size]]
@@ -383,10 +387,10 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                     else:
                         elbo = many.gradient(batch, state.rng, beta_now)
                     optimizer.step(model.theta, model.gradient)
+                    if average is not None:
+                        state.add(model.theta, average)
                     state.sums[0] += elbo.reconstruction.sum()
                     state.sums[1:] += elbo.kl.sum(axis=0)
-                if average is not None:
-                    state.add(model.theta, average)
                 state.step += 1
                 state.seconds = time.perf_counter() - began
                 between = team is None or team.between
