@@ -35,7 +35,7 @@ import numpy as np
 from contenders import CONTENDERS, WORKLOADS, Workload
 
 PAUSE = 0.1                                     # seconds; OpenBLAS's threads stay awake for 0.03, on busy cores longer
-PARTS = {"products": "#30507a", "bias": "#6f93bf", "activations": "#79b8a8", "likelihood": "#a6c96a",
+PARTS = {"dense": "#30507a", "activations": "#79b8a8", "likelihood": "#a6c96a",
          "latents": "#e8c34a", "noise": "#e08f3c", "Adam": "#b5483a", "rest": "#b9b9b9"}
 STYLES = {"scratchvae": ("o", "#30507a"), "products": ("|", "#555555"), "torch": ("s", "#d9622b"),
           "torch-fused": ("D", "#e8a23c"), "jax": ("^", "#3f9b6c")}

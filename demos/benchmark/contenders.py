@@ -216,8 +216,7 @@ class Clock:
         self.spent: defaultdict[str, float] = defaultdict(float)
         self.inner, self.inside, self.outside = [0.0], 0.0, 0.0
         self.calibrate()
-        self.wrap("products", np, "dot", "matmul")
-        self.wrap("bias", layers.Dense, "forward", "backward")
+        self.wrap("dense", layers.Dense, "forward", "backward")     # the products, and the bias
         for Activation in layers.ACTIVATIONS.values():
             self.wrap("activations", Activation, "forward", "backward")
         self.wrap("likelihood", Bernoulli, "log_prob", "log_prob_backward")
