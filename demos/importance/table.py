@@ -2,6 +2,7 @@
 
     python demos/importance/table.py                           # list the rows and their commands
     python demos/importance/table.py static-1-iwae-5           # train this row, measure it, print a line of the table
+    python demos/importance/table.py static-1-iwae-5 --workers 2                   # by two processes, a core each
     python demos/importance/table.py static-1-iwae-5 --epochs 1 --samples 10       # does it start?
     python demos/importance/table.py --figure curves.png                           # draw the runs that are there
 
@@ -45,11 +46,11 @@ def rows():
     return found
 
 
-def line(name, folder, samples):
+def line(name, folder, samples, workers):
     """Measure a run on the test images; return its line of the table."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        code = cli.main(["evaluate", str(folder), "--samples", str(samples), "--json"])
+        code = cli.main(["evaluate", str(folder), "--samples", str(samples), "--json", *workers])
     if code:
         sys.exit(code)
     found, run = json.loads(printed.getvalue()), cli.load(folder)
@@ -80,6 +81,7 @@ def main():
     parser.add_argument("row", nargs="?", choices=known, metavar="ROW")
     parser.add_argument("--epochs", type=int, help="in the place of those of the row")
     parser.add_argument("--samples", type=int, default=5000, help="importance samples for log p(x) (default 5000)")
+    parser.add_argument("--workers", type=int, help="so many processes, for training and measuring")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are (default runs)")
     parser.add_argument("--figure", type=Path, help="draw the curves of the runs into this file")
     args = parser.parse_args()
@@ -90,12 +92,13 @@ def main():
         print("\n".join(f"scratchvae train --out runs/{name} {options}" for name, options in known.items()))
         return
     folder, epochs = args.runs / args.row, [] if args.epochs is None else ["--epochs", str(args.epochs)]
+    workers = [] if args.workers is None else ["--workers", str(args.workers)]
     words = (["--resume", str(folder)] if (folder / "checkpoint.npz").exists() else
              ["--out", str(folder), *known[args.row].split()])
-    code = cli.main(["train", *words, *epochs])
+    code = cli.main(["train", *words, *epochs, *workers])
     if code:
         sys.exit(code)
-    print(line(args.row, folder, args.samples))
+    print(line(args.row, folder, args.samples, workers))
 
 
 if __name__ == "__main__":
