@@ -1,15 +1,13 @@
 """The gallery of bugs (demos/gallery) and the checks against it (demos/10_bugs.py): what their table says is so."""
 
-import importlib
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import DEMOS, load
 
 import scratchvae
 
-DEMOS = Path(__file__).parent.parent / "demos"
 NAMES = ["gradient", "KL by sampling", "exact posterior", "densities", "steps by hand", "T = 1 is VAE", "quadrature",
          "first weights", "data", "it trains"]
 TABLE = {                                              # the checks that catch them: the bugs
@@ -39,15 +37,8 @@ TABLE = {                                              # the checks that catch t
 EXPECTED = {name: checks.split(", ") for checks, names in TABLE.items() for name in names}
 
 
-def load(name):
-    """Import a demo as if it were run: what it imports is looked for in its own folder first."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DEMOS))
-        return importlib.import_module(name)
-
-
 pytest.importorskip("matplotlib")
-lesson, gallery = load("10_bugs"), load("gallery.bugs")
+lesson, gallery = load(DEMOS, "10_bugs"), load(DEMOS, "gallery.bugs")
 each_bug = pytest.mark.parametrize("bug", gallery.BUGS, ids=lambda bug: bug.name)
 each_check = pytest.mark.parametrize("check", lesson.CHECKS.values(), ids=NAMES)
 

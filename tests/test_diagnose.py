@@ -1,30 +1,20 @@
 """The diagnosis is held to three things: the place, the kind, and silence about right code."""
 
-import importlib
 import re
 import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import DEMOS, HERE, load
 
 from scratchvae import HVAE, MLP, VAE, Autoencoder, Gaussian, cli, diagnose, gaussian
 from scratchvae.diagnose import diagnose_function, diagnose_layer, diagnose_model
 from scratchvae.layers import Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
 
-HERE = Path(__file__).parent
-
-
-def load(folder, name):
-    """Import a module of a folder beside the package, its own imports looked for there first."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        return importlib.import_module(name)
-
 
 planted, silence = load(HERE / "mistakes", "planted"), load(HERE / "mistakes", "silence")
-gallery = load(HERE.parent / "demos", "gallery.bugs")
+gallery = load(DEMOS, "gallery.bugs")
 
 
 @pytest.fixture

@@ -1,34 +1,24 @@
 """The page of a pass: every line has its equation, every number is that of the pass, every gradient its check."""
 
 import ast
-import importlib
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import DEMOS, load
 
 from scratchvae import HVAE, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, TopDown, cli, datasets, gaussian
 from scratchvae.discrete import Categorical, Poisson
 from scratchvae.explain import equations, explain, lines, mathml, pictures, source, trace_pass
 from scratchvae.mixed import Mixed
 
-DEMOS = Path(__file__).parent.parent / "demos"
 
-
-def load(name):
-    """Import a module of the demos as if one of them were run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DEMOS))
-        return importlib.import_module(name)
-
-
-gallery = load("gallery.bugs")
+gallery = load(DEMOS, "gallery.bugs")
 RNG = np.random.default_rng(0)
 DIGITS = datasets.digits().x_train[:2]
 REAL = RNG.standard_normal((2, 6))
