@@ -10,7 +10,7 @@ the numbers from a pass that was traced: a changed line of the library is a chan
 The files, in their order: source (a function as statements), trace (a pass, recorded),
 compare (every gradient beside its complex-step derivative), verdict (which is the first
 that is wrong), equations (the formulas of MATH.md), lines (which of them a line is), mathml,
-pictures, style and page.
+pictures, figures (what is drawn of a pass), style and page.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..layers import Array
-from . import pictures
-from .compare import TOLERANCE, check_of, is_gradient, leaves
+from . import figures, pictures
+from .compare import TOLERANCE, check_of, is_gradient
 from .equations import blocks, formula
 from .lines import reference_of
 from .mathml import broken
@@ -156,25 +156,13 @@ class Writer:
 
     def unfold(self, forward: Call | None, backward: Call | None, depth: int) -> str:
         """Return a call, folded: forward and the backward that answers it side by side, or one of them alone."""
-        title = " and ".join(f"{self.title(call)}" for call in (forward, backward) if call is not None)
+        title = " and ".join(f"{self.found.title(call)}" for call in (forward, backward) if call is not None)
         level = min(6, 2 + depth)
         inside = (self.mirror(forward, backward, depth) if forward is not None and backward is not None else
                   self.alone(forward or backward, depth))              # type: ignore[arg-type]
         said = "".join(self.words(call) for call in (forward, backward) if call is not None)
         return (f'<details class="unfold{" top" if depth == 1 else ""}"><summary>unfold {escape(title)}</summary>'
                 f'<div class="inside"><h{level}>{escape(title)}</h{level}>{said}{inside}</div></details>')
-
-    def title(self, call: Call) -> str:
-        """Return a call's name, with the name of the network or the layer whose method it is."""
-        last = call.function.name.partition(".")[2] if call.owner is not None else call.function.name
-        owner = getattr(call.owner, "network", call.owner)             # of one that is asked once for many rows
-        for name, network in self.found.model.networks.items():
-            if owner is network:
-                return f"{name}.{last.rpartition('.')[2]}"
-            for part, layer in network.layers.items():
-                if call.owner is layer:
-                    return f"{name}.{part}.{last.rpartition('.')[2]}"
-        return last
 
     def alone(self, call: Call, depth: int) -> str:
         """Return the statements of a call that has no counterpart."""
@@ -254,66 +242,6 @@ class Writer:
             out.append(self.array(label, key_of(value), value))
         return "".join(out)
 
-    def strip(self) -> str:
-        """Return the parts of the bound as bars, for each example."""
-        elbo, out = self.found.elbo, []
-        n = len(elbo.reconstruction)
-        level, top = "consistency", "prior matching"
-        if self.found.K > 1:                           # log q - log p at the draw, of either sign
-            level, top = "log q/p,", "log q/p, top"
-        for i in range(min(n, 4 if self.found.K == 1 else 12)):
-            said = f"example {i // self.found.K + 1}" + (f", draw {i % self.found.K + 1}" if self.found.K > 1 else "")
-            picture = pictures.heat_map(self.found.x[i // self.found.K][None], "x", self.found.picture)
-            parts = {"reconstruction": float(elbo.reconstruction[i])}
-            parts.update({f"− {level} {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
-            parts[f"− {top}"] = -float(elbo.prior_matching[i])
-            total = "the bound" if self.found.K == 1 else "log w"
-            out.append(f'<figure>{picture}{pictures.bars(parts, total)}'
-                       f'<figcaption class="faint">{said}, in nats</figcaption></figure>')
-        if len(out) < n:
-            out.append(f'<p class="faint">the first {len(out)} of {n}</p>')
-        for k, value in enumerate(np.ravel(self.found.summed.result[0]) if self.found.K > 1 else []):
-            out.append(f'<p>L<sub>{self.found.K}</sub> of example {k + 1}: {value:.3f} nats</p>')
-        return "".join(out)
-
-    def graph(self) -> str:
-        """Return the graph of the model with the norm of the gradient that flows on every edge."""
-        found = self.found
-        bound = next(call for call in reversed(found.trace.calls)
-                     if call.function.name.endswith(".bound") and call.owner.__class__ is found.model.__class__)
-        x = key_of(bound.args["x"])
-        nodes, edges, made_by = [("x", 0)], [], {x: 0}
-        labels = {m.key: m.label for v in bound.visits for m in v.made} | {x: "x"}
-        for visit in bound.visits:
-            for call in visit.calls:
-                if call.index not in found.answers:
-                    continue
-                inputs = [(n, a) for n, a in call.args.items() if is_array(a) and n not in ("noise", "eps")]
-                cached = isinstance(call.result, tuple) and len(call.result) == 2 and (
-                    call.function.name != "gaussian.halves")
-                outputs = [a for a in leaves(call.result[0] if cached else call.result) if is_array(a)]
-                known = {key_of(a) for _, a in inputs}
-                others = {made_by[key] for _, key in visit.used if key in made_by and key not in known}
-                sources = [(source, n, a) for n, a in inputs for source in
-                           ([made_by[key_of(a)]] if key_of(a) in made_by else sorted(others))]      # a part of others
-                if not sources:
-                    continue
-                if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):    # two views of one output
-                    made_by.update({key_of(o): sources[0][0] for o in outputs})
-                    continue
-                gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
-                node = len(nodes)
-                column = 1 + max((nodes[s][1] for s, _, _ in sources), default=0)
-                nodes.append((self.title(call).replace(".forward", "").rpartition(".")[2], column))
-                made_by.update({key_of(o): node for o in outputs})
-                edges += [(s, node, "d" + labels.get(key_of(a), n), float(np.linalg.norm(gradients[n])))
-                          for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
-            last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
-            for made in visit.made:                    # what no part of the model made, but some line of what it made
-                if made.value.any():                   # and not a constant 0
-                    made_by.setdefault(made.key, last)
-        return pictures.graph(nodes, edges)
-
     def linked(self, lines: str) -> str:
         """Return the lines, an array that is not shown anywhere as its name alone, not as a link to it."""
         return re.sub(r'<a href="#a(\d+)"( data-a="\d+")>([^<]*)</a>', lambda found: found.group() if
@@ -326,7 +254,7 @@ class Writer:
         right = found.origin is None
         verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
                    + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
-        given, strip, graph = self.given(), self.strip(), self.graph()
+        given, strip, graph = self.given(), figures.strip(found), figures.graph(found)
         summed, lines = self.alone(found.summed, 0), self.mirror(found.bound, found.backward, 0)
         if found.origin is not None:
             lines = lines.replace('class="made origin"', 'class="made origin" id="wrong"', 1)

@@ -57,6 +57,18 @@ class Pass:
             for visit in call.visits:
                 yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
 
+    def title(self, call: Call) -> str:
+        """Return a call's name, with the name of the network or the layer whose method it is."""
+        last = call.function.name.partition(".")[2] if call.owner is not None else call.function.name
+        owner = getattr(call.owner, "network", call.owner)             # of one that is asked once for many rows
+        for name, network in self.model.networks.items():
+            if owner is network:
+                return f"{name}.{last.rpartition('.')[2]}"
+            for part, layer in network.layers.items():
+                if call.owner is layer:
+                    return f"{name}.{part}.{last.rpartition('.')[2]}"
+        return last
+
     @property
     def verdict(self) -> str:
         """Return a sentence: all gradients are right, or where the first wrong one was made."""

@@ -1,0 +1,71 @@
+"""What is drawn of a pass: the parts of its bound, and the graph of its model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import pictures
+from .compare import leaves
+from .trace import is_array, key_of
+from .verdict import Pass
+
+
+def strip(found: Pass) -> str:
+    """Return the parts of the bound as bars, for each example."""
+    elbo, out = found.elbo, []
+    n = len(elbo.reconstruction)
+    level, top = "consistency", "prior matching"
+    if found.K > 1:                                    # log q - log p at the draw, of either sign
+        level, top = "log q/p,", "log q/p, top"
+    for i in range(min(n, 4 if found.K == 1 else 12)):
+        said = f"example {i // found.K + 1}" + (f", draw {i % found.K + 1}" if found.K > 1 else "")
+        picture = pictures.heat_map(found.x[i // found.K][None], "x", found.picture)
+        parts = {"reconstruction": float(elbo.reconstruction[i])}
+        parts.update({f"− {level} {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
+        parts[f"− {top}"] = -float(elbo.prior_matching[i])
+        total = "the bound" if found.K == 1 else "log w"
+        out.append(f'<figure>{picture}{pictures.bars(parts, total)}'
+                   f'<figcaption class="faint">{said}, in nats</figcaption></figure>')
+    if len(out) < n:
+        out.append(f'<p class="faint">the first {len(out)} of {n}</p>')
+    for k, value in enumerate(np.ravel(found.summed.result[0]) if found.K > 1 else []):
+        out.append(f'<p>L<sub>{found.K}</sub> of example {k + 1}: {value:.3f} nats</p>')
+    return "".join(out)
+
+
+def graph(found: Pass) -> str:
+    """Return the graph of the model with the norm of the gradient that flows on every edge."""
+    bound = next(call for call in reversed(found.trace.calls)
+                 if call.function.name.endswith(".bound") and call.owner.__class__ is found.model.__class__)
+    x = key_of(bound.args["x"])
+    nodes, edges, made_by = [("x", 0)], [], {x: 0}
+    labels = {m.key: m.label for v in bound.visits for m in v.made} | {x: "x"}
+    for visit in bound.visits:
+        for call in visit.calls:
+            if call.index not in found.answers:
+                continue
+            inputs = [(n, a) for n, a in call.args.items() if is_array(a) and n not in ("noise", "eps")]
+            cached = isinstance(call.result, tuple) and len(call.result) == 2 and (
+                call.function.name != "gaussian.halves")
+            outputs = [a for a in leaves(call.result[0] if cached else call.result) if is_array(a)]
+            known = {key_of(a) for _, a in inputs}
+            others = {made_by[key] for _, key in visit.used if key in made_by and key not in known}
+            sources = [(source, n, a) for n, a in inputs for source in
+                       ([made_by[key_of(a)]] if key_of(a) in made_by else sorted(others))]      # a part of others
+            if not sources:
+                continue
+            if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):        # two views of one output
+                made_by.update({key_of(o): sources[0][0] for o in outputs})
+                continue
+            gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
+            node = len(nodes)
+            column = 1 + max((nodes[s][1] for s, _, _ in sources), default=0)
+            nodes.append((found.title(call).replace(".forward", "").rpartition(".")[2], column))
+            made_by.update({key_of(o): node for o in outputs})
+            edges += [(s, node, "d" + labels.get(key_of(a), n), float(np.linalg.norm(gradients[n])))
+                      for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
+        last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
+        for made in visit.made:                        # what no part of the model made, but some line of what it made
+            if made.value.any():                       # and not a constant 0
+                made_by.setdefault(made.key, last)
+    return pictures.graph(nodes, edges)
