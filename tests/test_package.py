@@ -18,9 +18,10 @@ ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "workers", 
          "evaluation", "plotting", "gradcheck", "exact"]
 DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
             "recording", "wholes", "flow", "walk"]
-EXPLAIN = ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures", "style", "page"]
-PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "options", "examples", "runs", "output",
-           "commands"]
+EXPLAIN = ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures",
+           "figures", "style", "page"]
+PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "manual", "options", "examples", "runs",
+           "folders", "output", "asked", "commands", "program"]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 
 

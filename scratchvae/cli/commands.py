@@ -1,21 +1,13 @@
-"""The command line: train, evaluate, sample, reconstruct, interpolate, encode, gradcheck, explain.
-
-The exit code is 0 if all went well; 2 if not, after one line on stderr that says
-why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that gradcheck or explain finds wrong
-makes it 1.
-"""
+"""What each sub-command does: train, evaluate, sample, reconstruct, interpolate, encode, gradcheck, explain."""
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +17,13 @@ from ..evaluation import Evaluation, evaluate
 from ..explain import explain as write_page
 from ..gradcheck import check_model
 from ..progress import Interrupted
-from ..layers import Array
 from ..training import fit
-from . import examples, options, output, runs
-from .examples import Config, Data, Rows
-from .tables import listed
+from . import examples, folders, options, output, runs
+from .asked import Shown, new_config, opened, shown, used
+from .examples import Config, Rows
+from .output import note
 from .runs import Run
+from .tables import listed
 
 GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lower bounds on the mean log p of the "
         "black-and-white pictures that may be drawn from them; see train --binarize")
@@ -39,7 +32,7 @@ GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lo
 def train(args: argparse.Namespace, given: Config) -> int:
     """Begin a run, or go on with one, and train it to its last epoch."""
     if args.resume is not None:
-        with runs.alone(args.resume) as place:
+        with folders.alone(args.resume) as place:
             run, rows = go_on(args, given)
             run.place = place
             return train_to_the_end(run, rows)
@@ -50,8 +43,8 @@ def train(args: argparse.Namespace, given: Config) -> int:
     doubts = examples.doubts(config, data.x["train"])
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
     run.folder.mkdir(parents=True, exist_ok=True)
-    with runs.alone(run.folder) as run.place:
-        runs.begin(run, args.overwrite)
+    with folders.alone(run.folder) as run.place:
+        folders.begin(run, args.overwrite)
         return train_to_the_end(run, rows, doubts)
 
 
@@ -110,7 +103,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         note(f"the run began with {began} {'threads' if began > 1 else 'thread'} for matrix products and goes on with "
              f"{now}, so that its last bits may differ from those of a run without a pause: "
              f"OPENBLAS_NUM_THREADS={began} keeps them")
-    runs.go_on(run)
+    folders.go_on(run)
     return run, rows
 
 
@@ -303,149 +296,3 @@ def explain(args: argparse.Namespace, given: Config) -> int:
 FRESH = ("model", "latents", "hidden", "activation", "likelihood", "consistency", "levels", "log_noise", "dtype")
 COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct,
             "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}
-
-
-# what several of them need ------------------------------------------------------------------------
-
-
-def new_config(given: Config) -> tuple[Config, Data]:
-    """Return all that a model and its training depend on, from the options that were given; and the data."""
-    config = {**options.DEFAULTS, **given}
-    about_files(given, config["data"])
-    is_diffusion = config["model"] == "diffusion"
-    for name in (("latents", "consistency", "free_bits", "objective", "importance", "estimator") if is_diffusion else
-                 ("levels", "log_noise")):
-        if name in given:
-            raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
-    if is_diffusion:
-        config.update({"hidden": given.get("hidden", [256, 256]),
-                       "activation": given.get("activation", "leaky_relu")})
-        if "log_noise" in given and (len(given["log_noise"]) != 2 or given["log_noise"][0] >= given["log_noise"][1]):
-            raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
-    elif config["latents"] is None:
-        config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
-    mixed = config["likelihood"] == "mixed"
-    for name in ("kinds", "missing") if not mixed else ():
-        if name in given:
-            raise ValueError(f"--{name} is of --likelihood mixed")
-    if mixed and (is_diffusion or config["binarize"] != "none"):
-        raise ValueError(f"--likelihood mixed is not for {'a diffusion' if is_diffusion else '--binarize'}")
-    if "consistency" in given and config["model"] == "topdown":
-        raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
-    if "consistency" in given and len(config["latents"]) == 1:
-        raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
-    data = examples.read(config)
-    return examples.describe(config, data), data
-
-
-def about_files(given: Config, data: str | None) -> None:
-    """Raise a ValueError if there is an option that says how to read a file, but no file."""
-    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without"):
-        if name in given and (data is None or data in examples.NAMED):
-            raise ValueError(f"{options.word(name)} says how to read a file, and --data "
-                             + ("is not given: the run's own data are read as they were" if data is None else
-                                f"{data} is none"))
-
-
-def used(folder: Path) -> tuple[Run, int]:
-    """Read a run to use its model, at the best epoch where that was kept; return which epoch it is."""
-    run = opened(folder)
-    return run, run.take_best()
-
-
-def opened(folder: Path) -> Run:
-    """Read a run, and say so if its newest checkpoint is damaged."""
-    run, problem = runs.open_run(folder)
-    if problem is not None:
-        note(f"{one_line(problem)}; the checkpoint before it is whole, and taken instead")
-    return run
-
-
-class Shown(NamedTuple):
-    """The rows to look at, as the model sees them and as stored; their labels, names and numbers."""
-
-    x: Array
-    stored: Array
-    y: Array | None
-    name: str
-    numbers: Array                                     # of the rows, counted from 0, in their file or their part
-
-
-def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
-    """Return the rows that the options name, of the run's own data or of others."""
-    config, part = run.config, args.split or "test"
-    about_files(given, args.data)
-    if "data" in given:
-        config = {**config, "key": None, "labels": None, "image_shape": None, **given}
-        if config["data"] not in examples.NAMED:
-            if args.split:
-                raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")
-            config["hold_out"] = 1                     # all of the file is new to the model
-        data, name = examples.read(config), config["data"]
-    else:
-        data = examples.read_own(config)
-        name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
-    if part not in data.x:
-        raise ValueError(f"{config['data']} has no part {part!r}: choose with --split from {', '.join(data.x)}")
-    stored = data.x[part]
-    doubt = examples.compare(run.config, data, stored, name) if "data" in given else ""
-    x = run.model.check_x(examples.prepare(run.config, stored, part))
-    if doubt:
-        note(doubt)
-    return Shown(x, stored, data.y.get(part), name, examples.numbers(config, data, part))
-
-
-def note(message: str) -> None:
-    """Say something on stderr."""
-    try:
-        output.say(f"scratchvae: {message}", sys.stderr)
-    except OSError:                                    # nobody listens
-        pass
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an exception says, in one line."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
-    startup.listen()
-    try:
-        return perform(argv)
-    except KeyboardInterrupt:
-        startup.end()
-        note("interrupted")
-        return 130
-    finally:
-        startup.end()
-
-
-def perform(argv: Sequence[str] | None) -> int:
-    """Do what the words say; turn what goes wrong into one line."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:                             # closed by the shell
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")                      # rather than fail at a column's name
-    try:
-        args = options.parser().parse_args(argv)
-        given = {name: getattr(args, name) for name in options.DEFAULTS if getattr(args, name, None) is not None}
-        with np.errstate(all="ignore"), warnings.catch_warnings():              # what matters comes as an exception
-            warnings.simplefilter("ignore")
-            code = COMMANDS[args.command](args, given)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:                            # as in `scratchvae evaluate DIR | head -1`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
-        note(one_line(error))
-    try:
-        sys.stdout.flush()
-    except OSError:                                    # a full disk, a closed pipe: Python would complain once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 2

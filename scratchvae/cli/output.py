@@ -15,7 +15,7 @@ from .. import checkpoint
 from ..layers import Array
 from ..training import History
 from .examples import Config, is_source, scaling_of
-from .runs import CHECKPOINTS
+from .folders import CHECKPOINTS
 
 PICTURES = (".png", ".pdf", ".svg")                    # endings; pdf and svg are for slides and print
 
@@ -24,6 +24,21 @@ def say(text: object, stream: TextIO | None = None) -> None:
     """Print at once; what is no printable character, such as an escape code in a file's name, by its number."""
     print("".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in str(text)),
           file=stream or sys.stdout, flush=True)
+
+
+def note(message: str) -> None:
+    """Say something on stderr."""
+    try:
+        say(f"scratchvae: {message}", sys.stderr)
+    except OSError:                                    # nobody listens
+        pass
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, in one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def check_path(path: Path, endings: Sequence[str], config: Config, data: str | None = None) -> None:

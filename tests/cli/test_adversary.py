@@ -13,7 +13,7 @@ import pytest
 
 import kill_and_resume
 from scratchvae import Adam, State, VAE, checkpoint, cli, startup
-from scratchvae.cli import commands, runs
+from scratchvae.cli import commands, folders, runs
 
 FAST = ["--epochs", "1", "--hidden", "4", "--batch-size", "500"]
 
@@ -189,7 +189,7 @@ def test_a_forged_average_or_diffusion_is_refused_in_one_line(averaged, monkeypa
     monkeypatch.setattr(commands, "finish", lambda run: None)
     run = tmp_path / "run"
     shutil.copytree(averaged, run)
-    assert runs.open_run(run)[0].state.weight > 0
+    assert folders.open_run(run)[0].state.weight > 0
     forge(run / "checkpoint.npz", FORGED_AVERAGE[number])
     (run / "checkpoint.previous.npz").unlink(missing_ok=True)
     for words in (["evaluate", run, "--samples", 1], ["train", "--resume", run, "--epochs", 2]):
@@ -205,7 +205,7 @@ def test_what_is_not_forged_is_still_read(run, tmp_path):
     for hidden in ("", "4/", "/3,3"):
         assert cli.main(["train", "--out", "third", "--overwrite", "--model", "hvae", "--latents", "3,2", *FAST,
                          "--hidden", hidden]) == 0
-        assert runs.open_run(tmp_path / "third")[1] is None
+        assert folders.open_run(tmp_path / "third")[1] is None
     model = VAE(4, 2)
     checkpoint.save(tmp_path / "fresh.npz", model, Adam(), State.start(model))
     assert checkpoint.load(tmp_path / "fresh.npz").optimizer.m is None

@@ -11,7 +11,7 @@ import pytest
 
 import kill_and_resume
 from scratchvae import HVAE, VAE, TopDown, checkpoint, cli, decay, fit, gaussian, warm_up
-from scratchvae.cli import commands, examples, options, output, runs
+from scratchvae.cli import commands, examples, folders, options, output, runs
 from scratchvae.datasets import binarize, digits
 
 FAST = ["--epochs", "2", "--hidden", "8", "--batch-size", "200"]
@@ -118,7 +118,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     assert words.keys() == options.DEFAULTS.keys() - tables - others, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
-    opened, problem = runs.open_run(tmp_path / "r")
+    opened, problem = folders.open_run(tmp_path / "r")
     assert problem is None
     config, model = opened.config, opened.model
     assert {name: config[name] for name in words} == {
@@ -144,7 +144,7 @@ def test_a_run_is_what_the_library_does(tmp_path, capsys):
     model = HVAE(64, (4, 2), (7,), x_mean=data.x_train.mean(axis=0), rng=4)
     history = fit(model, data.x_train, x_valid=binarize(data.x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
                   resample=True, beta=warm_up(2), free_bits=[30, 0.001], learning_rate=decay(1e-3, 1e-4, 3))
-    opened, _ = runs.open_run(tmp_path / "r")
+    opened, _ = folders.open_run(tmp_path / "r")
     np.testing.assert_array_equal(opened.model.theta, model.theta)
     del history["seconds"], opened.state.history["seconds"]
     assert opened.state.history == history
@@ -183,7 +183,7 @@ def test_a_topdown_run_with_an_average_is_what_the_library_does(tmp_path, capsys
     history = fit(model, x, x_valid=binarize(digits().x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
                   average=0.8)
     for name in ("whole", "parts"):
-        opened, _ = runs.open_run(tmp_path / name)
+        opened, _ = folders.open_run(tmp_path / name)
         assert type(opened.model) is TopDown
         np.testing.assert_array_equal(opened.model.theta, model.theta)
         assert opened.state.history["valid_elbo"] == history["valid_elbo"]
@@ -195,13 +195,13 @@ def test_a_topdown_run_with_an_average_is_what_the_library_does(tmp_path, capsys
 def test_a_run_from_before_there_were_some_options_is_read(home):
     """What is not in its config is as it was before there was a choice."""
     found = checkpoint.load(home / "hvae" / "checkpoint.npz")
-    for name in runs.LATER:
+    for name in folders.LATER:
         del found.config[name]
     folder = home / "older"
     folder.mkdir()
-    opened, _ = runs.open_run(home / "hvae")
+    opened, _ = folders.open_run(home / "hvae")
     checkpoint.save(folder / "checkpoint.npz", opened.model, found.optimizer, found.state, found.config)
-    older, _ = runs.open_run(folder)
+    older, _ = folders.open_run(folder)
     assert older.config["threads"] is None
     assert {**older.config, "threads": opened.config["threads"]} == opened.config
     assert older.model.theta.tobytes() == opened.model.theta.tobytes()
@@ -222,13 +222,13 @@ def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, capsys):
     assert not (tmp_path / "r" / "samples.csv").exists()
     assert checkpoint.load(checkpoint.previous(tmp_path / "r" / "checkpoint.npz")).config["data"] == "digits"
     config = checkpoint.load(tmp_path / "r" / "checkpoint.npz").config
-    runs.begin(runs.new(tmp_path / "r", config, digits().x_train), overwrite=True)
+    folders.begin(runs.new(tmp_path / "r", config, digits().x_train), overwrite=True)
     assert not checkpoint.previous(tmp_path / "r" / "checkpoint.npz").exists(), "the run before may not step in"
 
 
 def test_evaluate_prints_what_the_library_finds(home, capsys):
     found = json.loads(run(capsys, "evaluate", home / "hvae", "--samples", 50, "--seed", 3, "--json"))
-    model, config = runs.open_run(home / "hvae")[0].model, runs.open_run(home / "hvae")[0].config
+    model, config = folders.open_run(home / "hvae")[0].model, folders.open_run(home / "hvae")[0].config
     x = examples.prepare(config, digits().x_test, "test")
     expected = commands.evaluate(model, x, n_samples=50, rng=3).as_dict()
     assert {name: found[name] for name in expected} == expected
@@ -321,7 +321,7 @@ def test_a_file_that_was_scaled_before_is_refused_and_a_doubtful_one_noted(home,
     for name, x in ((tmp_path / "r", table[:20] + table.std(0)), (home / "pictures", pictures[:7] // 2)):
         np.save(tmp_path / "new.npy", x)
         out = run(capsys, "evaluate", name, "--data", tmp_path / "new.npy", "--samples", 1)
-        assert str(examples.scaling_of(runs.open_run(name)[0].config)) in out.splitlines()[0]
+        assert str(examples.scaling_of(folders.open_run(name)[0].config)) in out.splitlines()[0]
 
 
 def test_other_data_must_have_the_columns_of_the_runs_own(home, tmp_path, capsys):
@@ -399,7 +399,7 @@ def test_a_picture_of_a_walk_has_the_rows_themselves_at_its_ends(home, tmp_path,
     assert "with the rows themselves at both ends" in run(capsys, *words, tmp_path / "w.png")
     run(capsys, *words, tmp_path / "w.npz")
     (line,), labels = drawn[0]
-    opened = runs.open_run(home / "pictures")[0].config
+    opened = folders.open_run(home / "pictures")[0].config
     x = examples.prepare(opened, np.load(home / "pictures.npy").reshape(300, 64)[9::10], "test")
     np.testing.assert_array_equal(line[[0, -1]], x[[3, 8]])
     np.testing.assert_allclose(line[1:-1], np.load(tmp_path / "w.npz")["x"] / opened["scale"], rtol=1e-5)
@@ -413,7 +413,7 @@ def test_reconstruct_and_interpolate(home, tmp_path, capsys, name, level):
     run(capsys, "interpolate", home / name, "--between", "3,8", "--steps", 5, "--level", level, "--out",
         tmp_path / "i.npz")
     pairs, walk = np.load(tmp_path / "r.npz"), np.load(tmp_path / "i.npz")["x"]
-    model = runs.open_run(home / name)[0].model
+    model = folders.open_run(home / name)[0].model
     expected = model.reconstruct(pairs["x"]) if name == "vae" else model.reconstruct(pairs["x"], level)
     np.testing.assert_allclose(pairs["reconstruction"], expected, rtol=1e-6)
     assert walk.shape == (5, 64)
@@ -452,7 +452,7 @@ def test_encode_writes_what_q_says(home, tmp_path, capsys, name):
     run(capsys, "encode", home / name, "--out", tmp_path / "z.npz")
     run(capsys, "encode", home / name, "--out", tmp_path / "z.csv")
     z = np.load(tmp_path / "z.npz")
-    opened = runs.open_run(home / name)[0]
+    opened = folders.open_run(home / name)[0]
     x = examples.prepare(opened.config, digits().x_test, "test")
     for t, (mu, logvar) in enumerate(opened.model.encode(x), start=1):
         np.testing.assert_allclose(z[f"mu_{t}"], mu, rtol=1e-5, atol=1e-6)

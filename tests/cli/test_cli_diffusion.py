@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scratchvae import Diffusion, cli
-from scratchvae.cli import runs
+from scratchvae.cli import folders
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def home(tmp_path_factory):
 
 
 def test_config_says_what_the_model_is(home):
-    limit, table = (runs.open_run(home / name)[0] for name in ("limit", "table"))
+    limit, table = (folders.open_run(home / name)[0] for name in ("limit", "table"))
     assert isinstance(limit.model, Diffusion) and limit.model.T == math.inf and limit.model.gamma[-1] == 8
     assert table.model.T == 7 and table.model.gamma[1] == -2 and table.model.gamma[-1] == 4
     assert table.config["levels"] == 7 and table.config["activation"] == "leaky_relu"
@@ -46,14 +46,14 @@ def test_sample_and_reconstruct(home, tmp_path, capsys):
         assert archive["x"].shape == (5, 3)
     assert cli.main(["reconstruct", str(home / "limit"), "--level", "300", "--count", "4",
                      "--out", str(tmp_path / "x.npz")]) == 0
-    model = runs.open_run(home / "limit")[0].model.with_levels(1000)
+    model = folders.open_run(home / "limit")[0].model.with_levels(1000)
     with np.load(tmp_path / "x.npz") as archive:
         np.testing.assert_allclose(archive["reconstruction"], model.reconstruct(archive["x"], 300), rtol=1e-5)
 
 
 def test_training_goes_on_and_gradients_are_right(home, capsys):
     assert cli.main(["train", "--resume", str(home / "table"), "--epochs", "3"]) == 0
-    assert runs.open_run(home / "table")[0].state.epoch == 3
+    assert folders.open_run(home / "table")[0].state.epoch == 3
     assert cli.main(["gradcheck", "--model", "diffusion", "--hidden", "4", "--levels", "3", "--rows", "2"]) == 0
     assert "all ok" in capsys.readouterr().out
 

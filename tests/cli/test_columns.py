@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scratchvae import cli
-from scratchvae.cli import commands, options, runs
+from scratchvae.cli import commands, folders, options
 
 FAST = ["--epochs", "1", "--hidden", "4", "--likelihood", "gaussian"]
 
@@ -92,7 +92,7 @@ def test_labels_of_an_idx_file_are_another_file(table, capsys):
         (table / name).write_bytes(bytes([0, 0, 8, array.ndim]) + shape + array.astype("u1").tobytes())
     words = ["train", "--data", "x.idx", "--labels", "y.idx", "--out", "new", "--epochs", "1", "--hidden", "4"]
     assert cli.main(words) == 0
-    assert runs.load("new").config["labels"] == str((table / "y.idx").resolve())
+    assert folders.load("new").config["labels"] == str((table / "y.idx").resolve())
     assert cli.main(["encode", "new", "--out", "codes.npz"]) == 0
     assert np.load("codes.npz")["label"].tolist() == [9, 9, 9, 9]
     (table / "y.idx").write_bytes((table / "x.idx").read_bytes())
@@ -134,7 +134,7 @@ def test_names_with_commas_survive_the_config():
 
 def test_beta_weighs_the_kl_and_warm_up_rises_to_it(table, capsys):
     train(capsys, "--columns", "height", "--beta", "0.5", "--warm-up", "2", "--epochs", "3")
-    assert runs.load("run").state.history["beta"] == [0.25, 0.5, 0.5]
+    assert folders.load("run").state.history["beta"] == [0.25, 0.5, 0.5]
     train(capsys, "--columns", "height", "--beta", "4")
-    assert runs.load("run").state.history["beta"] == [4.0]
+    assert folders.load("run").state.history["beta"] == [4.0]
     assert "argument --beta: it must be a number" in train(capsys, "--beta", "-1", code=2)

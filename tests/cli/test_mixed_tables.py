@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scratchvae import checkpoint, cli
-from scratchvae.cli import columns, commands, options, runs
+from scratchvae.cli import columns, folders, main, options
 
 FAST = ["--epochs", "2", "--hidden", "8", "--latents", "2"]
 
@@ -97,7 +97,7 @@ def test_rows_are_scored_in_the_units_of_the_table(table, capsys):
     assert "before scaling" in said
     scores = [float(row[1]) for row in read("scores.csv")[1:]]
     assert len(scores) == 200 and np.isfinite(scores).all()
-    loaded = runs.load("run")
+    loaded = folders.load("run")
     rows = np.array(town(), object)
     x, scale = loaded.scaling.apply(rows), loaded.scaling.columns[1].scale
     there = rows[:, 1] != "NA"
@@ -212,7 +212,7 @@ FORGED = [
 @pytest.mark.parametrize("name, value", FORGED)
 def test_forged_columns_of_a_checkpoint_are_refused(table, capsys, name, value):
     train(capsys, *LEAVE)
-    found = runs.load("run")
+    found = folders.load("run")
     found.config[name] = value
     checkpoint.save(table / "run" / "checkpoint.npz", found.model, found.optimizer, found.state, found.config)
     assert "checkpoint.npz" in run(capsys, "evaluate", "run", code=2)
@@ -237,9 +237,9 @@ def test_the_commands_of_the_readme_draw_a_table_like_the_one_they_learnt(tmp_pa
 
 def test_runs_older_than_mixed_columns_are_read(table, capsys, monkeypatch):
     train(capsys, "--likelihood", "gaussian", "--without", "city,smokes", data="whole.csv")
-    found = runs.load("run")
+    found = folders.load("run")
     for name in ("cells", "kinds", "missing"):
         del found.config[name]
     checkpoint.save(table / "run" / "checkpoint.npz", found.model, found.optimizer, found.state, found.config)
-    assert runs.load("run").config["missing"] == "refuse"
-    assert commands.main(["evaluate", "run", "--samples", "5"]) == 0
+    assert folders.load("run").config["missing"] == "refuse"
+    assert main(["evaluate", "run", "--samples", "5"]) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scratchvae import checkpoint, cli
-from scratchvae.cli import commands, runs
+from scratchvae.cli import commands, folders, runs
 
 WORDS = ["--likelihood", "gaussian", "--hidden", "64", "--latents", "3", "--epochs", "60", "--learning-rate", "5e-3",
          "--patience", "3", "--hold-out", "3", "--checkpoint-every", "0"]
@@ -25,7 +25,7 @@ def home(tmp_path, monkeypatch):
 def test_training_ends_and_the_best_epoch_is_what_is_used(home, capsys):
     assert cli.main(["train", "--data", "x.npy", "--out", "run", *WORDS]) == 0
     out = capsys.readouterr().out
-    run, _ = runs.open_run(home / "run")
+    run, _ = folders.open_run(home / "run")
     bounds = run.state.history["valid_elbo"]
     best = int(np.argmax(bounds)) + 1
     assert len(bounds) == best + 3 < 60 and f"kept: the parameters of epoch {best}, " in out
@@ -38,9 +38,9 @@ def test_training_ends_and_the_best_epoch_is_what_is_used(home, capsys):
 
 def test_resume_after_the_end_changes_nothing_and_a_killed_run_ends_in_the_same_bits(home, monkeypatch, capsys):
     assert cli.main(["train", "--data", "x.npy", "--out", "whole", *WORDS]) == 0
-    whole = runs.open_run(home / "whole")[0]
+    whole = folders.open_run(home / "whole")[0]
     assert cli.main(["train", "--resume", "whole"]) == 0
-    assert runs.open_run(home / "whole")[0].state.epoch == whole.state.epoch
+    assert folders.open_run(home / "whole")[0].state.epoch == whole.state.epoch
     save, saves = runs.Run.save, []
 
     def killed(run):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scratchvae import HVAE, Adam, cli, fit
-from scratchvae.cli import commands, runs
+from scratchvae.cli import commands, folders
 
 WORDS = ["train", "--data", "x.npy", "--model", "hvae", "--latents", "3,2", "--hidden", "4", "--batch-size", "20",
          "--scaling", "none", "--hold-out", "0"]
@@ -26,7 +26,7 @@ def test_the_options_reach_fit_and_a_run_goes_on_to_the_same_bits(home, capsys):
     assert cli.main([*WORDS, *WEIGHTS, "--epochs", "3", "--out", "whole"]) == 0
     assert cli.main([*WORDS, *WEIGHTS, "--epochs", "1", "--out", "parts"]) == 0
     assert cli.main(["train", "--resume", "parts", "--epochs", "3"]) == 0
-    whole, parts = (runs.open_run(home / name)[0].model for name in ("whole", "parts"))
+    whole, parts = (folders.open_run(home / name)[0].model for name in ("whole", "parts"))
     np.testing.assert_array_equal(whole.theta, parts.theta)
     x = np.load("x.npy")
     model = HVAE(5, (3, 2), (4,), x_mean=x.mean(axis=0))
@@ -38,11 +38,11 @@ def test_the_options_reach_fit_and_a_run_goes_on_to_the_same_bits(home, capsys):
 
 def test_a_run_that_is_older_than_the_options_has_one_draw_of_the_elbo(home, monkeypatch, capsys):
     assert cli.main([*WORDS, "--epochs", "1", "--out", "run"]) == 0
-    run, _ = runs.open_run(home / "run")
+    run, _ = folders.open_run(home / "run")
     for name in ("objective", "importance", "estimator"):
         del run.config[name]
     run.save()
-    again, _ = runs.open_run(home / "run")
+    again, _ = folders.open_run(home / "run")
     assert (again.config["objective"], again.config["importance"], again.config["estimator"]) == ("elbo", 1, "plain")
     assert cli.main(["train", "--resume", "run", "--epochs", "2"]) == 0
 

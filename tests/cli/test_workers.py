@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scratchvae import checkpoint, cli
-from scratchvae.cli import runs
+from scratchvae.cli import folders
 
 KILLS = int(os.environ.get("SCRATCHVAE_KILLS", "6"))        # of the longer proofs: 20 take 200 s
 TRAIN = [sys.executable, "-m", "scratchvae", "train"]
@@ -89,7 +89,7 @@ def test_a_run_with_patience_may_be_resumed_with_more_epochs_and_workers(tmp_pat
     monkeypatch.chdir(tmp_path)
     words = ["--model", "vae", "--hidden", "16", "--latents", "2", "--patience", "30"]
     assert cli.main(["train", *words, "--epochs", "2", "--out", "run"]) == 0
-    run, _ = runs.open_run(Path("run"))
+    run, _ = folders.open_run(Path("run"))
     run.state.history["valid_elbo"][0] = 0.0           # so that no later epoch is better
     run.save()
     checkpoint.save("run/best.npz", run.model, run.optimizer, run.state, run.config)

@@ -1,0 +1,100 @@
+"""What a command is asked for: its options become a config and its data, a run, the rows to look at."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+from ..layers import Array
+from . import examples, folders, options
+from .examples import Config, Data
+from .output import note, one_line
+from .runs import Run
+
+
+def new_config(given: Config) -> tuple[Config, Data]:
+    """Return all that a model and its training depend on, from the options that were given; and the data."""
+    config = {**options.DEFAULTS, **given}
+    about_files(given, config["data"])
+    is_diffusion = config["model"] == "diffusion"
+    for name in (("latents", "consistency", "free_bits", "objective", "importance", "estimator") if is_diffusion else
+                 ("levels", "log_noise")):
+        if name in given:
+            raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
+    if is_diffusion:
+        config.update({"hidden": given.get("hidden", [256, 256]),
+                       "activation": given.get("activation", "leaky_relu")})
+        if "log_noise" in given and (len(given["log_noise"]) != 2 or given["log_noise"][0] >= given["log_noise"][1]):
+            raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
+    elif config["latents"] is None:
+        config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    mixed = config["likelihood"] == "mixed"
+    for name in ("kinds", "missing") if not mixed else ():
+        if name in given:
+            raise ValueError(f"--{name} is of --likelihood mixed")
+    if mixed and (is_diffusion or config["binarize"] != "none"):
+        raise ValueError(f"--likelihood mixed is not for {'a diffusion' if is_diffusion else '--binarize'}")
+    if "consistency" in given and config["model"] == "topdown":
+        raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
+    if "consistency" in given and len(config["latents"]) == 1:
+        raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
+    data = examples.read(config)
+    return examples.describe(config, data), data
+
+
+def about_files(given: Config, data: str | None) -> None:
+    """Raise a ValueError if there is an option that says how to read a file, but no file."""
+    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without"):
+        if name in given and (data is None or data in examples.NAMED):
+            raise ValueError(f"{options.word(name)} says how to read a file, and --data "
+                             + ("is not given: the run's own data are read as they were" if data is None else
+                                f"{data} is none"))
+
+
+def used(folder: Path) -> tuple[Run, int]:
+    """Read a run to use its model, at the best epoch where that was kept; return which epoch it is."""
+    run = opened(folder)
+    return run, run.take_best()
+
+
+def opened(folder: Path) -> Run:
+    """Read a run, and say so if its newest checkpoint is damaged."""
+    run, problem = folders.open_run(folder)
+    if problem is not None:
+        note(f"{one_line(problem)}; the checkpoint before it is whole, and taken instead")
+    return run
+
+
+class Shown(NamedTuple):
+    """The rows to look at, as the model sees them and as stored; their labels, names and numbers."""
+
+    x: Array
+    stored: Array
+    y: Array | None
+    name: str
+    numbers: Array                                     # of the rows, counted from 0, in their file or their part
+
+
+def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
+    """Return the rows that the options name, of the run's own data or of others."""
+    config, part = run.config, args.split or "test"
+    about_files(given, args.data)
+    if "data" in given:
+        config = {**config, "key": None, "labels": None, "image_shape": None, **given}
+        if config["data"] not in examples.NAMED:
+            if args.split:
+                raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")
+            config["hold_out"] = 1                     # all of the file is new to the model
+        data, name = examples.read(config), config["data"]
+    else:
+        data = examples.read_own(config)
+        name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
+    if part not in data.x:
+        raise ValueError(f"{config['data']} has no part {part!r}: choose with --split from {', '.join(data.x)}")
+    stored = data.x[part]
+    doubt = examples.compare(run.config, data, stored, name) if "data" in given else ""
+    x = run.model.check_x(examples.prepare(run.config, stored, part))
+    if doubt:
+        note(doubt)
+    return Shown(x, stored, data.y.get(part), name, examples.numbers(config, data, part))

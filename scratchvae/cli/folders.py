@@ -1,0 +1,180 @@
+"""The folder of a run: begun, opened, gone on with, and kept from other processes.
+
+    checkpoint.npz            parameters, optimiser, generator, config, where training stood: see checkpoint.py
+    checkpoint.previous.npz   the one before it
+    best.npz                  with --patience: the same at the best epoch, which every command uses but train --resume
+    config.json               the config once more, for people to read
+    history.csv               a line for each epoch
+    held_out.csv              the numbers of the rows that are held out, if the data are a file
+    curves.png, samples.png   drawn at the end; samples.csv where the data are no pictures
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from .. import check, checkpoint
+from ..diffusion import Diffusion
+from ..hvae import HVAE
+from ..vae import VAE
+from . import options
+from .columns import Table
+from .examples import FACTS, Config, is_source, scaling_of
+from .options import DEFAULTS
+from .runs import Run, build, rate_schedule
+from .scaling import Scaling
+
+LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
+         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells")
+CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
+NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "held_out.csv",
+         "curves.png", "samples.png", "samples.csv")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Keep other processes from training in this folder, and return its `place`; the lock ends with the process.
+
+    The lock is on the folder, not on its name: if the folder is removed and another
+    made, a second process may train there, and the first must write no more.  As long
+    as it holds the folder open, no new one gets the same number.
+    """
+    with ExitStack() as stack:
+        held = None
+        try:
+            import fcntl                               # not on Windows, where nothing is locked
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = (os.fstat(handle).st_dev, os.fstat(handle).st_ino)
+        except BlockingIOError:
+            raise ValueError(f"{folder} is in use: another process trains in it") from None
+        except (ImportError, OSError):                 # a file system without locks; or no folder, as others will say
+            pass
+        yield held
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a kill left half-written."""
+    for name in NAMES:
+        for half_written in folder.glob(f".{name}.{'[0-9a-f]' * 8}.part"):
+            half_written.unlink()
+
+
+def begin(run: Run, overwrite: bool = False) -> None:
+    """Write a new run into its folder: from then on it can be killed and resumed."""
+    there = [name for name in NAMES if os.path.lexists(run.folder / name)]
+    if there and not overwrite:
+        raise ValueError(f"{run.folder} has a {there[0]} already: go on with --resume {run.folder}, or replace it "
+                         "with --overwrite")
+    if there and not any(name in there for name in CHECKPOINTS):
+        raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
+    for name in there:
+        if (run.folder / name).is_dir():
+            raise ValueError(f"{run.folder / name} is a folder, where a run has a file: nothing is replaced there")
+        if is_source(run.folder / name, run.config["data"]):
+            raise ValueError(f"--out would replace the data that are read: {run.folder / name}")
+    sweep(run.folder)
+    run.save()                                         # before anything is given up
+    for name in NAMES:
+        if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now
+            (run.folder / name).unlink(missing_ok=True)
+    run.write_config()
+
+
+def open_run(folder: Path) -> tuple[Run, Exception | None]:
+    """Read a run; if its newest checkpoint is no good, take the previous one, and return what was wrong as well."""
+    path = folder / "checkpoint.npz"
+    if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
+        raise ValueError(f"{folder} is not the folder of a run: it " +
+                         ("is a file" if folder.is_file() else "has no checkpoint.npz"))
+    found, problem = checkpoint.load_newest(path)
+    if isinstance(found.config, dict):
+        for name in LATER:                             # the run may be older than the option
+            found.config.setdefault(name, DEFAULTS.get(name))
+    missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
+    if missing:
+        raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
+                         f"{min(missing)}")
+    config, model = confirmed(found.config, path)
+    if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
+        raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
+                         f"not {model.theta.size}")
+    model.theta[:] = found.theta
+    return Run(folder, config, model, found.optimizer, found.state), problem
+
+
+def load(folder: str | os.PathLike[str]) -> Run:
+    """Return a run that `scratchvae train` made, to be used in Python.
+
+    ``run.model`` is the model; ``run.scaling.apply(x)`` takes rows from the units
+    of the data to those of the model, ``run.scaling.invert`` back;
+    ``run.log_likelihood(x)`` is log p(x) in the units of the data::
+
+        run = cli.load("runs/table")
+        surprising = run.log_likelihood(x) < -20
+        new = run.scaling.invert(run.model.sample(100, draw=True))
+
+    Raises
+    ------
+    ValueError
+        If it is not the folder of a run.
+    """
+    run, _ = open_run(Path(check.path("folder", folder)))
+    run.take_best()
+    return run
+
+
+def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
+    """Return the config of a checkpoint and a fresh model, if it is such as `train` writes.
+
+    Its checksum says only that it is whole.
+    """
+    try:
+        options.confirm(config)
+        if config["model"] != "diffusion":
+            check.sizes("latents", config["latents"])
+        x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
+        if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
+            raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")
+        mixed, cells = config["likelihood"] == "mixed", config["cells"]
+        if isinstance(cells, list) != mixed or (mixed and not all(isinstance(cell, dict) for cell in cells)):
+            raise ValueError(f"cells cannot be {check.shown(cells)} where likelihood is {config['likelihood']}")
+        n_columns = len(cells) if mixed else x_dim
+        if columns is not None and not (isinstance(columns, list) and len(columns) == n_columns
+                                        and all(isinstance(name, str) for name in columns)):
+            raise ValueError(f"columns must be the names of {n_columns} columns; got {check.shown(columns)}")
+        try:
+            how = scaling_of(config)
+        except TypeError:                              # entries that no column has
+            raise ValueError(f"cells must say what the columns are; got {check.shown(cells)}") from None
+        scaling = Scaling(config["shift"], config["scale"])
+        scaling.apply(np.zeros((1, x_dim)))
+        if isinstance(how, Table) and how.x_dim != x_dim:
+            raise ValueError(f"cells are of {how.x_dim} columns, but x_dim is {x_dim}")
+        check.number("rms", config["rms"], 0)
+        check.size("checksum", config["checksum"], 0, np.inf)
+        if config["threads"] is not None:              # None: not known, as the run is older than this entry
+            check.size("threads", config["threads"])
+        rate_schedule(config)
+        return config, build(config)
+    except ValueError as error:
+        raise ValueError(f"{path} has a config that `scratchvae train` does not write: {error}") from None
+
+
+def go_on(run: Run) -> None:
+    """Make the folder of a run that was opened ready for more training."""
+    rate_schedule(run.config)
+    path = run.folder / "checkpoint.npz"
+    if path.exists():
+        try:
+            checkpoint.load(path)
+        except ValueError:                             # it must not be kept as the previous one of the next
+            os.replace(path, path.with_name("checkpoint.damaged.npz"))
+    sweep(run.folder)
+    run.write_config()

@@ -1,0 +1,62 @@
+"""Where the program begins, and how it ends.
+
+The exit code is 0 if all went well; 2 if not, after one line on stderr that says
+why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that
+gradcheck or explain finds wrong makes it 1.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import startup
+from . import options
+from .commands import COMMANDS
+from .output import note, one_line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    startup.listen()
+    try:
+        return perform(argv)
+    except KeyboardInterrupt:
+        startup.end()
+        note("interrupted")
+        return 130
+    finally:
+        startup.end()
+
+
+def perform(argv: Sequence[str] | None) -> int:
+    """Do what the words say; turn what goes wrong into one line."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:                             # closed by the shell
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")                      # rather than fail at a column's name
+    try:
+        args = options.parser().parse_args(argv)
+        given = {name: getattr(args, name) for name in options.DEFAULTS if getattr(args, name, None) is not None}
+        with np.errstate(all="ignore"), warnings.catch_warnings():              # what matters comes as an exception
+            warnings.simplefilter("ignore")
+            code = COMMANDS[args.command](args, given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:                            # as in `scratchvae evaluate DIR | head -1`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
+        note(one_line(error))
+    try:
+        sys.stdout.flush()
+    except OSError:                                    # a full disk, a closed pipe: Python would complain once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 2
