@@ -130,6 +130,20 @@ def test_the_bits_are_the_same_for_any_number_of_workers(name):
     assert len(found) == 1
 
 
+def test_an_average_by_workers_is_that_of_their_steps(monkeypatch):
+    """Also where several steps are asked for at once; afterwards the model holds it, and the state both."""
+    model, twin = MODELS["hvae"](), MODELS["hvae"]()
+    state, expected, optimizer = State.start(model, 7), State.start(twin, 7), Adam(0.01)
+    step = optimizer.step
+    monkeypatch.setattr(optimizer, "step", lambda theta, gradient: (step(theta, gradient), expected.add(theta, 0.7)))
+    fit(model, X, epochs=2, batch_size=100, optimizer=Adam(0.01), average=0.7, state=state, workers=3)
+    by_hand(twin, optimizer, 2, batch_size=100)
+    np.testing.assert_array_equal(model.theta, expected.average)
+    np.testing.assert_array_equal(state.average, expected.average)
+    np.testing.assert_array_equal(state.theta, twin.theta)
+    assert state.weight == expected.weight and not np.shares_memory(state.average, model.theta)
+
+
 @pytest.mark.parametrize("estimator", ["plain", "landing", "doubly"])
 @pytest.mark.parametrize("name", ["vae", "hvae", "topdown"])
 def test_importance_weights_by_workers(name, estimator):
