@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, sigma_points
 
-from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, exact, fit
+from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, exact, fit, gaussian
 from scratchvae.gradcheck import check_function, compare
 from scratchvae.importance import Once, log_mean_exp, log_mean_exp_backward
 from scratchvae.training import HeldOut, stream
@@ -212,6 +212,73 @@ def test_backward_leaves_the_weights_as_they_are(rng, x):
         first = model.gradient.copy()
         many.backward(cache)
         np.testing.assert_array_equal(model.gradient, first)
+
+
+# through z alone ---------------------------------------------------------------------------------
+
+
+def draw(model, x, noise):
+    """z_1, ..., z_T of every row, as a function of the parameters; one level's noise is no list."""
+    noise, z = noise if isinstance(noise, list) else [noise], {0: x}
+    T, q, p = len(noise), *({t: model.networks[f"{kind}{t}"] for t in range(1, len(noise) + 1)} for kind in "qp")
+    if not isinstance(model, TopDown):
+        for t in range(1, T + 1):
+            z[t], _ = gaussian.sample(*gaussian.halves(q[t].forward(z[t - 1])[0]), noise[t - 1])
+        return z
+    said = model.up(x)
+    for t in range(T, 0, -1):
+        of_q = said[t] if t == T else gaussian.merge(*said[t], *gaussian.halves(p[t + 1].forward(z[t + 1])[0]))[0]
+        z[t], _ = gaussian.sample(*of_q, noise[t - 1])
+    return z
+
+
+def log_p_and_q(model, z):
+    """log p(x | z_1), the log p of all latents, and their log q, of every row."""
+    T, of_p = len(z) - 1, {len(z) - 1: (np.zeros_like(z[len(z) - 1]),) * 2}
+    for t in range(1, T):
+        of_p[t] = gaussian.halves(model.networks[f"p{t + 1}"].forward(z[t + 1])[0])
+    if isinstance(model, TopDown):
+        said = model.up(z[0])
+        of_q = {t: said[t] if t == T else gaussian.merge(*said[t], *of_p[t])[0] for t in of_p}
+    else:
+        of_q = {t: gaussian.halves(model.networks[f"q{t}"].forward(z[t - 1])[0]) for t in of_p}
+    log_px, _ = model.likelihood.log_prob(z[0], model.networks["p1"].forward(z[1])[0])
+    return log_px, *(sum(gaussian.log_prob(z[t], *of[t])[0] for t in of) for of in (of_p, of_q))
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.4])
+@pytest.mark.parametrize("estimator", ["landing", "doubly"])
+@every_model
+def test_gradients_through_z_alone(make, estimator, beta, rng, x, agrees):
+    """MATH (14.4), (14.5), with all that is not to be differentiated held where it is.
+
+    p: Σₖ w̃_k log p(x, z_k), the z_k held.  q: Σₖ w̃_k to_q_k log w_k, its densities held and z_k alone moved.
+    """
+    model, K, alpha = made(make, rng), 3, 1.3
+    many = Importance(model, K, estimator=estimator)
+    noise = many.draw_noise(len(x), rng)
+    model.gradient[:] = np.nan
+    _, cache = many.bound(x, noise)
+    many.backward(cache, beta, alpha)
+    gradients = {"q and p": {name: -view for name, view in model.gradients.items()}}
+
+    rows = np.repeat(x, K, axis=0)
+    held = draw(model, rows, noise)
+    log_px, log_p, log_q = log_p_and_q(model, held)
+    w_tilde = scipy.special.softmax((alpha * log_px + beta * (log_p - log_q)).reshape(-1, K), axis=1).ravel()
+    to_q = 1.0 if estimator == "landing" else 1 - beta * (1 - w_tilde)
+    twin = model.astype(np.complex128)
+
+    def value(arrays):
+        for name, view in twin.parameters.items():
+            view[...] = arrays[name]
+        log_px, log_p, _ = log_p_and_q(twin, held)
+        of_p = alpha * log_px + beta * log_p
+        log_px, log_p, log_q = log_p_and_q(model, draw(twin, rows.astype(complex), noise))
+        of_q = alpha * log_px + beta * (log_p - log_q)
+        return {"q and p": (w_tilde * (of_p + to_q * of_q)).sum() / len(x)}
+
+    agrees(compare(value, gradients, dict(model.parameters)))
 
 
 # exact: linear-Gaussian models --------------------------------------------------------------------
