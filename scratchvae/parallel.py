@@ -33,7 +33,8 @@ from .workers import Workers, arrays, by_jobs, give_way, shared, wait_until
 ROWS = 64                                              # so many are one share
 MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
 SHARES = 8                                             # of a batch, at most
-AHEAD = 16                                             # steps that workers may be asked for at once
+AHEAD = 64                                             # steps that workers may be asked for at once, if they have
+WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
 
 
@@ -103,10 +104,11 @@ class Team(Workers):
         self.vectors = {name: (owner, getattr(owner, name)) for name, owner in owners.items()}
         size, T, n_shares = model.theta.size, len(model.latent_dims), len(cut(min(batch_size, len(x))))
         workers = min(workers, max(n_shares, size // ENTRIES, 1))
+        self.ahead = max(1, min(AHEAD, WORK // (size * batch_size * (1 if many is None else many.K))))
         dtype = model.theta.dtype
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
                   **dict.fromkeys(self.vectors, ((size,), dtype)), "gradients": ((n_shares, size), dtype),
-                  "sums": ((AHEAD, n_shares, 1 + T), float), "jobs": ((AHEAD, 3 + T), float),
+                  "sums": ((self.ahead, n_shares, 1 + T), float), "jobs": ((self.ahead, 3 + T), float),
                   "at": ((1 + workers, 8), np.int64)}
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
@@ -149,8 +151,8 @@ class Team(Workers):
             As in ``State.sums``, over the batch: the reconstruction, and the KL of each level.
         """
         if self.between:
-            for k in range(1 + min(following, AHEAD - 1)):
-                job = self.shared["jobs"][self.asked % AHEAD]
+            self.first = step
+            for k, job in enumerate(self.shared["jobs"][:1 + following]):
                 job[:3] = epoch, step + k, self.optimizer.learning_rate
                 job[3:] = beta
                 self.asked += 1
@@ -159,7 +161,7 @@ class Team(Workers):
             self.hear_all()
             for name, (owner, _) in self.vectors.items():
                 setattr(owner, name, self.shared[name])
-        sums = self.shared["sums"][self.done % AHEAD]
+        sums = self.shared["sums"][step - self.first]
         self.done += 1
         if isinstance(self.optimizer, Adam):
             self.optimizer.t += 1
@@ -194,7 +196,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     for name in ("m", "v", "average"):
         if name in of:
             setattr(state if name == "average" else optimizer, name, of[name][here])
-    met = steps = 0
+    met = asked = 0
 
     def meet() -> None:
         """Wait until all workers are here."""
@@ -206,39 +208,40 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
 
     pipe.send(None)
     while True:
-        wait_until(lambda: at[0] > steps)
-        job, sums = (of[name][steps % len(of[name])] for name in ("jobs", "sums"))
-        steps += 1
-        epoch, step, optimizer.learning_rate = int(job[0]), int(job[1]), float(job[2])
-        beta: Array = job[3:]
-        rows = order[step * batch_size:(step + 1) * batch_size]
-        shares, caches = cut(len(rows)), {}
-        for s in range(w, len(shares), n):
-            share, rng = rows[shares[s]], noise_of(state.seed, epoch, step, s)
-            batch = binarize(x[share], "sample", rng) if resample else x[share]
-            if many is None:
-                elbo, caches[s] = models[s].bound(batch, models[s].draw_noise(len(share), rng))
-            else:                                      # the weights of an example are of its own draws alone
-                elbo = Importance(models[s], *many).gradient(batch, rng, beta)
-                models[s].gradient *= len(share) / len(rows)                   # n_s/n
-            sums[s, 0], sums[s, 1:] = elbo.reconstruction.sum(), elbo.kl.sum(axis=0)
-        if free_bits is not None:                      # as training.spare: the mean is over all shares
+        wait_until(lambda: at[0] > asked)
+        jobs, asked = of["jobs"][:at[0] - asked], at[0]
+        # all at once: each takes seven times as long where other work has swept the processor's cache before
+        rngs = [[noise_of(state.seed, int(job[0]), int(job[1]), s) for s in own] for job in jobs]
+        for k, (job, sums) in enumerate(zip(jobs, of["sums"])):
+            if k > 0:
+                meet()                                 # the step needs all of theta
+            step, optimizer.learning_rate = int(job[1]), float(job[2])
+            beta: Array = job[3:]
+            rows = order[step * batch_size:(step + 1) * batch_size]
+            shares, caches = cut(len(rows)), {}
+            for s, rng in zip(range(w, len(shares), n), rngs[k]):
+                share = rows[shares[s]]
+                batch = binarize(x[share], "sample", rng) if resample else x[share]
+                if many is None:
+                    elbo, caches[s] = models[s].bound(batch, models[s].draw_noise(len(share), rng))
+                else:                                  # the weights of an example are of its own draws alone
+                    elbo = Importance(models[s], *many).gradient(batch, rng, beta)
+                    models[s].gradient *= len(share) / len(rows)               # n_s/n
+                sums[s, 0], sums[s, 1:] = elbo.reconstruction.sum(), elbo.kl.sum(axis=0)
+            if free_bits is not None:                  # as training.spare: the mean is over all shares
+                meet()
+                beta = np.where(sums[:len(shares), 1:].sum(axis=0) / len(rows) > free_bits, beta, 0.0)
+            for s, cache in caches.items():
+                weight = (shares[s].stop - shares[s].start) / len(rows)        # n_s/n
+                models[s].backward(cache, beta * weight, weight)
             meet()
-            beta = np.where(sums[:len(shares), 1:].sum(axis=0) / len(rows) > free_bits, beta, 0.0)
-        for s, cache in caches.items():
-            weight = (shares[s].stop - shares[s].start) / len(rows)            # n_s/n
-            models[s].backward(cache, beta * weight, weight)
-        meet()
-        gradient = gradients[0, here]
-        for s in range(1, len(shares)):
-            gradient += gradients[s, here]
-        optimizer.step(theta[here], gradient)
-        if average is not None:
-            state.add(theta[here], average)
-        if at[0] == steps:                             # all that was asked for
-            pipe.send(None)
-        else:
-            meet()                                     # the next step needs all of theta
+            gradient = gradients[0, here]
+            for s in range(1, len(shares)):
+                gradient += gradients[s, here]
+            optimizer.step(theta[here], gradient)
+            if average is not None:
+                state.add(theta[here], average)
+        pipe.send(None)
 
 
 # measuring ------------------------------------------------------------------------------------------

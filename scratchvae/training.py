@@ -294,7 +294,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         then, x and batch_size the same.  It is moved on in place.
     after_step : function, optional
         Called as ``after_step(state)`` after every step, with workers at least after
-        every 16th, such as what `checkpoint.every` returns.
+        every 64th, such as what `checkpoint.every` returns.
     workers : int, optional
         Let so many processes, of one BLAS thread each, do each step together:
         see parallel.py.  The bits are the same for any number of them, also where a run
