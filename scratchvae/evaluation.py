@@ -170,7 +170,7 @@ def measure_share(model: Any, x: Array, seed: list[int], n_samples: int, n_draws
 
 def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
              batch_size: int = 1000, progress: bool | TextIO | None = False,
-             workers: int | None = None) -> Evaluation:
+             workers: int | str | None = None) -> Evaluation:
     """Measure a model on data.
 
     Parameters
@@ -189,9 +189,10 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
         At most so many examples are looked at at once: memory is bounded.
     progress : bool or text stream, default False
         Where to say how far it is, as in `training.fit`.
-    workers : int, optional
+    workers : int or 'auto', optional
         Let so many processes, of one BLAS thread each, look at batches of examples, each batch with noise
         of its own: the numbers are the same for any number of them, and other draws than without workers.
+        'auto' is one for each core.
 
     Returns
     -------
@@ -241,7 +242,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                 line.update(here.stop)
         else:
             jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, parallel.seeds(rng))]
-            answers = processes.by_jobs(measure_share, model, jobs, check.size("workers", workers),
+            answers = processes.by_jobs(measure_share, model, jobs, processes.number_of(workers),
                                         lambda count: line.update(min(count * rows, n)))
             for here, (of_parts, of_rows, of_sums) in zip(batches, answers):
                 parts[here], log_likelihood[here] = of_parts, of_rows

@@ -28,22 +28,35 @@ from .importance import Importance
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
-from .workers import Workers, arrays, by_jobs, give_way, shared, wait_until
+from .workers import Workers, arrays, by_jobs, give_way, number_of, shared, wait_until
 
-ROWS = 64                                              # so many are one share
+ROWS = 16                                              # so many are one share of a step
 MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
 SHARES = 8                                             # of a batch, at most
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
+SMALL = 4 * 10 ** 6                                    # products of a step: fewer are done sooner by one process
 
 
 def cut(n: int) -> list[slice]:
-    """Return the shares of n rows: 1 up to 64 rows, else 2, 4 or 8, as few as have at most 128 rows each."""
+    """Return the shares of n rows: 1 up to 16 rows, else 2, 4 or 8, as few as have at most 128 rows each."""
     count = 1 if n <= ROWS else 2
     while count < SHARES and count * MOST_ROWS < n:
         count *= 2
     return [slice(n * s // count, n * (s + 1) // count) for s in range(count)]
+
+
+def chosen(workers: int | str | None, model: Any, rows: int) -> int | None:
+    """Return how many workers a `fit` has, or None if it has none.
+
+    With 'auto' it has one for each core if its steps are large enough to gain by them.  They are by the
+    model and the rows of a step alone, so that the bits are the same on any number of cores.
+    """
+    if workers is None:
+        return None
+    number = number_of(workers)
+    return None if isinstance(workers, str) and model.theta.size * rows < SMALL else number
 
 
 def noise_of(seed: int, epoch: int, step: int, share: int) -> np.random.Generator:
@@ -247,13 +260,16 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
 # measuring ------------------------------------------------------------------------------------------
 
 
+MEASURED = 64                                          # rows that are one share of them
+
+
 def rows_of_log_likelihood(model: Model, x: Array, seed: list[int], n_samples: int, max_rows: int) -> Array:
     """Return log p(x) of a share's rows; for a worker."""
     return model.log_likelihood(x, n_samples, np.random.default_rng(seed), max_rows)
 
 
 def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.random.Generator = 0,
-                   max_rows: int = 256, *, workers: int) -> Array:
+                   max_rows: int = 256, *, workers: int | str) -> Array:
     """Estimate log p(x) as `Model.log_likelihood` does, by several processes.
 
     The rows are cut into shares, each with noise of its own: the numbers are the same
@@ -264,16 +280,17 @@ def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.ra
     model : VAE, HVAE, TopDown or Diffusion
     x, n_samples, rng, max_rows
         As for `Model.log_likelihood`.
-    workers : int
+    workers : int or 'auto'
+        'auto' is one for each core.
 
     Returns
     -------
     log_likelihood : array of shape (n,), float64, in nats
     """
-    x, workers = model.check_x(x), check.size("workers", workers)
+    x, workers = model.check_x(x), number_of(workers)
     n_samples, max_rows = check.size("n_samples", n_samples), check.size("max_rows", max_rows)
-    jobs = [(x[first:first + ROWS], seed, n_samples, max_rows)
-            for first, seed in zip(range(0, len(x), ROWS), seeds(check.generator("rng", rng)))]
+    jobs = [(x[first:first + MEASURED], seed, n_samples, max_rows)
+            for first, seed in zip(range(0, len(x), MEASURED), seeds(check.generator("rng", rng)))]
     return np.concatenate(by_jobs(rows_of_log_likelihood, model, jobs, workers))
 
 

@@ -23,7 +23,7 @@ from .importance import ESTIMATORS, OBJECTIVES, Importance
 from .layers import Array
 from .model import Model
 from .optim import SGD, Adam
-from .parallel import Team
+from .parallel import Team, chosen
 from .progress import Interrupted, Progress, held_back, where
 
 History = dict[str, list[float]]
@@ -238,7 +238,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         seed: int = 0, resample: bool = False, x_valid: Any = None,
         callback: Callable[[Model, History], Any] | None = None, progress: bool | TextIO | None = None,
         state: State | None = None, after_step: Callable[[State], Any] | None = None,
-        workers: int | None = None) -> History:
+        workers: int | str | None = None) -> History:
     """Train a model, in place.
 
     Parameters
@@ -295,9 +295,10 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     after_step : function, optional
         Called as ``after_step(state)`` after every step, with workers at least after
         every 64th, such as what `checkpoint.every` returns.
-    workers : int, optional
+    workers : int or 'auto', optional
         Let so many processes, of one BLAS thread each, do each step together:
-        see parallel.py.  The bits are the same for any number of them, also where a run
+        see parallel.py.  'auto' is one for each core, or none where steps are too small to
+        gain by them.  The bits are the same for any number of them, also where a run
         goes on with another number; without workers the noise is another.  They have a
         copy of x.  If the script defines the model's class, they read the script, which must then call
         this under ``if __name__ == "__main__":``.
@@ -344,7 +345,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
     many = many_draws(model, objective, importance, estimator, free_bits)
-    workers = workers if workers is None else check.size("workers", workers)
+    workers = chosen(workers, model, batch_size * importance)
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
     if average is not None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from . import check
 from .layers import Array
 from .model import Model
 
@@ -29,6 +30,16 @@ LOOK = 2e-4                                            # seconds of looking, aga
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 give_way = getattr(os, "sched_yield", lambda: time.sleep(0))       # to any other process that waits for this core
+
+
+def number_of(workers: int | str) -> int:
+    """Return how many workers are meant: 'auto' is one for each core that this process may use."""
+    if isinstance(workers, str) and workers == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return check.size("workers", workers)
+    except ValueError as error:
+        raise ValueError(str(error).replace("must be a", "must be 'auto', or a", 1)) from None
 
 
 @contextmanager

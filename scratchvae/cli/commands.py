@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import startup
+from .. import parallel, startup
 from ..diagnose import diagnose_model
 from ..evaluation import Evaluation, evaluate
 from ..explain import explain as write_page
@@ -91,8 +91,11 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     if args.overwrite:
         raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
     run = opened(args.resume)
-    if "workers" in given and run.config["workers"] is None and run.state.epoch + run.state.step:
-        note("the run began without workers and goes on with them: from here on its noise is another than it would be")
+    began, now = (parallel.chosen(workers, run.model, run.config["batch_size"] * run.config["importance"])
+                  for workers in (run.config["workers"], given.get("workers", run.config["workers"])))
+    if (began is None) != (now is None) and run.state.epoch + run.state.step:
+        change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
+        note(f"the run began {change}: from here on its noise is another than it would be")
     run.config.update(given)
     if run.config["epochs"] < run.state.epoch:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "

@@ -11,7 +11,7 @@ from it.  A first walk, some ten seconds in all:
 A run is a folder.  Kill it when you like: `scratchvae train --resume runs/digits`
 goes on, to the same bits.  `scratchvae COMMAND --help` has more examples.
 
-It works on one core.  `train` and `evaluate` use more with --workers N.  (Matrices are
+It works on one core.  `train` and `evaluate` use more with --workers auto.  (Matrices are
 multiplied by one thread, as a second one can be ruinous on a machine that has other
 work to do; where OPENBLAS_NUM_THREADS is set, it says how many, but for workers.)"""
 

@@ -102,9 +102,14 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
     return typed
 
 
-def levels(text: str) -> Any:
-    """Read a whole number of at least 1, or inf."""
-    return text if text == "inf" else whole()(text)
+def whole_or(word: str) -> Callable[[str], Any]:
+    """Read a whole number of at least 1, or a word."""
+    def typed(text: str) -> Any:
+        try:
+            return text if text == word else whole()(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}; or {word}") from None
+    return typed
 
 
 def hidden(text: str) -> list[Any]:
@@ -167,7 +172,7 @@ def add_model_options(parser: Any) -> None:
                              "or leave them out of log p(x | z)", choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
-    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=levels)
+    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole_or("inf"))
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
                                "give it as --log-noise=-3,8", metavar="A,B",
         type=several(number(-np.inf, open_low=True), "-3,8"))
@@ -207,7 +212,8 @@ def add_fit_options(parser: Any) -> None:
 def add_workers(parser: Any) -> None:
     """Say how many cores."""
     add(parser, "--workers", "so many processes do the work together, a core each; the bits are the same for any "
-                             "number of them, and others without", metavar="N", type=whole())
+                             "number of them, and others without; auto: one for each core, or none where the steps of "
+                             "training are too small to gain by them", metavar="N", type=whole_or("auto"))
 
 
 def parser() -> Parser:

@@ -191,7 +191,7 @@ class Run:
         return self.scaling.log_scale(x) if isinstance(self.scaling, Table) else self.log_scale
 
     def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
-                       workers: int | None = None) -> Array:
+                       workers: int | str | None = None) -> Array:
         """Return log p(x) of rows in the data's units, in nats, as a density in these units; shape (n,)."""
         scaled = self.scaling.apply(x, self.config["dtype"])
         if workers is None:

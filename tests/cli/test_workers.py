@@ -79,8 +79,13 @@ def test_workers_that_come_later_are_said(tmp_path, monkeypatch, capsys):
     assert cli.main(["train", *WORDS, "--epochs", "1", "--out", "run"]) == 0
     assert cli.main(["train", "--resume", "run", "--epochs", "2", "--workers", "1"]) == 0
     assert "the run began without workers and goes on with them" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "run", "--epochs", "3", "--workers", "auto"]) == 0
+    assert "the run began with workers and goes on without them" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "run", "--epochs", "4"]) == 0 and capsys.readouterr().err == ""
+    assert cli.main(["evaluate", "run", "--samples", "5", "--workers", "auto"]) == 0
+    capsys.readouterr()
     assert cli.main(["train", *WORDS, "--out", "no", "--workers", "0"]) == 2
-    assert "--workers: it must be a whole number of at least 1; got 0" in capsys.readouterr().err
+    assert "--workers: it must be a whole number of at least 1; got 0; or auto" in capsys.readouterr().err
     assert not Path("no").exists()
 
 
