@@ -136,8 +136,10 @@ def steps(names: list, works: dict, rounds: int) -> tuple[dict, dict]:
     titles = [CONTENDERS[name][0] for name in names]
     table(f"one step, microseconds, median of {rounds} rounds", titles,
           {key: [f"{np.median(times[key][name]):.0f}" for name in names] for key in works})
-    table("the time of scratchvae, divided by theirs", titles[1:],
-          {key: [spread(times[key]["scratchvae"] / times[key][name]) for name in names[1:]] for key in works})
+    for mine in ("scratchvae", *(name for name in names if name.startswith("workers"))):
+        others = [name for name in names if name != mine]
+        table(f"the time of {CONTENDERS[mine][0]}, divided by theirs", [CONTENDERS[name][0] for name in others],
+              {key: [spread(times[key][mine] / times[key][name]) for name in others] for key in works})
     table("where the time of scratchvae goes, percent; all: microseconds, less what the clocks took", [*PARTS, "all"],
           {key: [f"{100 * us / sum(parts[key].values()):.0f}" for us in parts[key].values()]
            + [f"{sum(parts[key].values()):.0f}"] for key in works}, 12)
@@ -290,8 +292,8 @@ def main() -> None:
     for part, text in (("steps", "the workloads, and where the time goes"), ("growth", "against T, batch and width"),
                        ("cold", "200 steps in a new process"), ("late", "do late steps take longer?")):
         parser.add_argument(f"--{part}", action="store_true", help=f"only this part (or several): {text}")
-    parser.add_argument("--workers", nargs="+", type=int, choices=range(1, 17), default=[], metavar="N",
-                        help="also with so many worker processes, or with each of several numbers")
+    parser.add_argument("--workers", nargs="+", choices=[*map(str, range(1, 17)), "auto"], default=[], metavar="N",
+                        help="also with so many worker processes, or with each of several numbers; auto: as fit has it")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
     args = parser.parse_args()
     everything = not (args.steps or args.growth or args.cold or args.late)

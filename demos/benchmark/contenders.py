@@ -77,7 +77,7 @@ WORKLOADS = {
 
 
 def train_scratchvae(work: Workload, dtype: str, x: Any, turn: Callable[[Any], bool], given: Any = None,
-                     workers: int | None = None) -> None:
+                     workers: int | str | None = None) -> None:
     """scratchvae through `fit`; it waits for its turn in the callback."""
     from scratchvae import HVAE, VAE, Adam, fit
     if len(work.latent_dims) == 1:
@@ -204,8 +204,8 @@ CONTENDERS: dict[str, tuple[str, str | None, Callable[..., None]]] = {         #
     "torch": ("PyTorch", "torch", train_torch),
     "torch-fused": ("PyTorch, fused Adam", "torch", partial(train_torch, fused=True)),
     "jax": ("JAX jit", "jax", train_jax),
-    **{f"workers-{n}": (f"{n} worker{'s' * (n > 1)}", None, partial(train_scratchvae, workers=n))
-       for n in range(1, 17)}}
+    **{f"workers-{n}": (f"{n} worker{'s' * (n != 1)}", None, partial(train_scratchvae, workers=n))
+       for n in (*range(1, 17), "auto")}}
 
 
 class Clock:
