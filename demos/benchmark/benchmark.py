@@ -240,7 +240,7 @@ def draw_steps(ax_times: Any, ax_parts: Any, times: dict, parts: dict) -> None:
     ax_times.axvline(1, color=STYLES["scratchvae"][1], label="scratchvae")
     for name in list(next(iter(times.values())))[1:]:
         ratios = [np.median(times[key][name] / times[key]["scratchvae"]) for key in times]
-        marker, color = STYLES.get(name, (f"${name[8:]}$", STYLES["scratchvae"][1]))           # workers: their number
+        marker, color = STYLES.get(name, (f"${name[8:].replace('auto', 'a')}$", STYLES["scratchvae"][1]))      # workers
         ax_times.plot(ratios, y, marker=marker, linestyle="", color=color, markersize=7,
                       markeredgewidth=2 if name == "products" else 0, label=CONTENDERS[name][0])
     ax_times.set(xscale="log", title="time of a step, scratchvae = 1")
