@@ -106,6 +106,7 @@ def one_rank(rank: int, n: int, meeting: str, layers: Any, activation: str, batc
         torch.distributed.all_reduce(mean)
         if rank == 0:
             answer.append(mean.item() / n)
+    torch.distributed.barrier()                        # one that ends before the other may abort it
     torch.distributed.destroy_process_group()
 
 
@@ -128,6 +129,7 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
         torch.multiprocessing.spawn(one_rank, (n, meeting, layers, activation, batches, answer), n)
         theirs = list(answer)
 
+    parallel.AHEAD = 1                                 # a step at a time, so that after_step sees each
     fit(model, x, epochs=1, batch_size=BATCH, optimizer=Adam(RATE), seed=SEED, workers=1, progress=False,
         after_step=lambda state: sums.append(state.sums[1:].sum() - state.sums[0]))        # since the epoch began
     return theirs, (np.diff(sums, prepend=0) / BATCH).tolist()
