@@ -36,6 +36,7 @@ SHARES = 8                                             # of a batch, at most
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
+SETTINGS = ("learning_rate", "momentum", "beta1", "beta2", "epsilon")  # of optimisers, which a callback may change
 SMALL = 4 * 10 ** 6                                    # products of a step: fewer are done sooner by one process
 
 
@@ -47,16 +48,18 @@ def cut(n: int) -> list[slice]:
     return [slice(n * s // count, n * (s + 1) // count) for s in range(count)]
 
 
-def chosen(workers: int | str | None, model: Any, rows: int) -> int | None:
+def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> int | None:
     """Return how many workers a `fit` has, or None if it has none.
 
-    With 'auto' it has one for each core if its steps are large enough to gain by them.  They are by the
-    model and the rows of a step alone, so that the bits are the same on any number of cores.
+    With 'auto' it has one for each core if they can do its steps, and these are large enough to gain by it.
+    That depends on the model, the optimiser and the rows of a step alone, and so the bits are the same on
+    any number of cores.
     """
     if workers is None:
         return None
     number = number_of(workers)
-    return None if isinstance(workers, str) and model.theta.size * rows < SMALL else number
+    can_gain = isinstance(model, Model) and isinstance(optimizer, (SGD, Adam)) and model.theta.size * rows >= SMALL
+    return number if can_gain or not isinstance(workers, str) else None
 
 
 def noise_of(seed: int, epoch: int, step: int, share: int) -> np.random.Generator:
@@ -112,6 +115,7 @@ class Team(Workers):
                              f"got {type(optimizer).__name__}")
         self.model, self.optimizer, self.state, self.average = model, optimizer, state, average
         self.before = model.theta, model.gradient
+        self.settings = [name for name in SETTINGS if hasattr(optimizer, name)]
         owners = {**{name: optimizer for name in ("m", "v") if hasattr(optimizer, name)},
                   **({} if average is None else {"average": state})}
         self.vectors = {name: (owner, getattr(owner, name)) for name, owner in owners.items()}
@@ -121,7 +125,8 @@ class Team(Workers):
         dtype = model.theta.dtype
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
                   **dict.fromkeys(self.vectors, ((size,), dtype)), "gradients": ((n_shares, size), dtype),
-                  "sums": ((self.ahead, n_shares, 1 + T), float), "jobs": ((self.ahead, 3 + T), float),
+                  "sums": ((self.ahead, n_shares, 1 + T), float),
+                  "jobs": ((self.ahead, 2 + len(self.settings) + T), float),
                   "at": ((1 + workers, 8), np.int64)}
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
@@ -164,10 +169,10 @@ class Team(Workers):
             As in ``State.sums``, over the batch: the reconstruction, and the KL of each level.
         """
         if self.between:
-            self.first = step
+            self.first, T = step, len(self.model.latent_dims)
             for k, job in enumerate(self.shared["jobs"][:1 + following]):
-                job[:3] = epoch, step + k, self.optimizer.learning_rate
-                job[3:] = beta
+                job[:-T] = epoch, step + k, *(getattr(self.optimizer, name) for name in self.settings)
+                job[-T:] = beta
                 self.asked += 1
             give_way()
             self.shared["at"][0, 0] = self.asked       # they go
@@ -209,6 +214,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     for name in ("m", "v", "average"):
         if name in of:
             setattr(state if name == "average" else optimizer, name, of[name][here])
+    settings, T = [name for name in SETTINGS if hasattr(optimizer, name)], len(model.latent_dims)
     met = asked = 0
 
     def meet() -> None:
@@ -228,8 +234,9 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         for k, (job, sums) in enumerate(zip(jobs, of["sums"])):
             if k > 0:
                 meet()                                 # the step needs all of theta
-            step, optimizer.learning_rate = int(job[1]), float(job[2])
-            beta: Array = job[3:]
+            step, beta = int(job[1]), job[-T:]
+            for name, value in zip(settings, job[2:-T].tolist()):
+                setattr(optimizer, name, value)
             rows = order[step * batch_size:(step + 1) * batch_size]
             shares, caches = cut(len(rows)), {}
             for s, rng in zip(range(w, len(shares), n), rngs[k]):

@@ -298,10 +298,10 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     workers : int or 'auto', optional
         Let so many processes, of one BLAS thread each, do each step together:
         see parallel.py.  'auto' is one for each core, or none where steps are too small to
-        gain by them.  The bits are the same for any number of them, also where a run
-        goes on with another number; without workers the noise is another.  They have a
-        copy of x.  If the script defines the model's class, they read the script, which must then call
-        this under ``if __name__ == "__main__":``.
+        gain by them, or model or optimiser are not of this library's kinds.  The bits are the same
+        for any number of them, also where a run goes on with another number; without workers the
+        noise is another.  They have a copy of x.  If the script defines the model's class, they
+        read the script, which must then call this under ``if __name__ == "__main__":``.
 
     Returns
     -------
@@ -322,8 +322,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it (or holds the average), can be used, and with ``state`` trained further.
     ChildProcessError
-        If a worker was killed: the step that it was in is lost half-way, so that a run
-        must go on from a checkpoint.
+        If a worker was killed: the steps that were asked of it are lost half-way, so that
+        a run must go on from a checkpoint.
     """
     check.has("model", model, ("check_x", "check_beta", "draw_noise", "bound", "backward"), "VAE(64, 16)")
     x, T = model.check_x(x), len(model.latent_dims)
@@ -345,7 +345,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
     many = many_draws(model, objective, importance, estimator, free_bits)
-    workers = chosen(workers, model, batch_size * importance)
+    workers = chosen(workers, model, optimizer, min(batch_size, len(x)) * importance)
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
     if average is not None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -77,14 +77,19 @@ def begin(work: Callable[..., Any], pipe: Connection, errors: Any, w: int, n: in
     signal.signal(signal.SIGINT, signal.SIG_IGN)       # where no mask is inherited
     np.seterr(**errors)
     try:
-        work(pipe, w, n, memory, *pipe.recv())
-    except (EOFError, BrokenPipeError, ConnectionResetError):              # there is no main process any more
+        given = pipe.recv()
+    except (EOFError, OSError):                        # there is no main process any more
+        return
+    try:
+        work(pipe, w, n, memory, *given)
+    except (EOFError, BrokenPipeError, ConnectionResetError):              # nor here
         pass
     except Exception as error:
-        try:
-            pipe.send(error)
-        except Exception:                              # one that cannot be sent
-            pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        with suppress(OSError):
+            try:
+                pipe.send(error)
+            except Exception:                          # one that cannot be sent
+                pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 class Workers:

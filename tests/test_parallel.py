@@ -144,20 +144,35 @@ def test_an_average_by_workers_is_that_of_their_steps(monkeypatch):
     assert state.weight == expected.weight and not np.shares_memory(state.average, model.theta)
 
 
+@pytest.mark.parametrize("make, name", [(Adam, "beta1"), (Adam, "beta2"), (Adam, "epsilon"), (SGD, "momentum"),
+                                        (SGD, "learning_rate")])
+def test_a_setting_that_a_callback_changes_is_obeyed(make, name):
+    """As in two runs, one after the other."""
+    model, optimizer, twin, other = MODELS["vae"](), make(0.01), MODELS["vae"](), make(0.01)
+    fit(model, X, epochs=2, batch_size=100, optimizer=optimizer, workers=2,
+        callback=lambda *_: setattr(optimizer, name, 0.5))
+    state = State.start(twin)
+    fit(twin, X, epochs=1, batch_size=100, optimizer=other, workers=1, state=state)
+    setattr(other, name, 0.5)
+    fit(twin, X, epochs=2, batch_size=100, optimizer=other, workers=1, state=state)
+    np.testing.assert_array_equal(model.theta, twin.theta)
+
+
 def test_auto_is_every_core_where_steps_are_large_and_no_worker_where_they_are_small(monkeypatch):
     """Which of the two follows from the model and the rows alone: so do the bits."""
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda pid: {0, 1, 5}, raising=False)
     model = MODELS["vae"]()
     rows = -(-parallel.SMALL // model.theta.size)
-    assert parallel.chosen("auto", model, rows) == 3 and parallel.chosen("auto", model, rows - 1) is None
-    assert parallel.chosen(4, model, 1) == 4 and parallel.chosen(None, model, 10 ** 9) is None
+    assert parallel.chosen("auto", model, Adam(), rows) == 3 and parallel.chosen("auto", model, SGD(), rows - 1) is None
+    assert parallel.chosen("auto", model, Own(), rows) is parallel.chosen("auto", Own(), Adam(), rows) is None
+    assert parallel.chosen(4, model, Adam(), 1) == 4 and parallel.chosen(None, model, Adam(), 10 ** 9) is None
     monkeypatch.delattr(processes.os, "sched_getaffinity")
     monkeypatch.setattr(processes.os, "cpu_count", lambda: 2)
-    assert parallel.chosen("auto", model, rows) == 2
+    assert parallel.chosen("auto", model, Adam(), rows) == 2
     thetas = {}
     for workers in (None, 1, "auto"):
         thetas[workers] = MODELS["vae"]()
-        fit(thetas[workers], X, epochs=1, batch_size=100, workers=workers)
+        fit(thetas[workers], X, epochs=1, batch_size=100 if workers == 1 else 10 ** 6, workers=workers)
     assert digest(thetas["auto"].theta) == digest(thetas[None].theta) != digest(thetas[1].theta)
     monkeypatch.setattr(parallel, "SMALL", 0)
     model = MODELS["vae"]()
@@ -278,6 +293,15 @@ def test_a_worker_that_is_killed_is_said(how):
     with pytest.raises(ChildProcessError, match=f"^worker . of 2 was killed by {how} before .*done$"):
         fit(Failing(how), X, epochs=2, batch_size=300, workers=2)
     assert not children()
+
+
+def test_a_worker_whose_main_process_ends_before_it_has_said_all_says_nothing(monkeypatch):
+    class Pipe:
+        def recv(self):
+            raise OSError("got end of file during message")
+
+    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
+    assert processes.begin(wait_for_ever, Pipe(), np.geterr(), 0, 2, None) is None
 
 
 def wait_for_ever(pipe, w, n, memory, *given):

@@ -91,16 +91,17 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     if args.overwrite:
         raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
     run = opened(args.resume)
-    began, now = (parallel.chosen(workers, run.model, run.config["batch_size"] * run.config["importance"])
-                  for workers in (run.config["workers"], given.get("workers", run.config["workers"])))
-    if (began is None) != (now is None) and run.state.epoch + run.state.step:
-        change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
-        note(f"the run began {change}: from here on its noise is another than it would be")
+    workers = run.config["workers"]
     run.config.update(given)
     if run.config["epochs"] < run.state.epoch:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
+    in_a_step = min(run.config["batch_size"], len(rows.x)) * run.config["importance"]
+    began, now = (parallel.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
+    if (began is None) != (now is None) and run.state.epoch + run.state.step:
+        change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
+        note(f"the run began {change}: from here on its noise is another than it would be")
     if run.config["threads"] not in (None, startup.threads()):
         began, now = run.config["threads"], startup.threads()
         note(f"the run began with {began} {'threads' if began > 1 else 'thread'} for matrix products and goes on with "

@@ -102,13 +102,13 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
     return typed
 
 
-def whole_or(word: str) -> Callable[[str], Any]:
-    """Read a whole number of at least 1, or a word."""
+def whole_or(word: str, high: float = np.inf) -> Callable[[str], Any]:
+    """Read a whole number from 1 to ``high``, or a word."""
     def typed(text: str) -> Any:
         try:
-            return text if text == word else whole()(text)
+            return text if text == word else whole(1, high)(text)
         except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(f"{error}; or {word}") from None
+            raise argparse.ArgumentTypeError(str(error).replace("must be a", f"must be {word}, or a", 1)) from None
     return typed
 
 
@@ -213,7 +213,7 @@ def add_workers(parser: Any) -> None:
     """Say how many cores."""
     add(parser, "--workers", "so many processes do the work together, a core each; the bits are the same for any "
                              "number of them, and others without; auto: one for each core, or none where the steps of "
-                             "training are too small to gain by them", metavar="N", type=whole_or("auto"))
+                             "training are too small to gain by them", metavar="N", type=whole_or("auto", check.MOST))
 
 
 def parser() -> Parser:

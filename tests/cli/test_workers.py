@@ -84,8 +84,10 @@ def test_workers_that_come_later_are_said(tmp_path, monkeypatch, capsys):
     assert cli.main(["train", "--resume", "run", "--epochs", "4"]) == 0 and capsys.readouterr().err == ""
     assert cli.main(["evaluate", "run", "--samples", "5", "--workers", "auto"]) == 0
     capsys.readouterr()
+    assert cli.main(["train", *WORDS, "--out", "no", "--workers", "1000000001"]) == 2
+    assert "--workers: it must be auto, or a whole number from 1 to 1000000000; got 10" in capsys.readouterr().err
     assert cli.main(["train", *WORDS, "--out", "no", "--workers", "0"]) == 2
-    assert "--workers: it must be a whole number of at least 1; got 0; or auto" in capsys.readouterr().err
+    assert "--workers: it must be auto, or a whole number of at least 1; got 0" in capsys.readouterr().err
     assert not Path("no").exists()
 
 
