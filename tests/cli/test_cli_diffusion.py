@@ -64,7 +64,7 @@ REFUSED = [
     (["train", "--model", "diffusion", "--free-bits", "1"], "--free-bits is not for --model diffusion"),
     (["train", "--levels", "9"], "--levels is not for --model vae"),
     (["train", "--model", "hvae", "--log-noise=-3,8"], "--log-noise is not for --model hvae"),
-    (["train", "--model", "diffusion", "--levels", "0"], "argument --levels: it must be a whole number of at least 1"),
+    (["train", "--model", "diffusion", "--levels", "0"], "argument --levels: it must be inf, or a whole number of at least 1"),
     (["train", "--model", "diffusion", "--log-noise", "8,3"], "--log-noise must be two numbers that rise"),
     (["train", "--model", "diffusion", "--log-noise", "8"], "--log-noise must be two numbers that rise"),
     (["train", "--model", "diffusion", "--log-noise", "a,b"], "argument --log-noise: it must be a number"),
