@@ -45,15 +45,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]} ... of type {type(value).__name__}"
 
 
-def size(name: str, value: Any, low: int = 1, high: float = MOST) -> int:
-    """Return a whole number from low to high, both included."""
+def size(name: str, value: Any, low: int = 1, high: float = MOST, also: str = "") -> int:
+    """Return a whole number from low to high, both included; ``also`` names what the caller takes besides."""
     try:
         checked = operator.index(value)
     except Exception:                                  # whatever an object's own __index__ raises
         checked = low - 1
     if not (low <= checked <= high) or isinstance(value, bool):
         bounds = f"of at least {low}" if high == np.inf or (high == MOST and checked < low) else f"from {low} to {high}"
-        raise ValueError(f"{name} must be a whole number {bounds}; got {shown(value)}")
+        raise ValueError(f"{name} must be {also and also + ', or '}a whole number {bounds}; got {shown(value)}")
     return checked
 
 

@@ -67,6 +67,17 @@ def noise_of(seed: int, epoch: int, step: int, share: int) -> np.random.Generato
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch, step, share)))
 
 
+def owners(optimizer: Any, state: Any, average: float | None) -> dict[str, Any]:
+    """Return whose the vectors are that move with theta, slice by slice."""
+    found = {name: optimizer for name in ("m", "v") if hasattr(optimizer, name)}
+    return found if average is None else {**found, "average": state}
+
+
+def settings(optimizer: Any) -> dict[str, float]:
+    """Return the numbers of an optimiser that a callback may change."""
+    return {name: getattr(optimizer, name) for name in SETTINGS if hasattr(optimizer, name)}
+
+
 def lay(model: Model, theta: Array, gradient: Array) -> None:
     """Let the model's parameters and gradients be views into these vectors, with the values that they have."""
     theta[:], gradient[:] = model.theta, model.gradient
@@ -115,18 +126,17 @@ class Team(Workers):
                              f"got {type(optimizer).__name__}")
         self.model, self.optimizer, self.state, self.average = model, optimizer, state, average
         self.before = model.theta, model.gradient
-        self.settings = [name for name in SETTINGS if hasattr(optimizer, name)]
-        owners = {**{name: optimizer for name in ("m", "v") if hasattr(optimizer, name)},
-                  **({} if average is None else {"average": state})}
-        self.vectors = {name: (owner, getattr(owner, name)) for name, owner in owners.items()}
-        size, T, n_shares = model.theta.size, len(model.latent_dims), len(cut(min(batch_size, len(x))))
+        self.vectors = {name: (owner, getattr(owner, name))
+                        for name, owner in owners(optimizer, state, average).items()}
+        size, T, rows = model.theta.size, len(model.latent_dims), min(batch_size, len(x))
+        n_shares = len(cut(rows))
         workers = min(workers, max(n_shares, size // ENTRIES, 1))
-        self.ahead = max(1, min(AHEAD, WORK // (size * batch_size * (1 if many is None else many.K))))
+        self.ahead = max(1, min(AHEAD, WORK // (size * rows * (1 if many is None else many.K))))
         dtype = model.theta.dtype
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
                   **dict.fromkeys(self.vectors, ((size,), dtype)), "gradients": ((n_shares, size), dtype),
                   "sums": ((self.ahead, n_shares, 1 + T), float),
-                  "jobs": ((self.ahead, 2 + len(self.settings) + T), float),
+                  "jobs": ((self.ahead, 2 + len(settings(optimizer)) + T), float),
                   "at": ((1 + workers, 8), np.int64)}
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
@@ -171,7 +181,7 @@ class Team(Workers):
         if self.between:
             self.first, T = step, len(self.model.latent_dims)
             for k, job in enumerate(self.shared["jobs"][:1 + following]):
-                job[:-T] = epoch, step + k, *(getattr(self.optimizer, name) for name in self.settings)
+                job[:-T] = epoch, step + k, *settings(self.optimizer).values()
                 job[-T:] = beta
                 self.asked += 1
             give_way()
@@ -211,11 +221,9 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     for s in own:
         lay(models[s], theta, gradients[s])
     here = slice(theta.size * w // n, theta.size * (w + 1) // n)
-    for name in ("m", "v", "average"):
-        if name in of:
-            setattr(state if name == "average" else optimizer, name, of[name][here])
-    settings, T = [name for name in SETTINGS if hasattr(optimizer, name)], len(model.latent_dims)
-    met = asked = 0
+    for name, owner in owners(optimizer, state, average).items():
+        setattr(owner, name, of[name][here])
+    T, met, asked = len(model.latent_dims), 0, 0
 
     def meet() -> None:
         """Wait until all workers are here."""
@@ -235,8 +243,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
             if k > 0:
                 meet()                                 # the step needs all of theta
             step, beta = int(job[1]), job[-T:]
-            for name, value in zip(settings, job[2:-T].tolist()):
-                setattr(optimizer, name, value)
+            vars(optimizer).update(zip(settings(optimizer), job[2:-T].tolist()))
             rows = order[step * batch_size:(step + 1) * batch_size]
             shares, caches = cut(len(rows)), {}
             for s, rng in zip(range(w, len(shares), n), rngs[k]):

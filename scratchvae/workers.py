@@ -36,10 +36,7 @@ def number_of(workers: int | str) -> int:
     """Return how many workers are meant: 'auto' is one for each core that this process may use."""
     if isinstance(workers, str) and workers == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        return check.size("workers", workers)
-    except ValueError as error:
-        raise ValueError(str(error).replace("must be a", "must be 'auto', or a", 1)) from None
+    return check.size("workers", workers, also="'auto'")
 
 
 @contextmanager

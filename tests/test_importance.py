@@ -219,16 +219,11 @@ def test_backward_leaves_the_weights_as_they_are(rng, x):
 
 def draw(model, x, noise):
     """z_1, ..., z_T of every row, as a function of the parameters; one level's noise is no list."""
-    noise, z = noise if isinstance(noise, list) else [noise], {0: x}
-    T, q, p = len(noise), *({t: model.networks[f"{kind}{t}"] for t in range(1, len(noise) + 1)} for kind in "qp")
-    if not isinstance(model, TopDown):
-        for t in range(1, T + 1):
-            z[t], _ = gaussian.sample(*gaussian.halves(q[t].forward(z[t - 1])[0]), noise[t - 1])
-        return z
-    said = model.up(x)
-    for t in range(T, 0, -1):
-        of_q = said[t] if t == T else gaussian.merge(*said[t], *gaussian.halves(p[t + 1].forward(z[t + 1])[0]))[0]
-        z[t], _ = gaussian.sample(*of_q, noise[t - 1])
+    if isinstance(model, TopDown):
+        return {0: x, **{t: z for t, (z, *_) in model.down(model.up(x), noise).items()}}
+    z = {0: x}
+    for t, eps in enumerate(noise if isinstance(noise, list) else [noise], start=1):
+        z[t], _ = gaussian.sample(*gaussian.halves(model.networks[f"q{t}"].forward(z[t - 1])[0]), eps)
     return z
 
 

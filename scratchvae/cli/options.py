@@ -56,9 +56,10 @@ def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return typed
 
 
-def whole(low: int = 1, high: float = np.inf) -> Callable[[str], int]:
-    """Read a whole number from ``low`` to ``high``."""
-    return said(lambda text: check.size("it", int(text) if text.isdecimal() else text, low, high))
+def whole(low: int = 1, high: float = np.inf, word: str = "") -> Callable[[str], Any]:
+    """Read a whole number from ``low`` to ``high``; or the word, if there is one."""
+    return said(lambda text: text if word and text == word else
+                check.size("it", int(text) if text.isdecimal() else text, low, high, word))
 
 
 def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Callable[[str], float]:
@@ -99,16 +100,6 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
             return [entry(part) for part in text.split(",")]
         except argparse.ArgumentTypeError as error:
             raise argparse.ArgumentTypeError(f"{error}; several stand with commas between them: {example}") from None
-    return typed
-
-
-def whole_or(word: str, high: float = np.inf) -> Callable[[str], Any]:
-    """Read a whole number from 1 to ``high``, or a word."""
-    def typed(text: str) -> Any:
-        try:
-            return text if text == word else whole(1, high)(text)
-        except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(str(error).replace("must be a", f"must be {word}, or a", 1)) from None
     return typed
 
 
@@ -172,7 +163,7 @@ def add_model_options(parser: Any) -> None:
                              "or leave them out of log p(x | z)", choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=("sampled", "analytic"))
-    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole_or("inf"))
+    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
                                "give it as --log-noise=-3,8", metavar="A,B",
         type=several(number(-np.inf, open_low=True), "-3,8"))
@@ -213,7 +204,8 @@ def add_workers(parser: Any) -> None:
     """Say how many cores."""
     add(parser, "--workers", "so many processes do the work together, a core each; the bits are the same for any "
                              "number of them, and others without; auto: one for each core, or none where the steps of "
-                             "training are too small to gain by them", metavar="N", type=whole_or("auto", check.MOST))
+                             "training are too small to gain by them", metavar="N",
+        type=whole(high=check.MOST, word="auto"))
 
 
 def parser() -> Parser:
