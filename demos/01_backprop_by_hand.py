@@ -24,7 +24,7 @@ import numpy as np
 from matplotlib.patches import FancyBboxPatch
 
 from scratchvae.mlp import MLP
-from scratchvae.plotting import figure
+from scratchvae.train.plotting import figure
 
 parser = lesson.options("Lesson 1: backprop by hand, in a network of 2-2-1.")
 parser.add_argument("--target", type=float, default=2.0, help="what is wanted for example 1 (default 2)")

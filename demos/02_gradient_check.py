@@ -32,9 +32,9 @@ import lesson                                          # first: it sets the numb
 
 import numpy as np
 
-from scratchvae.gradcheck import check_function
 from scratchvae.mlp import MLP, pack
-from scratchvae.plotting import figure
+from scratchvae.train.plotting import figure
+from scratchvae.verify.gradcheck import check_function
 
 parser = lesson.options("Lesson 2: forward and central differences, the complex step, what a check catches.")
 parser.add_argument("--float32", action="store_true", help="compute in float32, which has half the digits of float64")

@@ -32,9 +32,9 @@ import lesson                                          # first: it sets the numb
 import numpy as np
 
 from scratchvae import VAE, Autoencoder, evaluate, fit, warm_up
-from scratchvae.datasets import binarize, digits
+from scratchvae.data import binarize, digits
 from scratchvae.layers import softplus
-from scratchvae.plotting import codes, figure, images, plane
+from scratchvae.train.plotting import codes, figure, images, plane
 
 parser = lesson.options("Lesson 3: the autoencoder and the VAE, in two latents.", epochs=300)
 parser.add_argument("--beta", type=float, default=1.0, help="the weight of the VAE's price (default 1)")

@@ -34,7 +34,7 @@ import lesson                                          # first: it sets the numb
 import numpy as np
 
 from scratchvae import VAE, gaussian
-from scratchvae.plotting import figure
+from scratchvae.train.plotting import figure
 
 parser = lesson.options("Lesson 4: two estimates of the gradient of an expectation.")
 parser.add_argument("--draws", type=int, default=100_000, help="for each dimension (default 100000)")

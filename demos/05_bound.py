@@ -29,8 +29,9 @@ import lesson                                          # first: it sets the numb
 
 import numpy as np
 
-from scratchvae import VAE, Gaussian, decay, exact, fit, gaussian
-from scratchvae.plotting import figure
+from scratchvae import VAE, Gaussian, decay, fit, gaussian
+from scratchvae.train.plotting import figure
+from scratchvae.verify import exact
 
 parser = lesson.options("Lesson 5: the bound on log p(x), and its gap.", epochs=150)
 parser.add_argument("--latents", type=int, default=2, help="of the model that is trained (default 2)")

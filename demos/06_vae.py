@@ -24,11 +24,11 @@ import time
 import numpy as np
 
 from scratchvae import HVAE, VAE, fit, gaussian
-from scratchvae.datasets import binarize, digits
+from scratchvae.data import binarize, digits
 from scratchvae.explain import explain
-from scratchvae.gradcheck import check_model
 from scratchvae.layers import Dense
-from scratchvae.plotting import figure, images
+from scratchvae.train.plotting import figure, images
+from scratchvae.verify.gradcheck import check_model
 
 parser = lesson.options("Lesson 6: the VAE line by line, and the ledger of its gradients.", epochs=20)
 parser.add_argument("--break", dest="broken", action="store_true", help="spoil one entry of each model by 0.1 %%")

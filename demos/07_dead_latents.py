@@ -23,8 +23,8 @@ import lesson                                          # first: it sets the numb
 import numpy as np
 
 from scratchvae import HVAE, VAE, Gaussian, decay, evaluate, fit, warm_up
-from scratchvae.datasets import binarize, digits
-from scratchvae.plotting import figure
+from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import figure
 
 parser = lesson.options("Lesson 7: latents that die, in theory and in practice.", epochs=100)
 parser.add_argument("--free-bits", type=float, default=1.5, help="nats that cost a level nothing (default 1.5)")

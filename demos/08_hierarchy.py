@@ -31,8 +31,8 @@ import lesson                                          # first: it sets the numb
 import numpy as np
 
 from scratchvae import HVAE, decay, evaluate, fit, warm_up
-from scratchvae.datasets import binarize, digits
-from scratchvae.plotting import curves, figure, images
+from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import curves, figure, images
 
 parser = lesson.options("Lesson 8: a hierarchical VAE learns handwritten digits.", epochs=1000)
 parser.add_argument("--warm-up", type=lesson.whole, help="epochs in which beta rises to 1 (default a quarter of all)")

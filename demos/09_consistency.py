@@ -26,9 +26,10 @@ import lesson                                          # first: it sets the numb
 
 import numpy as np
 
-from scratchvae import HVAE, evaluate, exact, fit, warm_up
-from scratchvae.datasets import binarize, digits
-from scratchvae.plotting import figure, images
+from scratchvae import HVAE, evaluate, fit, warm_up
+from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import figure, images
+from scratchvae.verify import exact
 
 parser = lesson.options("Lesson 9: the consistency part of the bound in two forms.", epochs=300)
 parser.add_argument("--seeds", type=lesson.whole, default=1,

@@ -29,7 +29,7 @@ import numpy as np
 from gallery.bugs import BUGS
 from gallery.checks import CHECKS, catch
 
-from scratchvae.plotting import figure
+from scratchvae.train.plotting import figure
 
 # %% [markdown]
 # ## The table, printed and drawn

@@ -32,9 +32,10 @@ import time
 
 import numpy as np
 
-from scratchvae import HVAE, TopDown, decay, evaluate, exact, fit, gaussian, warm_up
-from scratchvae.datasets import binarize, digits
-from scratchvae.plotting import figure, images
+from scratchvae import HVAE, TopDown, decay, evaluate, fit, gaussian, warm_up
+from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import figure, images
+from scratchvae.verify import exact
 
 parser = lesson.options("Lesson 11: printed, sampled, top-down: where the KL goes.", epochs=300)
 parser.add_argument("--hidden", type=int, nargs="+", default=[128], help="hidden layers of every network (default 128)")

@@ -27,8 +27,8 @@ import math
 import numpy as np
 
 from scratchvae import Diffusion, decay, fit, three_writings
-from scratchvae.datasets import binarize, digits
-from scratchvae.plotting import figure, images
+from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import figure, images
 
 args = lesson.parse(lesson.options("Lesson 12: diffusion, from the hierarchy.", epochs=150))
 rng = np.random.default_rng(args.seed)

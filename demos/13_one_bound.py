@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 from scratchvae import HVAE, VAE, Autoencoder, Diffusion, TopDown, decay, evaluate, fit, warm_up
-from scratchvae.datasets import binarize, digits
+from scratchvae.data import binarize, digits
 
 parser = lesson.options("Lesson 13: one bound for all, in one table.", epochs=100)
 parser.add_argument("--samples", type=lesson.whole, default=1000,

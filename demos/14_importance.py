@@ -34,9 +34,10 @@ import time
 
 import numpy as np
 
-from scratchvae import HVAE, Importance, decay, evaluate, exact, fit, warm_up
-from scratchvae.datasets import binarize, digits
-from scratchvae.plotting import figure
+from scratchvae import HVAE, Importance, decay, evaluate, fit, warm_up
+from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import figure
+from scratchvae.verify import exact
 
 parser = lesson.options("Lesson 14: the importance-weighted bound, and three gradients.", epochs=200)
 parser.add_argument("--draws", type=int, nargs="+", default=[1, 5], help="K, draws for each digit (default 1 5)")

@@ -34,7 +34,7 @@ DECOYS = {                                             # for files with few bugs
             "The loss is a sum over the batch, its gradient a mean.", "z, not mu, goes into the KL."],
     "model": ["The weights are averaged over the batch, not over the samples.",
               "log q is added to log p, where it should be subtracted."],
-    "datasets": ["The pixels are inverted: ink is 0, paper is 1.", "Labels and images are shuffled apart."],
+    "data/datasets": ["The pixels are inverted: ink is 0, paper is 1.", "Labels and images are shuffled apart."],
 }
 
 
@@ -90,7 +90,7 @@ def letters(texts: list[str], indent: str = "  ") -> list[str]:
 
 def write_figure(folder: Path, sick: list[Run], healthy: list[Run]) -> Path:
     """Draw the curves and the samples; return where the figure is."""
-    from scratchvae.plotting import figure
+    from scratchvae.train.plotting import figure
     folder.mkdir(parents=True, exist_ok=True)
     page = figure(8.27, 5.5)
     draw(page, sick, healthy)
@@ -249,7 +249,7 @@ def questions(seed: int, n: int) -> list[Question]:
 
 def sheet_page(lines: list[str], sick: list[Run], healthy: list[Run]) -> Any:
     """Return a page of the sheet as a figure."""
-    from scratchvae.plotting import figure
+    from scratchvae.train.plotting import figure
     page = figure(8.27, 11.69)                         # A4
     words, pictures, numbers = page.subfigures(3, 1, height_ratios=[1.35, 1.6, 1.05])
     words.text(0.06, 0.96, lines[0], fontsize=11, va="top", weight="bold")
@@ -271,7 +271,7 @@ def write_sheet(path: Path, chosen: list[Question]) -> Path:
     if path.suffix == ".pdf":
         from matplotlib.backends.backend_pdf import PdfPages
 
-        from scratchvae.plotting import figure
+        from scratchvae.train.plotting import figure
         with PdfPages(path) as book:
             for lines, sick in pages:
                 book.savefig(sheet_page(lines, sick, healthy))

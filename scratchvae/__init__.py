@@ -1,35 +1,35 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
-The math, in reading order: layers, mlp, gaussian, likelihood, discrete, mixed, model,
-autoencoder, vae, hvae; MATH.md derives it.  Where the story goes on: topdown, then schedule,
-diffusion, writings, importance.  Using it: optim, datasets, progress, workers, parallel, training,
-checkpoint, evaluation, plotting.  Why it can be believed: gradcheck, diagnose/ (imported only
-when asked for), exact.  check has the errors that name an argument; cli/ is the
-program.
+This folder is the math, in reading order: layers, mlp, gaussian, likelihood, discrete, mixed, model,
+autoencoder, vae, hvae, topdown, schedule, diffusion, importance; MATH.md derives it.  Argument checks are in
+check.  data/ reads and scales data, train/ fits and measures models, verify/ checks gradients and has exact
+answers, diagnose/ names the mistake in a backward, explain/ writes the page of lines, cli/ is the program.
 """
 
 __version__ = "0.1.0"                                  # above the imports: a checkpoint names it
 
-from . import startup                                  # noqa: F401  (before anything that loads NumPy)
-from . import checkpoint, datasets, gaussian, gradcheck, layers
+from . import startup  # noqa: F401  (before anything that loads NumPy)
+from . import data, gaussian, layers
 from .autoencoder import Autoencoder
 from .diffusion import Diffusion
 from .discrete import Categorical, Poisson
-from .evaluation import Evaluation, evaluate
 from .hvae import HVAE
 from .importance import Importance
 from .likelihood import Bernoulli, Gaussian
 from .mixed import Mixed
 from .mlp import MLP
 from .model import ELBO, Model
-from .optim import SGD, Adam
 from .topdown import TopDown
-from .training import State, decay, fit, steps, warm_up
+from .train import checkpoint
+from .train.evaluation import Evaluation, evaluate
+from .train.fit import State, decay, fit, steps, warm_up
+from .train.optim import SGD, Adam
 from .vae import VAE
-from .writings import readings, three_writings
+from .verify import gradcheck
+from .verify.writings import readings, three_writings
 
 __all__ = [
     "Adam", "Autoencoder", "Bernoulli", "Categorical", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE",
-    "Importance", "MLP", "Mixed", "Model", "Poisson", "SGD", "State", "TopDown", "VAE", "checkpoint", "datasets",
+    "Importance", "MLP", "Mixed", "Model", "Poisson", "SGD", "State", "TopDown", "VAE", "checkpoint", "data",
     "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "readings", "steps", "three_writings", "warm_up",
 ]

@@ -15,7 +15,7 @@ Rows are examples: x has shape (n, n_in), one row for each of the n examples.
 MATH (1.2) is an equation of MATH.md, which derives what the docstrings state.
 
 Every forward here accepts complex numbers, because the gradient checker
-differentiates with a complex step (see gradcheck.py).  Two habits follow.
+differentiates with a complex step (see verify/gradcheck.py).  Two habits follow.
 There is no ``abs``, which is not differentiable in the complex sense; and
 ``maximum``, ``minimum`` and ``>`` choose a branch, which is fine: NumPy compares
 complex numbers by their real parts, and where these are equal by the imaginary

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, VAE, Gaussian, exact
+from scratchvae import HVAE, VAE, Gaussian
+from scratchvae.verify import exact
 
 DIMS = {1: (3,), 2: (4, 2), 3: (3, 4, 2), 4: (2, 3, 3, 1), 5: (4, 3, 2, 2, 3)}     # latents for T = 1, ..., 5
 X_DIM = 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvae import Autoencoder, Bernoulli, fit
-from scratchvae.gradcheck import check_model
+from scratchvae.verify.gradcheck import check_model
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvae import HVAE, VAE, Adam, Autoencoder, Gaussian, State, check, decay, evaluate, fit, warm_up
-from scratchvae.datasets import binarize
+from scratchvae.data import binarize
 
 X = np.zeros((4, 6))
 vae, hvae, auto = VAE(6, 2, (3,)), HVAE(6, (3, 2), (3,)), Autoencoder(6, 2, (3,))

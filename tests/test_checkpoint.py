@@ -11,7 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, SGD, VAE, Adam, State, checkpoint, fit
+from scratchvae import HVAE, SGD, VAE, Adam, State, fit
+from scratchvae.data import writing
+from scratchvae.train import checkpoint
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 CONFIG = {"latents": [3, 2], "name": "µ", "rate": 0.1}
@@ -290,7 +292,7 @@ def no_space(*_, **__):
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_failed_write_loses_nothing(two, monkeypatch, name):
     before = sorted((p.name, p.read_bytes()) for p in two.parent.iterdir())
-    monkeypatch.setattr(checkpoint.os, name, no_space)
+    monkeypatch.setattr(os, name, no_space)
     with pytest.raises(OSError, match="run.npz' cannot be written: No space left on device"):
         checkpoint.save(two, *trained(3))
     assert sorted((p.name, p.read_bytes()) for p in two.parent.iterdir()) == before
@@ -349,9 +351,11 @@ def test_killed_at_any_moment_of_a_save(path, before, moment):
 
     child = os.fork()
     if child == 0:
-        checkpoint.open, checkpoint.os.replace, checkpoint.os.fsync = Writer, replace, fsync
-        checkpoint.save(path, *saving)
-        os._exit(0)
+        try:
+            writing.open, os.replace, os.fsync = Writer, replace, fsync
+            checkpoint.save(path, *saving)
+        finally:
+            os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     if before or moment == 4:
         assert steps_of(path) == (3 if moment == 4 else 2)
@@ -368,8 +372,8 @@ def test_it_is_a_zip_archive_like_any_other(two):
 
 
 def test_write_replaces_a_file_as_a_whole(tmp_path):
-    checkpoint.write(tmp_path / "a", b"one")
-    checkpoint.write(str(tmp_path / "a"), b"two")
+    writing.write(tmp_path / "a", b"one")
+    writing.write(str(tmp_path / "a"), b"two")
     assert (tmp_path / "a").read_bytes() == b"two" and os.listdir(tmp_path) == ["a"]
 
 
@@ -381,10 +385,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match=re.escape(repr(str(tmp_path / "a"))) + " cannot be written: No space left"):
-        checkpoint.write(tmp_path / "a", b"new")
+        writing.write(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 
 def test_a_write_into_a_folder_that_is_none_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot be written: No such file"):
-        checkpoint.write(tmp_path / "no" / "a", b"new")
+        writing.write(tmp_path / "no" / "a", b"new")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scratchvae import datasets
+from scratchvae.data import datasets
 
 
 def test_digits_are_sixteenths_and_every_fifth_is_held_out():

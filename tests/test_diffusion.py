@@ -9,9 +9,9 @@ import scipy.special
 import scipy.stats
 
 from scratchvae import VAE, Adam, Diffusion, Gaussian, fit, gaussian, readings, three_writings
-from scratchvae.gradcheck import check_model
 from scratchvae.layers import sigmoid
 from scratchvae.schedule import Schedule, between, signal, spread, times
+from scratchvae.verify.gradcheck import check_model
 
 D = 6
 LEVELS = (1, 2, 5, math.inf)

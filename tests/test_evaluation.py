@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scratchvae import HVAE, VAE, evaluate
-from scratchvae.evaluation import units
+from scratchvae.train.evaluation import units
 
 RNG = np.random.default_rng(0)
 X = (RNG.random((300, 6)) < 0.3).astype(float)

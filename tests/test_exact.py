@@ -16,7 +16,8 @@ from linear_gaussian import (DIMS, X_DIM, Z, at_posterior, both_forms, chain, ev
                              joint_q, linear_vae, near_posterior)
 from scipy.stats import multivariate_normal
 
-from scratchvae import HVAE, VAE, Adam, Gaussian, exact, fit, gaussian
+from scratchvae import HVAE, VAE, Adam, Gaussian, fit, gaussian
+from scratchvae.verify import exact
 
 # The evidence and the posterior -----------------------------------------------------------------
 

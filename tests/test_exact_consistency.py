@@ -5,7 +5,7 @@ import pytest
 from linear_gaussian import at_posterior, chain, expected, repeat, sigma_points
 from scipy.optimize import minimize
 
-from scratchvae import exact
+from scratchvae.verify import exact
 
 
 @pytest.mark.parametrize("T", [2, 3, 4, 5])

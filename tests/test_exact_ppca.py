@@ -5,7 +5,8 @@ import pytest
 from linear_gaussian import X_DIM, expected, linear_vae, repeat, sigma_points
 from scipy.stats import multivariate_normal
 
-from scratchvae import Adam, decay, evaluate, exact, fit
+from scratchvae import Adam, decay, evaluate, fit
+from scratchvae.verify import exact
 
 
 def test_best_posterior_of_a_linear_vae():

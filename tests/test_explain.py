@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from beside import DEMOS, load
 
-from scratchvae import HVAE, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, TopDown, cli, datasets, gaussian
+from scratchvae import HVAE, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, TopDown, cli, gaussian
+from scratchvae.data import datasets
 from scratchvae.discrete import Categorical, Poisson
 from scratchvae.explain import equations, explain, lines, mathml, pictures, source, trace_pass
 from scratchvae.mixed import Mixed

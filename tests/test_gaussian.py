@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from scratchvae import gaussian
-from scratchvae.gradcheck import check_function
+from scratchvae.verify.gradcheck import check_function
 
 FUNCTIONS = {
     "sample": (gaussian.sample, gaussian.sample_backward, 3),

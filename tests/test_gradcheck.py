@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scratchvae import HVAE, VAE
-from scratchvae.gradcheck import check_function, check_layer, check_model, compare
 from scratchvae.layers import Dense, Layer, Tanh
+from scratchvae.verify.gradcheck import check_function, check_layer, check_model, compare
 
 
 class Wrong:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, Poisson, fit, gaussian
-from scratchvae.gradcheck import check_model
+from scratchvae.verify.gradcheck import check_model
 
 X_DIM = 6
 DIMS = {1: (4,), 2: (4, 3), 3: (4, 3, 2), 5: (4, 3, 3, 2, 2)}

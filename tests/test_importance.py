@@ -7,10 +7,11 @@ import pytest
 import scipy.special
 from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, sigma_points
 
-from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, exact, fit, gaussian
-from scratchvae.gradcheck import check_function, compare
+from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, fit, gaussian
 from scratchvae.importance import Once, log_mean_exp, log_mean_exp_backward
-from scratchvae.training import HeldOut, stream
+from scratchvae.train.fit import HeldOut, stream
+from scratchvae.verify import exact
+from scratchvae.verify.gradcheck import check_function, compare
 
 X_DIM = 6
 MODELS = {"VAE": lambda **o: VAE(X_DIM, 3, (5,), **o), "HVAE 1": lambda **o: HVAE(X_DIM, (3,), (5,), **o),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from scratchvae.gradcheck import check_function, check_layer
 from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, ReLU, Tanh, glorot, he, sigmoid, softplus
+from scratchvae.verify.gradcheck import check_function, check_layer
 
 KNOWN = {
     "tanh": np.tanh,

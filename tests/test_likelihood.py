@@ -6,8 +6,8 @@ import scipy.special
 import scipy.stats
 
 from scratchvae import Bernoulli, Gaussian
-from scratchvae.gradcheck import check_function
 from scratchvae.likelihood import LIKELIHOODS
+from scratchvae.verify.gradcheck import check_function
 
 MAKE = {**LIKELIHOODS, "fixed": lambda x_dim: Gaussian(x_dim, logvar=-0.7)}
 

@@ -8,7 +8,7 @@ import pytest
 
 from scratchvae import (HVAE, VAE, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Mixed, Poisson, TopDown,
                         evaluate, fit)
-from scratchvae.gradcheck import check_function, check_layer, check_model
+from scratchvae.verify.gradcheck import check_function, check_layer, check_model
 
 G, FIXED, P, B, C = Gaussian(1), Gaussian(1, logvar=-0.7), Poisson(1), Bernoulli(1), Categorical(3)
 PARTS = [G, C, P, G, B, FIXED, C, P]                   # objects that occur twice, and are not neighbours

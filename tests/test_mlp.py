@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scratchvae.gradcheck import check_layer
 from scratchvae.layers import ACTIVATIONS
 from scratchvae.mlp import MLP, pack
+from scratchvae.verify.gradcheck import check_layer
 
 
 def make(dims, activation, rng):

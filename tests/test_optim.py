@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scratchvae import SGD, Adam, optim
+from scratchvae import SGD, Adam
+from scratchvae.train import optim
 
 
 def test_sgd_with_momentum_by_hand():

@@ -12,89 +12,96 @@ import scratchvae
 
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
-MATH = ["layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder", "vae", "hvae",
-        "topdown", "schedule", "diffusion", "writings", "importance"]
-ORDER = ["startup", "check", *MATH, "optim", "datasets", "progress", "workers", "parallel", "training", "checkpoint",
-         "evaluation", "plotting", "gradcheck", "exact"]
-DIAGNOSE = ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
-            "recording", "wholes", "flow", "walk"]
-EXPLAIN = ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures",
-           "figures", "style", "page"]
-PROGRAM = ["scaling", "tables", "columns", "files", "download", "mnist", "manual", "options", "examples", "runs",
-           "folders", "output", "asked", "commands", "program"]
+ORDER = {                                              # of the files in each folder; the root is the math
+    "": ["startup", "check", "layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder",
+         "vae", "hvae", "topdown", "schedule", "diffusion", "importance"],
+    "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
+    "train": ["optim", "progress", "processes", "team", "fit", "checkpoint", "evaluation", "plotting"],
+    "verify": ["gradcheck", "exact", "writings"],
+    "diagnose": ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
+                 "recording", "wholes", "flow", "walk"],
+    "explain": ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures", "figures", "style",
+                "page"],
+    "cli": ["manual", "options", "examples", "runs", "folders", "output", "asked", "commands", "program"]}
+MAY_IMPORT = {"": [], "data": [""], "train": ["", "data"], "verify": [""], "diagnose": ["", "verify"],
+              "explain": ["", "data", "verify"], "cli": ["", "data", "train", "verify", "diagnose", "explain"]}
+PLACES = {tuple(filter(None, (folder, name))): f"{folder}/{name}" for folder, names in ORDER.items() for name in names}
+FILES = [(folder, name) for folder, names in ORDER.items() for name in names]
 ALLOWED = {"numpy", "matplotlib", *sys.stdlib_module_names}
 
 
-def imports(path):
-    """Return the names of the modules that a file imports, those of the package from its root: .layers, .cli.files."""
+def statements(path):
+    """Yield what runs when the file is imported: its module level, without the insides of functions."""
+    waiting = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            yield node
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def imports(path, nodes):
+    """Return the modules that a file imports; those of the package as paths from its root: /vae, cli/options."""
     names, package = set(), path.relative_to(PACKAGE).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level:
-            root = package[:len(package) + 1 - node.level]
-            inner = [(*root, node.module)] if node.module else [(*root, alias.name) for alias in node.names]
-            names.update("." + ".".join(parts) for parts in inner)
+            start = (*package[:len(package) + 1 - node.level], *filter(None, (node.module or "").split(".")))
+            for alias in node.names:                   # a file, or a name in a file or in a folder's __init__
+                parts = (*start, alias.name) if PLACES.get((*start, alias.name)) else start
+                names.add(PLACES.get(parts, "/".join(parts) + "/"))
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module.split(".")[0])
-    return names
+    return names - {"/"}                               # __version__
 
 
-def inner(path):
-    return {name[1:] for name in imports(path) if name.startswith(".")} - {"__version__"}
+def at_import(folder, name):
+    path = PACKAGE / folder / f"{name}.py"
+    return imports(path, statements(path))
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_a_file_imports_only_files_that_stand_before_it(name):
-    """So nothing outside cli/ imports anything of it, and the math least of all."""
-    assert inner(PACKAGE / f"{name}.py") <= set(ORDER[:ORDER.index(name)]), \
-        f"{name}.py imports files that the reader has not seen yet"
+def seen_before(folder, name):
+    """Return what a file may import: the files above it in its folder, and all of the folders below it."""
+    files = [f"{folder}/{other}" for other in ORDER[folder][:ORDER[folder].index(name)]]
+    return {*files, *(f"{other}/{module}" for other in MAY_IMPORT[folder] for module in ("", *ORDER[other]))}
 
 
-@pytest.mark.parametrize("name", DIAGNOSE)
-def test_a_file_of_the_diagnosis_imports_the_library_and_files_that_stand_before_it(name):
-    seen = {*ORDER, *(f"diagnose.{other}" for other in DIAGNOSE[:DIAGNOSE.index(name)])}
-    assert inner(PACKAGE / "diagnose" / f"{name}.py") <= seen, f"diagnose/{name}.py imports files that stand after it"
+@pytest.mark.parametrize("folder, name", FILES, ids=lambda part: part or "root")
+def test_a_file_imports_only_what_stands_before_it(folder, name):
+    """Files above it in its folder, and folders below its own; so nothing imports cli/, and the math least of all."""
+    inner = {other for other in at_import(folder, name) if "/" in other}
+    assert inner <= seen_before(folder, name), f"{folder}/{name}.py imports what the reader has not seen yet"
 
 
-@pytest.mark.parametrize("name", EXPLAIN)
-def test_a_file_of_the_page_imports_the_library_and_files_that_stand_before_it(name):
-    seen = {*ORDER, *(f"explain.{other}" for other in EXPLAIN[:EXPLAIN.index(name)])}
-    inner_names = inner(PACKAGE / "explain" / f"{name}.py")
-    assert inner_names <= seen, f"explain/{name}.py imports files that stand after it"
+@pytest.mark.parametrize("name", ORDER[""][2:])
+def test_the_math_imports_numpy_and_nothing_else(name):
+    outer = {other for other in at_import("", name) if "/" not in other}
+    assert outer <= {"__future__", "numpy", "typing", "collections", "copy", "dataclasses"}, f"{name}.py"
 
 
-@pytest.mark.parametrize("name", PROGRAM)
-def test_a_file_of_the_program_imports_the_library_and_files_that_stand_before_it(name):
-    seen = {*ORDER, "diagnose", "explain", *(f"cli.{other}" for other in PROGRAM[:PROGRAM.index(name)])}
-    assert inner(PACKAGE / "cli" / f"{name}.py") <= seen, f"cli/{name}.py imports files that stand after it"
-
-
-def test_the_math_imports_numpy_and_nothing_else():
-    for name in MATH:
-        outer = {other for other in imports(PACKAGE / f"{name}.py") if not other.startswith(".")}
-        assert outer <= {"__future__", "numpy", "typing", "collections", "copy", "dataclasses"}, name
-
-
-def test_the_order_is_held(tmp_path, monkeypatch):
-    """The test above is tested: a file of the math that imports one of the program is found."""
-    (tmp_path / "vae.py").write_text("from . import gaussian\nfrom .cli.files import load\nfrom .cli import tables\n")
+@pytest.mark.parametrize("line, found", [
+    ("from .cli.options import parser", "imports what the reader has not seen yet"),
+    ("from .train import fit", "imports what the reader has not seen yet"),
+    ("from . import importance", "imports what the reader has not seen yet"), ("import multiprocessing", "vae.py")])
+def test_the_rules_are_held(tmp_path, monkeypatch, line, found):
+    """The tests above are tested: a file of the math that imports the program, or processes, is found."""
+    (tmp_path / "vae.py").write_text(f"from . import gaussian\n{line}\n")
     monkeypatch.setattr("test_package.PACKAGE", tmp_path)
-    assert inner(tmp_path / "vae.py") == {"gaussian", "cli.files", "cli"}
-    with pytest.raises(AssertionError, match="vae.py imports files that the reader has not seen yet"):
-        test_a_file_imports_only_files_that_stand_before_it("vae")
+    with pytest.raises(AssertionError, match=found):
+        test_a_file_imports_only_what_stands_before_it("", "vae")
+        test_the_math_imports_numpy_and_nothing_else("vae")
 
 
 def test_every_file_has_its_place_in_the_order():
-    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == set(ORDER)
-    assert {path.stem for path in PACKAGE.glob("diagnose/*.py")} - {"__init__"} == set(DIAGNOSE)
-    assert {path.stem for path in PACKAGE.glob("explain/*.py")} - {"__init__"} == set(EXPLAIN)
-    assert {path.stem for path in PACKAGE.glob("cli/*.py")} - {"__init__"} == set(PROGRAM)
+    for folder, names in ORDER.items():
+        assert {path.stem for path in (PACKAGE / folder).glob("*.py")} - {"__init__", "__main__"} == set(names), folder
+    assert len(list(PACKAGE.glob("*.py"))) <= 22
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_packages_are_the_four_and_the_core_needs_no_pictures(path):
-    outer = {name for name in imports(path) if not name.startswith(".")}
+    outer = {name for name in imports(path, ast.walk(ast.parse(path.read_text()))) if "/" not in name}
     assert outer <= ALLOWED
     assert path.stem == "plotting" or "matplotlib" not in outer
 

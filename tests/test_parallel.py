@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, parallel,
-                        warm_up, workers as processes)
-from scratchvae.datasets import binarize
+from scratchvae import SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, warm_up
+from scratchvae.data import binarize
 from scratchvae.importance import Importance
-from scratchvae.progress import Interrupted
-from scratchvae.training import stream
+from scratchvae.train import team, processes
+from scratchvae.train.fit import stream
+from scratchvae.train.progress import Interrupted
 
 X = np.random.default_rng(0).random((316, 6)).astype(np.float32)           # batches of 300 and 16: 4 shares and 1
 B = binarize(X)
@@ -39,17 +39,17 @@ def digest(theta):
                                         (257, [64, 64, 64, 65]), (512, [128] * 4), (513, [64] * 7 + [65]),
                                         (2000, [250] * 8)])
 def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
-    shares = parallel.cut(n)
+    shares = team.cut(n)
     assert [share.stop - share.start for share in shares] == lengths
     np.testing.assert_array_equal(np.concatenate([np.arange(n)[share] for share in shares]), np.arange(n))
 
 
 def test_every_share_of_every_step_has_noise_of_its_own():
-    draws = {parallel.noise_of(*key).random() for key in np.ndindex(3, 3, 3, 3)}
+    draws = {team.noise_of(*key).random() for key in np.ndindex(3, 3, 3, 3)}
     draws |= {stream(seed, purpose, epoch).random() for seed in range(3) for epoch in range(3)
               for purpose in ("noise", "held out", "order")}
     assert len(draws) == 81 + 27
-    assert parallel.noise_of(1, 2, 0, 2).random() == parallel.noise_of(1, 2, 0, 2).random()
+    assert team.noise_of(1, 2, 0, 2).random() == team.noise_of(1, 2, 0, 2).random()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -73,7 +73,7 @@ def test_the_gradient_of_a_batch_is_the_weighted_mean_of_its_shares(name, rng):
 def test_lay_moves_parameters_and_gradients_and_nothing_else(rng):
     model, plain = MODELS["hvae"](), MODELS["hvae"]()
     theta, gradient = np.empty_like(model.theta), np.empty_like(model.theta)
-    parallel.lay(model, theta, gradient)
+    team.lay(model, theta, gradient)
     for twin in (model, plain):
         _, cache = twin.forward(B, twin.draw_noise(len(B), np.random.default_rng(1)))
         twin.backward(cache)
@@ -94,8 +94,8 @@ def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=300, resample
         for step, first in enumerate(range(0, len(X), batch_size)):
             rows = order[first:first + batch_size]
             passes, kl, total = [], 0, 0
-            for s, share in enumerate(parallel.cut(len(rows))):
-                rng, batch = parallel.noise_of(seed, epoch, step, s), X[rows[share]]
+            for s, share in enumerate(team.cut(len(rows))):
+                rng, batch = team.noise_of(seed, epoch, step, s), X[rows[share]]
                 batch = binarize(batch, "sample", rng) if resample else batch
                 elbo, cache = model.forward(batch, model.draw_noise(len(batch), rng))
                 passes.append((len(batch) / len(rows), cache))
@@ -162,19 +162,19 @@ def test_auto_is_every_core_where_steps_are_large_and_no_worker_where_they_are_s
     """Which of the two follows from the model and the rows alone: so do the bits."""
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda pid: {0, 1, 5}, raising=False)
     model = MODELS["vae"]()
-    rows = -(-parallel.SMALL // model.theta.size)
-    assert parallel.chosen("auto", model, Adam(), rows) == 3 and parallel.chosen("auto", model, SGD(), rows - 1) is None
-    assert parallel.chosen("auto", model, Own(), rows) is parallel.chosen("auto", Own(), Adam(), rows) is None
-    assert parallel.chosen(4, model, Adam(), 1) == 4 and parallel.chosen(None, model, Adam(), 10 ** 9) is None
+    rows = -(-team.SMALL // model.theta.size)
+    assert team.chosen("auto", model, Adam(), rows) == 3 and team.chosen("auto", model, SGD(), rows - 1) is None
+    assert team.chosen("auto", model, Own(), rows) is team.chosen("auto", Own(), Adam(), rows) is None
+    assert team.chosen(4, model, Adam(), 1) == 4 and team.chosen(None, model, Adam(), 10 ** 9) is None
     monkeypatch.delattr(processes.os, "sched_getaffinity")
     monkeypatch.setattr(processes.os, "cpu_count", lambda: 2)
-    assert parallel.chosen("auto", model, Adam(), rows) == 2
+    assert team.chosen("auto", model, Adam(), rows) == 2
     thetas = {}
     for workers in (None, 1, "auto"):
         thetas[workers] = MODELS["vae"]()
         fit(thetas[workers], X, epochs=1, batch_size=100 if workers == 1 else 10 ** 6, workers=workers)
     assert digest(thetas["auto"].theta) == digest(thetas[None].theta) != digest(thetas[1].theta)
-    monkeypatch.setattr(parallel, "SMALL", 0)
+    monkeypatch.setattr(team, "SMALL", 0)
     model = MODELS["vae"]()
     fit(model, X, epochs=1, batch_size=100, workers="auto")
     assert digest(model.theta) == digest(thetas[1].theta)
@@ -191,9 +191,9 @@ def test_importance_weights_by_workers(name, estimator):
         order = stream(7, "order", epoch).permutation(len(X))
         for step, rows in enumerate((order[:300], order[300:])):
             total = 0
-            for s, share in enumerate(parallel.cut(len(rows))):
+            for s, share in enumerate(team.cut(len(rows))):
                 batch = B[rows[share]]
-                Importance(twin, 3, "iwae", estimator).gradient(batch, parallel.noise_of(7, epoch, step, s))
+                Importance(twin, 3, "iwae", estimator).gradient(batch, team.noise_of(7, epoch, step, s))
                 total = total + twin.gradient * (len(batch) / len(rows))
             optimizer.step(twin.theta, total)
     for workers in (1, 2, 3):
@@ -213,7 +213,7 @@ def test_going_on_with_another_number_of_workers_gives_the_same_bits(average, mo
     monkeypatch.setitem(ALL, "batch_size", 100)
     whole, parts = MODELS["hvae"](), MODELS["hvae"]()
     expected = fit(whole, X, epochs=3, average=average, workers=1, **ALL)
-    monkeypatch.setattr(parallel, "AHEAD", 3)
+    monkeypatch.setattr(team, "AHEAD", 3)
     state, optimizer, count = State.start(parts), Adam(), 0
 
     def stop(state):
@@ -367,10 +367,10 @@ def test_a_model_that_cannot_be_copied_is_named():
 
 def test_log_likelihood_is_the_same_for_any_number_of_workers():
     model = MODELS["hvae"]()
-    one, three = (parallel.log_likelihood(model, B, 50, 3, workers=workers) for workers in (1, 3))
+    one, three = (team.log_likelihood(model, B, 50, 3, workers=workers) for workers in (1, 3))
     np.testing.assert_array_equal(one, three)
-    for first, seed in zip(range(0, len(B), parallel.MEASURED), parallel.seeds(np.random.default_rng(3))):
-        rows = slice(first, first + parallel.MEASURED)
+    for first, seed in zip(range(0, len(B), team.MEASURED), team.seeds(np.random.default_rng(3))):
+        rows = slice(first, first + team.MEASURED)
         np.testing.assert_array_equal(one[rows], model.log_likelihood(B[rows], 50, np.random.default_rng(seed)))
 
 

@@ -7,10 +7,11 @@ import pytest
 from linear_gaussian import X_DIM as D, expected, joint_posterior, sigma_points
 from scipy.stats import multivariate_normal
 
-from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, TopDown, evaluate, exact, fit, gaussian
-from scratchvae.evaluation import units
-from scratchvae.gradcheck import check_model
+from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, TopDown, evaluate, fit, gaussian
 from scratchvae.layers import ACTIVATIONS
+from scratchvae.train.evaluation import units
+from scratchvae.verify import exact
+from scratchvae.verify.gradcheck import check_model
 
 X_DIM = 6
 DIMS = {1: (4,), 2: (4, 3), 3: (4, 3, 2), 4: (4, 3, 3, 2)}

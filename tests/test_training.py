@@ -8,10 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, SGD, VAE, Adam, State, TopDown, check, decay, fit, gradcheck, steps, warm_up
-from scratchvae.datasets import binarize
-from scratchvae.progress import Interrupted, Progress
-from scratchvae.training import HeldOut, spare, stream
+from scratchvae import HVAE, SGD, VAE, Adam, State, TopDown, check, decay, fit, steps, warm_up
+from scratchvae.data import binarize
+from scratchvae.train.fit import HeldOut, spare, stream
+from scratchvae.train.progress import Interrupted, Progress
+from scratchvae.verify import gradcheck
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 B = binarize(X)
@@ -407,14 +408,14 @@ def test_progress_is_one_line_on_a_terminal(monkeypatch):
 def test_time_left_counts_what_this_run_has_done(monkeypatch, done, left):
     """10 seconds for 5 of 19 epochs; or, if 3 of the 5 were done before, for 2, and 8 of 13 are left."""
     out, now = io.StringIO(), iter([100.0, 110.0])
-    monkeypatch.setattr("scratchvae.progress.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("scratchvae.train.progress.time.perf_counter", lambda: next(now))
     Progress("epoch", 19 if done == 0 else 13, out, done).update(5)
     assert out.getvalue() == f"epoch 5/{19 if done == 0 else 13}  {left} left\n"
 
 
 def test_a_run_that_goes_on_tells_progress_where_it_stands(monkeypatch):
     made = []
-    monkeypatch.setattr("scratchvae.training.Progress", lambda *words: made.append(words) or Progress(*words))
+    monkeypatch.setattr("scratchvae.train.fit.Progress", lambda *words: made.append(words) or Progress(*words))
     model = vae()
     state, optimizer = State.start(model), Adam()
     fit(model, X, epochs=2, state=state, optimizer=optimizer)

@@ -10,8 +10,8 @@ import scipy.optimize
 import scipy.special
 
 from scratchvae import ELBO, VAE, Adam, Bernoulli, Gaussian, Model, Poisson, fit, gaussian
-from scratchvae.gradcheck import check_model
 from scratchvae.layers import ACTIVATIONS
+from scratchvae.verify.gradcheck import check_model
 
 X_DIM = 6
 

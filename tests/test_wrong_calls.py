@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import wrong_calls
-from scratchvae import HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown, check
-from scratchvae import checkpoint, decay, evaluate, fit, steps, warm_up
-from scratchvae.datasets import binarize
-from scratchvae.gradcheck import check_layer, check_model
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown, check,
+                        decay, evaluate, fit, steps, warm_up)
+from scratchvae.data import binarize
 from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, Tanh, glorot
+from scratchvae.train import checkpoint
+from scratchvae.verify.gradcheck import check_layer, check_model
 
 X = np.random.default_rng(0).random((6, 4))
 EPS = np.zeros((6, 2))

@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 
 from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Importance,
-                        Mixed, Poisson, State, TopDown, checkpoint, decay, evaluate, fit, steps, warm_up)
-from scratchvae.cli import files, scaling
-from scratchvae.datasets import binarize
-from scratchvae.gradcheck import check_function, check_layer, check_model
+                        Mixed, Poisson, State, TopDown, decay, evaluate, fit, steps, warm_up)
+from scratchvae.data import binarize, files, scaling
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
+from scratchvae.train import checkpoint
+from scratchvae.verify.gradcheck import check_function, check_layer, check_model
 
 X = np.random.default_rng(0).random((5, 4))
 HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        # removed when the program ends

@@ -220,7 +220,7 @@ def describe(names: list) -> str:
 def draw(times: dict, parts: dict, grown: dict, machine: str, path: Path) -> None:
     """Draw what was measured."""
     import matplotlib
-    from scratchvae.plotting import figure
+    from scratchvae.train.plotting import figure
     matplotlib.rcParams.update({"font.size": 8, "axes.titlesize": 10, "legend.fontsize": 7})
     page = figure(11, 3.7 * bool(times) + 3.4 * bool(grown))
     page.supxlabel(machine, fontsize=7, color="0.4")

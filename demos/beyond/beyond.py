@@ -23,9 +23,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark"))
 from contenders import negative_elbo  # noqa: E402
 
-from scratchvae import VAE, Adam, HVAE, TopDown, cli, fit, parallel  # noqa: E402
+from scratchvae import VAE, Adam, HVAE, TopDown, cli, fit  # noqa: E402
 from scratchvae.cli import examples  # noqa: E402
-from scratchvae.training import stream  # noqa: E402
+from scratchvae.train import team  # noqa: E402
+from scratchvae.train.fit import stream  # noqa: E402
 
 SEED, BATCH, RATE = 5, 128, 1e-3
 
@@ -117,8 +118,8 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
     order, batches, sums = stream(SEED, "order", 1).permutation(len(x)), [], []
     for step in range(len(x) // BATCH):
         rows = order[step * BATCH:(step + 1) * BATCH]
-        shares = [rows[share] for share in parallel.cut(BATCH)]
-        draws = [model.draw_noise(len(share), parallel.noise_of(SEED, 1, step, s)) for s, share in enumerate(shares)]
+        shares = [rows[share] for share in team.cut(BATCH)]
+        draws = [model.draw_noise(len(share), team.noise_of(SEED, 1, step, s)) for s, share in enumerate(shares)]
         batches.append([(x[share], noise if isinstance(noise, list) else [noise])
                         for share, noise in zip(shares, draws)])
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +130,7 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
         torch.multiprocessing.spawn(one_rank, (n, meeting, layers, activation, batches, answer), n)
         theirs = list(answer)
 
-    parallel.AHEAD = 1                                 # a step at a time, so that after_step sees each
+    team.AHEAD = 1                                     # a step at a time, so that after_step sees each
     fit(model, x, epochs=1, batch_size=BATCH, optimizer=Adam(RATE), seed=SEED, workers=1, progress=False,
         after_step=lambda state: sums.append(state.sums[1:].sum() - state.sums[0]))        # since the epoch began
     return theirs, (np.diff(sums, prepend=0) / BATCH).tolist()

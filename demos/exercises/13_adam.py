@@ -20,7 +20,7 @@ Grade it:  python demos/exercises 13        A hint:  python demos/exercises --hi
 
 import numpy as np
 
-from scratchvae import optim
+from scratchvae.train import optim
 
 
 class Adam(optim.Adam):

@@ -41,7 +41,7 @@ class Bug(NamedTuple):
 def find(where: str) -> FunctionType:
     """Return the library's function with this name, such as ``"vae:VAE.backward"``."""
     module, _, path = where.partition(":")
-    found: Any = importlib.import_module(f"scratchvae.{module}")
+    found: Any = importlib.import_module(f"scratchvae.{module.replace('/', '.')}")
     for name in path.split("."):
         found = getattr(found, name)
     return found
@@ -178,24 +178,24 @@ BUGS = [
     Bug("log q of the top level alone", "A sum over the levels is overwritten: the weights lack most of log q.", [
         ("hvae:HVAE.log_weight", "log_q = log_q + ", "log_q = ")]),
 
-    # optim.py
+    # train/optim.py
     Bug("momentum with the wrong sign", "Every step takes back a part of the one before it.", [
-        ("optim:SGD.step", "self.v *= self.momentum", "self.v *= -self.momentum")]),
+        ("train/optim:SGD.step", "self.v *= self.momentum", "self.v *= -self.momentum")]),
     Bug("a step that goes nowhere", "theta = theta - ... makes a new array; the model keeps the old one.", [
-        ("optim:SGD.step", "theta -= ", "theta = theta - ")]),
+        ("train/optim:SGD.step", "theta -= ", "theta = theta - ")]),
     Bug("Adam without bias correction", "m and v start at 0, and nothing makes up for it: wrong first steps.", [
-        ("optim:Adam.step", "(1 - self.beta2 ** self.t) / (1 - self.beta2)", "1 / (1 - self.beta2)"),
-        ("optim:Adam.step", " / (1 - self.beta1 ** self.t)", "")]),
+        ("train/optim:Adam.step", "(1 - self.beta2 ** self.t) / (1 - self.beta2)", "1 / (1 - self.beta2)"),
+        ("train/optim:Adam.step", " / (1 - self.beta1 ** self.t)", "")]),
     Bug("epsilon inside the root", "√(v + ε) is at least 1e-4 for ε = 1e-8: small gradients make too small steps.", [
-        ("optim:Adam.step", "np.sqrt(v, out=w)", "np.sqrt(v + self.epsilon * root ** 2, out=w)"),
-        ("optim:Adam.step", "w += self.epsilon * root", "pass")]),
+        ("train/optim:Adam.step", "np.sqrt(v, out=w)", "np.sqrt(v + self.epsilon * root ** 2, out=w)"),
+        ("train/optim:Adam.step", "w += self.epsilon * root", "pass")]),
     Bug("Adam's betas swapped", "A long memory for m, a short one for v.", [
-        ("optim:Adam.step", "m *= self.beta1", "m *= self.beta2"),
-        ("optim:Adam.step", "v *= self.beta2", "v *= self.beta1")]),
+        ("train/optim:Adam.step", "m *= self.beta1", "m *= self.beta2"),
+        ("train/optim:Adam.step", "v *= self.beta2", "v *= self.beta1")]),
 
-    # datasets.py
+    # data/datasets.py
     Bug("held-out digits in training", "The training set is all of the data: held-out numbers are too good.", [
-        ("datasets:digits", "Dataset(x[~test], y[~test],", "Dataset(x, y,")]),
+        ("data/datasets:digits", "Dataset(x[~test], y[~test],", "Dataset(x, y,")]),
     Bug("pixels of 0 to 16, divided by 255", "All ink ends below 0.07: nearly white pages, which are easy to model.", [
-        ("datasets:digits", "/ 16", "/ 255")]),
+        ("data/datasets:digits", "/ 16", "/ 255")]),
 ]

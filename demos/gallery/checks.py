@@ -11,9 +11,10 @@ import numpy as np
 from gallery.bugs import broken
 from scipy import special, stats
 
-from scratchvae import HVAE, SGD, VAE, Adam, Bernoulli, Gaussian, exact, fit, gaussian, layers
-from scratchvae.datasets import binarize, digits
-from scratchvae.gradcheck import check_model
+from scratchvae import HVAE, SGD, VAE, Adam, Bernoulli, Gaussian, fit, gaussian, layers
+from scratchvae.data import binarize, digits
+from scratchvae.verify import exact
+from scratchvae.verify.gradcheck import check_model
 
 
 def generic(model):

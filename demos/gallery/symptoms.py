@@ -6,7 +6,7 @@ import numpy as np
 from gallery.bugs import Bug, broken
 
 from scratchvae import HVAE, SGD, VAE, Adam, fit
-from scratchvae.datasets import binarize, digits
+from scratchvae.data import binarize, digits
 
 EPOCHS = 20
 TOLD = [1, 2, 3, 5, 10, 20]                            # the epochs of the table

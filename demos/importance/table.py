@@ -60,7 +60,7 @@ def line(name, folder, samples, workers):
 
 def draw(runs, path):
     """Draw the bound of the held-out images after every epoch, of each run that is there."""
-    from scratchvae.plotting import figure
+    from scratchvae.train.plotting import figure
     page = figure(9, 4)
     axes = page.subplots(1, 2)
     for ax, levels in zip(axes, LEVELS):

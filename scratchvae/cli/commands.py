@@ -11,19 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import parallel, startup
+from .. import startup
+from ..data.tables import listed
 from ..diagnose import diagnose_model
-from ..evaluation import Evaluation, evaluate
 from ..explain import explain as write_page
-from ..gradcheck import check_model
-from ..progress import Interrupted
-from ..training import fit
+from ..train import team
+from ..train.evaluation import Evaluation, evaluate
+from ..train.fit import fit
+from ..train.progress import Interrupted
+from ..verify.gradcheck import check_model
 from . import examples, folders, options, output, runs
 from .asked import Shown, new_config, opened, shown, used
 from .examples import Config, Rows
 from .output import note
 from .runs import Run
-from .tables import listed
 
 GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lower bounds on the mean log p of the "
         "black-and-white pictures that may be drawn from them; see train --binarize")
@@ -98,7 +99,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
     in_a_step = min(run.config["batch_size"], len(rows.x)) * run.config["importance"]
-    began, now = (parallel.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
+    began, now = (team.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
     if (began is None) != (now is None) and run.state.epoch + run.state.step:
         change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
         note(f"the run began {change}: from here on its noise is another than it would be")

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import datasets
+from ..data import columns, datasets, files, mnist
+from ..data.scaling import Scaling
+from ..data.tables import listed
 from ..layers import Array
-from . import columns, files, mnist
-from .scaling import Scaling
-from .tables import listed
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}

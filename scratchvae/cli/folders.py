@@ -18,16 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import check, checkpoint
+from .. import check
+from ..data.columns import Table
+from ..data.scaling import Scaling
 from ..diffusion import Diffusion
 from ..hvae import HVAE
+from ..train import checkpoint
 from ..vae import VAE
 from . import options
-from .columns import Table
 from .examples import FACTS, Config, is_source, scaling_of
 from .options import DEFAULTS
 from .runs import Run, build, rate_schedule
-from .scaling import Scaling
 
 LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
          "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells")
@@ -47,7 +48,7 @@ def alone(folder: Path) -> Iterator[tuple[int, int] | None]:
     with ExitStack() as stack:
         held = None
         try:
-            import fcntl                               # not on Windows, where nothing is locked
+            import fcntl  # not on Windows, where nothing is locked
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import checkpoint
+from ..data import writing
 from ..layers import Array
-from ..training import History
+from ..train.fit import History
 from .examples import Config, is_source, scaling_of
 from .folders import CHECKPOINTS
 
@@ -92,7 +92,7 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
         archive, content = io.BytesIO(), dict[str, Any](arrays)
         content.update({name: array.astype(str) for name, array in arrays.items() if array.dtype == object})
         np.savez(archive, **content)
-        return checkpoint.write(path, archive.getvalue())
+        return writing.write(path, archive.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head: list[str] = []
@@ -102,13 +102,13 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
     writer.writerow(head)
     writer.writerows(zip(*(map(str, column) for array in arrays.values()       # a number's fewest digits that tell it
                            for column in array.reshape(len(array), -1).T)))
-    checkpoint.write(path, text.getvalue().encode())
+    writing.write(path, text.getvalue().encode())
 
 
 def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int,
                   labels: Sequence[str] = ()) -> None:
     """Draw arrays of images below each other, broken into lines of so many; labels stand below the columns."""
-    from .. import plotting                            # matplotlib takes its time, and not everyone has it
+    from ..train import plotting  # matplotlib takes its time, and not everyone has it
 
     n, x_dim = len(next(iter(arrays.values()))), config["x_dim"]
     filled = np.full((len(arrays), -(-n // columns) * columns, x_dim), np.nan)
@@ -126,7 +126,7 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
 
 def write_curves(path: Path, history: History, warm_up: int = 0) -> None:
     """Draw how the bound and its parts went; the epochs in which beta rose are shaded."""
-    from .. import plotting
+    from ..train import plotting
 
     page = plotting.figure(9, 3.5)
     bound, levels = page.subplots(1, 2)
@@ -140,4 +140,4 @@ def save_page(path: Path, page: Any) -> None:
     """Write a figure in the format that the path ends in."""
     picture = io.BytesIO()
     page.savefig(picture, format=path.suffix[1:])
-    checkpoint.write(path, picture.getvalue())
+    writing.write(path, picture.getvalue())

@@ -13,18 +13,20 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import __version__, check, checkpoint, parallel, startup
+from .. import __version__, check, startup
+from ..data.columns import Table
+from ..data.scaling import Scaling
+from ..data.writing import write
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
-from ..optim import SGD, Adam
-from ..progress import Interrupted
 from ..topdown import TopDown
-from ..training import History, Schedule, State, decay, fit, many_draws, steps, warm_up
+from ..train import checkpoint, team
+from ..train.fit import History, Schedule, State, decay, fit, many_draws, steps, warm_up
+from ..train.optim import SGD, Adam
+from ..train.progress import Interrupted
 from ..vae import VAE
-from .columns import Table
 from .examples import Config, scaling_of
-from .scaling import Scaling
 
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers")  # when a run is resumed
 
@@ -108,7 +110,7 @@ class Run:
         """Write the checkpoint, and the history beside it."""
         self.check_place()
         checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
-        checkpoint.write(self.folder / "history.csv", table(self.state.history))
+        write(self.folder / "history.csv", table(self.state.history))
 
     def check_place(self) -> None:
         """Raise a ValueError if another folder has taken the place of ours."""
@@ -144,7 +146,7 @@ class Run:
     def write_config(self) -> None:
         """Write the config where people can read it, a line for each option."""
         lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.config.items())
-        checkpoint.write(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
+        write(self.folder / "config.json", f"{{\n{lines}\n}}\n".encode())
 
     def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
         """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""
@@ -196,7 +198,7 @@ class Run:
         scaled = self.scaling.apply(x, self.config["dtype"])
         if workers is None:
             return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scales(scaled)
-        return parallel.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scales(scaled)
+        return team.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scales(scaled)
 
     def levels(self, x: Array) -> list[tuple[Array, Array]]:
         """Return mu and logvar of every level."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..gradcheck import stream
 from ..layers import Array
+from ..verify.gradcheck import stream
 from .finding import Diagnosis, Finding, Problem
 from .mistakes import explain
 from .reference import (Arrays, Case, NotComplex, Pair, Reference, case, copies, entries, generators, jittered, size,

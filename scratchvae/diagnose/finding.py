@@ -171,7 +171,7 @@ class Diagnosis:
         found = next((f for f in self.findings if f.given is not None), None)
         if found is None or found.given is None or found.right is None:
             raise ValueError("there is no wrong gradient to draw")
-        from ..plotting import figure, gradients
+        from ..train.plotting import figure, gradients
         fig = figure(8, 3)
         gradients(fig, found.given, found.right, f"{found.where}: d{found.tensor.rpartition('.')[2]} ({found.kind})")
         fig.savefig(path)

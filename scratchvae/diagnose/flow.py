@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import COMPLEX_STEP, stream
 from ..layers import Array
+from ..verify.gradcheck import COMPLEX_STEP, stream
 from .examine import found
 from .finding import Diagnosis, Finding
 from .recording import Part, Recorder, Step, parts_of, watching, wrap

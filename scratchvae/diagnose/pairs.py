@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import stream
 from ..layers import Array
+from ..verify.gradcheck import stream
 from .finding import Problem
 from .reference import Arrays, Pair, generators, still
 

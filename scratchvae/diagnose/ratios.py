@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..gradcheck import stream
+from ..verify.gradcheck import stream
 from .reference import case
 from .suspect import CONSTANTS, FORMULAS, Reason, Suspect, agreed
 

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import COMPLEX_STEP, stream
 from ..layers import Array
+from ..verify.gradcheck import COMPLEX_STEP, stream
 
 ENTRIES = 400                                          # a larger array is compared along random directions,
 WORK = 3e6                                             # and so is one of a function in which so many numbers would move

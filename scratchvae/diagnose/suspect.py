@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..gradcheck import stream
 from ..layers import Array, sigmoid
+from ..verify.gradcheck import stream
 from .reference import ENTRIES, Arrays, Case, Reference, entries
 
 Formula = Callable[[Array], Array]

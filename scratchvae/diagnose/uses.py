@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import COMPLEX_STEP
 from ..layers import Array
+from ..verify.gradcheck import COMPLEX_STEP
 from .reference import Arrays, Case, Pair, copies, still
 from .suspect import Reason, Suspect, close
 

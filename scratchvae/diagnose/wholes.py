@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import stream
 from ..layers import Array
 from ..model import Model
+from ..verify.gradcheck import stream
 from .pairs import gradient, outputs_of, parameters, run
 from .recording import parts_of
 from .reference import Arrays, Pair, generators

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import (autoencoder, check, checkpoint, diffusion, discrete, gaussian, hvae, importance as importance_file,
-                layers, likelihood, mixed, mlp, model as model_file, schedule, topdown, vae)
-from ..gradcheck import stream
+from .. import (autoencoder, check, diffusion, discrete, gaussian, hvae, importance as importance_file, layers,
+                likelihood, mixed, mlp, model as model_file, schedule, topdown, vae)
+from ..data.writing import write
 from ..importance import Importance
 from ..model import Model
+from ..verify.gradcheck import stream
 from .compare import Mover, checks, loss_of, pairs_of
 from .page import Writer
 from .source import registry
@@ -100,7 +101,7 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     page = Page(Writer(found).page())
     page.ok, page.verdict = found.origin is None, found.verdict
     if where is not None:
-        checkpoint.write(where, page.encode())
+        write(where, page.encode())
     return page
 
 

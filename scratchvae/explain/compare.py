@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import COMPLEX_STEP, stream
 from ..importance import Importance
 from ..layers import Array
+from ..verify.gradcheck import COMPLEX_STEP, stream
 from .trace import Call, Key, Made, Visit, is_array, key_of
 
 TOLERANCE = 1e-12

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import Adam, State, VAE, checkpoint, cli, startup
+from scratchvae import Adam, State, VAE, cli, startup
 from scratchvae.cli import commands, folders, runs
+from scratchvae.data import writing
+from scratchvae.train import checkpoint
 
 FAST = ["--epochs", "1", "--hidden", "4", "--batch-size", "500"]
 
@@ -87,7 +89,7 @@ def test_a_folder_in_the_place_of_a_checkpoint_is_left_alone(run, capsys):
     assert "is a folder" in message(capsys, "train", "--out", run, *FAST, "--overwrite")
     assert (run / "checkpoint.npz").is_dir() and (run / "checkpoint.previous.npz").is_file()
     with pytest.raises(OSError, match="Is a directory"):
-        checkpoint.write(run / "checkpoint.npz", b"", keep=run / "kept")
+        writing.write(run / "checkpoint.npz", b"", keep=run / "kept")
     assert not (run / "kept").exists()
 
 
@@ -268,7 +270,7 @@ def test_another_number_of_threads_is_said_on_resume(run, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-@pytest.mark.parametrize("name", ["scratchvae.checkpoint", "numpy", "scratchvae.vae", "scratchvae.cli.runs"])
+@pytest.mark.parametrize("name", ["scratchvae.train.checkpoint", "numpy", "scratchvae.vae", "scratchvae.cli.runs"])
 def test_ctrl_c_while_the_imports_are_under_way_is_one_line(name):
     done = python(f"""import signal, sys
 class Press:

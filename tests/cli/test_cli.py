@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import HVAE, VAE, TopDown, checkpoint, cli, decay, fit, gaussian, warm_up
+from scratchvae import HVAE, VAE, TopDown, cli, decay, fit, gaussian, warm_up
 from scratchvae.cli import commands, examples, folders, options, output, runs
-from scratchvae.datasets import binarize, digits
+from scratchvae.data import binarize, digits
+from scratchvae.train import checkpoint
 
 FAST = ["--epochs", "2", "--hidden", "8", "--batch-size", "200"]
 
@@ -394,7 +395,7 @@ def test_every_file_is_announced(home, tmp_path, capsys):
 
 def test_a_picture_of_a_walk_has_the_rows_themselves_at_its_ends(home, tmp_path, capsys, monkeypatch):
     drawn = []
-    monkeypatch.setattr("scratchvae.plotting.images", lambda ax, rows, *_, **labels: drawn.append((rows, labels)))
+    monkeypatch.setattr("scratchvae.train.plotting.images", lambda ax, rows, *_, **labels: drawn.append((rows, labels)))
     words = ["interpolate", home / "pictures", "--between", "3,8", "--steps", 4, "--out"]
     assert "with the rows themselves at both ends" in run(capsys, *words, tmp_path / "w.png")
     run(capsys, *words, tmp_path / "w.npz")
@@ -425,7 +426,7 @@ def test_reconstruct_and_interpolate(home, tmp_path, capsys, name, level):
 def test_pictures_show_ink_dark_and_light_bright(tmp_path, monkeypatch, likelihood, expected):
     """Bernoulli pixels are ink, 1 is black; others are light, the largest is white, whatever their range."""
     drawn = []
-    monkeypatch.setattr("scratchvae.plotting.images", lambda ax, rows, *_, **__: drawn.append(rows))
+    monkeypatch.setattr("scratchvae.train.plotting.images", lambda ax, rows, *_, **__: drawn.append(rows))
     rows = np.array([[0.0], [0.5], [1.0]]) * (1 if likelihood == "bernoulli" else 80) - (likelihood == "gaussian") * 40
     config = {"likelihood": likelihood, "x_dim": 1, "image_shape": (1, 1)}
     output.write_picture(tmp_path / "x.png", config, {"x": rows}, 2)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import kill_and_resume
-from scratchvae import VAE, Adam, State, checkpoint, cli
+from scratchvae import VAE, Adam, State, cli
 from scratchvae.cli import commands
+from scratchvae.train import checkpoint
 
 FAST = ["--epochs", "1", "--hidden", "4", "--batch-size", "500"]
 
@@ -391,8 +392,8 @@ def test_training_that_explodes_keeps_the_last_good_checkpoint(home, tmp_path, c
 
 def test_without_matplotlib_training_ends_well_and_says_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "scratchvae.plotting", raising=False)
-    monkeypatch.delattr("scratchvae.plotting", raising=False)
+    monkeypatch.delitem(sys.modules, "scratchvae.train.plotting", raising=False)
+    monkeypatch.delattr("scratchvae.train.plotting", raising=False)
     assert cli.main(["train", "--out", str(tmp_path / "run"), *FAST]) == 0
     assert capsys.readouterr().err == "scratchvae: pictures need matplotlib: pip install matplotlib\n"
     assert cli.main(["sample", str(tmp_path / "run"), "--out", str(tmp_path / "x.csv")]) == 0

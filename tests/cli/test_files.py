@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from scratchvae.cli import files
+from scratchvae.data import files
 
 IDX_TYPES = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}
 
@@ -411,6 +411,6 @@ def test_a_bool_is_no_length(tmp_path):
 
 
 def test_a_file_of_old_macs_is_read_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("scratchvae.cli.tables.MAX_LINE", 64)
+    monkeypatch.setattr("scratchvae.data.tables.MAX_LINE", 64)
     (tmp_path / "mac.csv").write_bytes(b"a,b\r" + b"1,2\r3,4\r\n" * 500)
     assert files.load(tmp_path / "mac.csv").x.tolist() == [[1, 2], [3, 4]] * 500

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae import checkpoint, cli
-from scratchvae.cli import columns, folders, main, options
+from scratchvae import cli
+from scratchvae.cli import folders, main, options
+from scratchvae.data import columns
+from scratchvae.train import checkpoint
 
 FAST = ["--epochs", "2", "--hidden", "8", "--latents", "2"]
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from scratchvae.cli import download, mnist
+from scratchvae.data import download, mnist
 from test_files import idx
 
 NAMES = list(mnist.MNIST_FILES)

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from scratchvae import checkpoint, cli
+from scratchvae import cli
 from scratchvae.cli import commands, folders, runs
+from scratchvae.train import checkpoint
 
 WORDS = ["--likelihood", "gaussian", "--hidden", "64", "--latents", "3", "--epochs", "60", "--learning-rate", "5e-3",
          "--patience", "3", "--hold-out", "3", "--checkpoint-every", "0"]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from scratchvae.cli.scaling import Scaling
+from scratchvae.data.scaling import Scaling
 
 PIXELS = np.arange(256, dtype=np.uint8).reshape(32, 8)
 

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from scratchvae.cli import files, tables
+from scratchvae.data import files, tables
 from test_files import refused
 
 

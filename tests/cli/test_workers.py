@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae import checkpoint, cli
+from scratchvae import cli
 from scratchvae.cli import folders
+from scratchvae.train import checkpoint
 
 KILLS = int(os.environ.get("SCRATCHVAE_KILLS", "6"))        # of the longer proofs: 20 take 200 s
 TRAIN = [sys.executable, "-m", "scratchvae", "train"]

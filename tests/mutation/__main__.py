@@ -1,7 +1,7 @@
 """Mutation test of the math: change it in one place, and see that a test fails.
 
     python tests/mutation                    # all of it: an hour on two cores
-    python tests/mutation gaussian optim     # these files alone
+    python tests/mutation gaussian train.optim     # these files alone
 
 Every mutant must be killed, or stand in equivalent.txt with the reason why it
 computes the same.  The run fails if one survives that is not listed there, and
@@ -50,7 +50,7 @@ TESTS = {
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
     "vae": ["vae", "bad_input", "importance", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
-    "optim": ["optim"], "schedule": ["diffusion"], "diffusion": ["diffusion"], "writings": ["diffusion"],
+    "train.optim": ["optim"], "schedule": ["diffusion"], "diffusion": ["diffusion"], "verify.writings": ["diffusion"],
     "importance": ["importance"], "discrete": ["discrete"], "mixed": ["mixed"],
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
@@ -165,7 +165,7 @@ def main() -> int:
         seconds.update((name, duration) for name, _, duration in tests.results())
 
     work = [mutant for module in modules for mutant in
-            mutants(module, (ROOT / "scratchvae" / f"{module}.py").read_text(encoding="utf-8"))]
+            mutants(module, (ROOT / "scratchvae" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))]
     alive = {mutant.key for mutant in survivors(work, seconds)}
     equivalent = {key for key in listed(LIST) if key[0] in modules}
     made = {mutant.key for mutant in work}

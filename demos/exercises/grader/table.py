@@ -130,7 +130,7 @@ EXERCISES = [
             ("hvae:HVAE.backward", "-alpha / n", "-alpha"), ("hvae:HVAE.backward", "[:, None] / n", "[:, None]")]),
         Bug("use 1 of z_t is forgotten", "What q(z_{t+1} | z_t) wants of its condition is missing.", [
             ("hvae:HVAE.backward", "dz_1[t] + dz_2[t]", "dz_2[t]")]))),
-    Exercise("13_adam", "optim", ("Adam.step",), """
+    Exercise("13_adam", "train.optim", ("Adam.step",), """
         In the first step make self.m and self.v zeros of theta's shape; they are None until then. Count the step:
         self.t += 1 comes before the corrections, so that the first step has t = 1. Keep the corrected numbers in
         variables of their own: m / (1 - beta1^t) must not go into the next step's m. The square root is of the

@@ -77,7 +77,7 @@ class Exercise(NamedTuple):
         lists = " ".join(re.findall(r"MATH ((?:\(\d+\.\d+\)(?:, )?)+)", docs))
         equations = sorted(set(re.findall(r"\d+\.\d+", lists)), key=lambda number: [int(k) for k in number.split(".")])
         derived = f"; its derivation: MATH.md, ({'), ('.join(equations)})" if equations else ""
-        return f"scratchvae/{self.module}.py, {' and '.join(self.targets)}{derived}"
+        return f"scratchvae/{self.module.replace('.', '/')}.py, {' and '.join(self.targets)}{derived}"
 
     def bugs(self) -> list[Bug]:
         """Return the mistakes that touch these functions alone: its own, then those of the gallery."""

@@ -1,7 +1,7 @@
 """Right solutions of exercise 13, each written in another way."""
 import math
 import numpy as np
-from scratchvae import optim
+from scratchvae.train import optim
 
 # %% the paper's algorithm
 class Adam(optim.Adam):

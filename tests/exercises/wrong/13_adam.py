@@ -1,6 +1,6 @@
 """Wrong solutions of exercise 13; after the colon, what the grader must say."""
 import numpy as np
-from scratchvae import optim
+from scratchvae.train import optim
 
 
 def adam(self, theta, gradient, swap=False, correct=True, inside=False):

@@ -290,7 +290,7 @@ def _npy(file: Any, limit: int) -> Array:
 
 def _npz(file: Any, key: str | None, labels: str | int | None, max_bytes: int | None) -> tuple[Array, Array | None]:
     """NumPy's archive: a zip file whose members are .npy files."""
-    import zipfile                                           # takes ten milliseconds, and few need it
+    import zipfile  # takes ten milliseconds, and few need it
 
     if isinstance(getattr(file, "raw", None), Unpacked):
         raise ValueError("is an .npz file within gzip: unpack it first")

@@ -10,7 +10,7 @@ model has that already: ``backward(cache, beta * n_s / n, alpha=n_s / n)``.  A s
 *The same bits for any number of workers.*  How a batch is cut depends on its rows alone
 (`cut`), the noise of a share on the run's seed, the step and the share (`noise_of`), and the
 gradients are added from the first share to the last.  Who does the work changes nothing.
-How processes are started, and what they share, is in workers.py.
+How processes are started, and what they share, is in processes.py.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from . import check
-from .datasets import binarize
-from .importance import Importance
-from .layers import Array
-from .model import Model
+from .. import check
+from ..data.datasets import binarize
+from ..importance import Importance
+from ..layers import Array
+from ..model import Model
 from .optim import SGD, Adam
-from .workers import Workers, arrays, by_jobs, give_way, number_of, shared, wait_until
+from .processes import Workers, arrays, by_jobs, give_way, number_of, shared, wait_until
 
 ROWS = 16                                              # so many are one share of a step
 MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add

@@ -17,14 +17,14 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from . import check
-from .datasets import binarize
-from .importance import ESTIMATORS, OBJECTIVES, Importance
-from .layers import Array
-from .model import Model
+from .. import check
+from ..data.datasets import binarize
+from ..importance import ESTIMATORS, OBJECTIVES, Importance
+from ..layers import Array
+from ..model import Model
 from .optim import SGD, Adam
-from .parallel import Team, chosen
 from .progress import Interrupted, Progress, held_back, where
+from .team import Team, chosen
 
 History = dict[str, list[float]]
 Schedule = Callable[[int], Any]                        # of the epoch, counted from 1
@@ -297,7 +297,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         every 64th, such as what `checkpoint.every` returns.
     workers : int or 'auto', optional
         Let so many processes, of one BLAS thread each, do each step together:
-        see parallel.py.  'auto' is one for each core, or none where steps are too small to
+        see team.py.  'auto' is one for each core, or none where steps are too small to
         gain by them, or model or optimiser are not of this library's kinds.  The bits are the same
         for any number of them, also where a run goes on with another number; without workers the
         noise is another.  They have a copy of x.  If the script defines the model's class, they

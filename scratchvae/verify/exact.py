@@ -32,14 +32,14 @@ from typing import Any, NamedTuple, Union
 
 import numpy as np
 
-from . import check, gaussian
-from .hvae import HVAE
-from .layers import Array
-from .likelihood import Gaussian
-from .mlp import MLP
-from .model import ELBO
-from .topdown import TopDown
-from .vae import VAE
+from .. import check, gaussian
+from ..hvae import HVAE
+from ..layers import Array
+from ..likelihood import Gaussian
+from ..mlp import MLP
+from ..model import ELBO
+from ..topdown import TopDown
+from ..vae import VAE
 
 LinearModel = Union[VAE, HVAE]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Union
 
-from .. import checkpoint
+from .writing import write
 
 Folder = Union[str, "os.PathLike[str]", None]
 MAX_SECONDS = 600.0                                          # for one file to arrive
@@ -63,7 +63,7 @@ def fetch(url: str, n_bytes: int, md5: str, timeout: float) -> bytes:
     OSError
         If it cannot be had, or is something else.
     """
-    import http.client                                       # these two take as long to import as NumPy does
+    import http.client  # these two take as long to import as NumPy does
     import urllib.request
 
     name = url.rpartition("/")[2]
@@ -137,7 +137,7 @@ def download(contents: Mapping[str, tuple[int, str]], target: Path, mirrors: Seq
         else:
             raise OSError(f"cannot download {name} ({'; '.join(reasons)}): put {', '.join(contents)} into "
                           f"{str(target)!r}, or set SCRATCHVAE_DATA to the folder that has them")
-        checkpoint.write(path, data)
+        write(path, data)
     return [target / name for name in contents]
 
 

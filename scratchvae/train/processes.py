@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from . import check
-from .layers import Array
-from .model import Model
+from .. import check
+from ..layers import Array
+from ..model import Model
 
 LOOK = 2e-4                                            # seconds of looking, again and again, before a worker sleeps
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

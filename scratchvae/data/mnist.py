@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import Dataset
 from ..layers import Array
 from . import files
+from .datasets import Dataset
 from .download import Folder, cache, download, find
 from .scaling import Scaling
 

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from . import check
-from .layers import Array, Layer
-from .mlp import MLP
-from .model import Model
+from .. import check
+from ..layers import Array, Layer
+from ..mlp import MLP
+from ..model import Model
 
 COMPLEX_STEP = 1e-30
 CENTRAL_STEP = 1e-5

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from . import check
-from .layers import Array
+from .. import check
+from ..layers import Array
 
 
 class SGD:

@@ -7,14 +7,15 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from . import check, gaussian, parallel, workers as processes
-from .diffusion import Diffusion
-from .hvae import HVAE
-from .layers import Array
-from .model import ELBO
+from .. import check, gaussian
+from ..diffusion import Diffusion
+from ..hvae import HVAE
+from ..layers import Array
+from ..model import ELBO
+from ..topdown import TopDown
+from ..vae import VAE
+from . import processes, team
 from .progress import Progress, where
-from .topdown import TopDown
-from .vae import VAE
 
 ACTIVE = 0.01                                          # of variance, or nats
 
@@ -241,7 +242,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                 parts[here], log_likelihood[here] = measure(model, x[here], rng, n_samples, n_draws, sums)
                 line.update(here.stop)
         else:
-            jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, parallel.seeds(rng))]
+            jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, team.seeds(rng))]
             answers = processes.by_jobs(measure_share, model, jobs, processes.number_of(workers),
                                         lambda count: line.update(min(count * rows, n)))
             for here, (of_parts, of_rows, of_sums) in zip(batches, answers):

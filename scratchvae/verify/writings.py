@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import check, gaussian
-from .diffusion import Diffusion
-from .layers import Array
-from .model import ELBO
-from .schedule import between, signal, spread
+from .. import check, gaussian
+from ..diffusion import Diffusion
+from ..layers import Array
+from ..model import ELBO
+from ..schedule import between, signal, spread
 
 
 class Readings(NamedTuple):

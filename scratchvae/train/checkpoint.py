@@ -31,7 +31,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +38,12 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, check
-from .layers import Array
-from .model import Model
+from .. import __version__, check
+from ..data.writing import write
+from ..layers import Array
+from ..model import Model
+from .fit import State
 from .optim import SGD, Adam
-from .training import State
 
 FORMAT = 2                                             # to be raised when older code would misread a file
 GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
@@ -127,45 +127,6 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)
     content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")              # a zip archive ends with the length
     write(path, content + seal(content), keep=previous(path))                  # of its comment, and the comment
-
-
-def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -> None:
-    """Write a file whole or not at all: under another name, which then replaces the old file.
-
-    Parameters
-    ----------
-    path : path
-    data : bytes
-    keep : Path, optional
-        Another name for the old file, if there is one; by default it is given up.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what stood there before still does.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
-    if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} cannot be written: {os.strerror(errno.EISDIR)}")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())                          # on the disk, and no longer in its cache
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(part, path)
-        if os.name == "posix":                               # the folder too, where the names are
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        raise type(error)(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> Checkpoint:

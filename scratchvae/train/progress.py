@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from . import check
+from .. import check
 
 
 def where(progress: bool | TextIO | None) -> TextIO | None:

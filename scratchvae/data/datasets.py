@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import check
-from .layers import Array
+from .. import check
+from ..layers import Array
 
 
 class Dataset(NamedTuple):

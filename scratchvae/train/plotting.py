@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .autoencoder import Autoencoder
-from .layers import Array
-from .training import History
-from .vae import VAE
+from ..autoencoder import Autoencoder
+from ..layers import Array
+from ..vae import VAE
+from .fit import History
 
 try:
     from matplotlib.figure import Figure

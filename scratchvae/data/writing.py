@@ -1,0 +1,46 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -> None:
+    """Write a file whole or not at all: under another name, which then replaces the old file.
+
+    Parameters
+    ----------
+    path : path
+    data : bytes
+    keep : Path, optional
+        Another name for the old file, if there is one; by default it is given up.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what stood there before still does.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} cannot be written: {os.strerror(errno.EISDIR)}")
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())                          # on the disk, and no longer in its cache
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(part, path)
+        if os.name == "posix":                               # the folder too, where the names are
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise type(error)(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
