@@ -71,10 +71,10 @@ exact.set_q(down, exact.measurements(down))
 x = np.zeros((1, 6))
 print("A linear-Gaussian hierarchy with q = the exact posterior, in nats:\n"
       f"  log p(x)                         {exact.log_likelihood(up, x)[0]:.10f}")
-for name, model in (("sampled", up), ("top-down", down)):
+for name, model in (("exact", up), ("top-down", down)):
     weights = model.log_weight(x, 1000, np.random.default_rng(args.seed))
     print(f"  {name:<9} q: of 1000 draws, from {weights.min():.10f} to {weights.max():.10f}")
-up.consistency = "analytic"
+up.consistency = "printed"
 print(f"  printed bound                    {exact.elbo(up, x).total[0]:.10f}\n")
 
 # %% [markdown]
@@ -88,7 +88,7 @@ data = digits()
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
 latents = (16, 8, 4)
 options = {"hidden_dims": args.hidden, "x_mean": x_train.mean(axis=0), "rng": args.seed}
-models = {"printed": HVAE(64, latents, consistency="analytic", **options), "sampled": HVAE(64, latents, **options),
+models = {"printed": HVAE(64, latents, consistency="printed", **options), "exact": HVAE(64, latents, **options),
           "top-down": TopDown(64, latents, **options)}
 histories, found = {}, {}
 print(f"{len(x_train)} digits to train on, {args.epochs} epochs; in nats per digit of {len(x_test)} held out:\n\n"
@@ -100,12 +100,12 @@ for name, model in models.items():
                           learning_rate=decay(2e-3, 2e-4, args.epochs), average=args.average)
     seconds = time.process_time() - began
     if name == "printed":
-        model.consistency = "sampled"
+        model.consistency = "exact"
     found[name] = evaluate(model, x_test, n_draws=100, rng=args.seed)
     levels = "".join(f"{round(float(kl), 2) + 0:7.2f}" for kl in found[name].elbo.kl.mean(axis=0))
     print(f"{name:<11} {found[name].log_likelihood.mean():9.2f} {found[name].elbo.total.mean():8.2f}  {levels}"
           f"{seconds:11.0f} s", flush=True)
-gain = found["top-down"].log_likelihood - found["sampled"].log_likelihood
+gain = found["top-down"].log_likelihood - found["exact"].log_likelihood
 print(f"\nlog p(x), top-down minus sampled, digit by digit: {gain.mean():+.3f} nats, standard error "
       f"{gain.std(ddof=1) / np.sqrt(len(gain)):.3f} over digits")
 
@@ -117,7 +117,7 @@ print(f"\nlog p(x), top-down minus sampled, digit by digit: {gain.mean():+.3f} n
 
 # %%
 print("\nThe KL of level 1 of one digit, over 200 draws (mean over digits):")
-for name in ("sampled", "top-down"):
+for name in ("exact", "top-down"):
     model, rng = models[name], np.random.default_rng(args.seed)
     draws = np.array([model.forward(x_test, model.draw_noise(len(x_test), rng))[0].consistency[:, 0]
                       for _ in range(200)])
@@ -128,8 +128,8 @@ for name in ("sampled", "top-down"):
 page = figure(10, 7.4)
 top, bottom = page.subfigures(2, 1, height_ratios=(1, 1.25))
 ax_time, ax_kl, ax_p = top.subplots(1, 3, width_ratios=(1.2, 1.3, 0.9))
-colours = {"printed": "#D55E00", "sampled": "#0072B2", "top-down": "#009E73"}
-styles = {"printed": "--", "sampled": "-.", "top-down": "-"}
+colours = {"printed": "#D55E00", "exact": "#0072B2", "top-down": "#009E73"}
+styles = {"printed": "--", "exact": "-.", "top-down": "-"}
 for name, history in histories.items():
     ax_time.plot(history["epoch"], history["prior_matching"], styles[name], color=colours[name], linewidth=1.3,
                  label=name)

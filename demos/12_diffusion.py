@@ -74,7 +74,7 @@ guesses = np.stack([finite.decode(path[t], t) for t in levels])
 # %%
 chain = model.with_levels(50)
 found = three_writings(chain, x_test, args.seed)
-names = {"analytic": "printed", "sampled": "sampled", "top-down": "top-down"}
+names = {"printed": "printed", "exact": "exact", "top-down": "top-down"}
 print("\nthe bound with 50 levels, in nats (standard error), and the standard deviation of one draw of it for a digit:")
 for form, name in names.items():
     total, redrawn = found[form].total, three_writings(chain, x_test, args.seed + 1)[form].total
@@ -117,7 +117,7 @@ for ax in (ax_mean, ax_std):
     ax.grid(alpha=0.3)
 ax_mean.legend(fontsize=8, loc="center right")
 ax_std.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.08, 0.02))
-first = [found[form].consistency[:, 0].mean() for form in ("analytic", "sampled")]
+first = [found[form].consistency[:, 0].mean() for form in ("printed", "exact")]
 ax_mean.set_ylim(-14, 74)
 ax_mean.text(4, 67, f"level 1: printed {first[0]:.0f}, sampled {first[1]:.0f}", fontsize=8)
 

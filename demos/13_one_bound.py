@@ -38,7 +38,7 @@ options = dict(x_mean=x_train.mean(axis=0), rng=args.seed)
 models = {
     "autoencoder 16": Autoencoder(64, 16, (128,), **options),
     "VAE 16": VAE(64, 16, (128,), **options),
-    "hierarchy 16, 8, 4, printed": HVAE(64, (16, 8, 4), (128,), consistency="analytic", **options),
+    "hierarchy 16, 8, 4, printed": HVAE(64, (16, 8, 4), (128,), consistency="printed", **options),
     "hierarchy 16, 8, 4, sampled": HVAE(64, (16, 8, 4), (128,), **options),
     "hierarchy 16, 8, 4, top-down": TopDown(64, (16, 8, 4), (128,), **options),
     "diffusion, infinitely many": Diffusion(64, math.inf, (256, 256), log_noise=(-3, 8), **options),

@@ -18,7 +18,8 @@ from .importance import Importance
 from .likelihood import Bernoulli, Gaussian
 from .mixed import Mixed
 from .mlp import MLP
-from .model import ELBO, Model
+from .model import Model
+from .objective import ELBO
 from .topdown import TopDown
 from .train import checkpoint
 from .train.evaluation import Evaluation, evaluate

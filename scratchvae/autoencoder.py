@@ -6,8 +6,6 @@ from N(0, I) often falls where no code is, and g(z) looks like no data.  The VAE
 repairs this, with noise on z and a prior that it must match.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +15,8 @@ from . import check
 from .layers import Array, Cache
 from .likelihood import Likelihood
 from .mlp import MLP
-from .model import ELBO, Model
+from .model import Model
+from .objective import ELBO, ELBOGradient
 
 
 class Autoencoder(Model):
@@ -61,19 +60,16 @@ class Autoencoder(Model):
 
     def bound(self, x: Array, noise: None) -> tuple[ELBO, Cache]:
         """Return the reconstruction, as an ELBO without further parts, and a cache.  MATH (6.1)."""
-        n = len(x)
         z, f_cache = self.f.forward(x)                 # (n, d)
         h, g_cache = self.g.forward(z)                 # (n, n_outputs)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)       # (n,): log p(x | z)
-        elbo = ELBO(reconstruction, np.zeros(n, self.dtype), np.zeros((n, 0), self.dtype))
-        return elbo, (f_cache, g_cache, r_cache, n)
+        elbo = ELBO(reconstruction, np.zeros(len(x), self.dtype), np.zeros((len(x), 0), self.dtype))
+        return elbo, (f_cache, g_cache, r_cache)
 
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
-        """Fill ``gradient`` with that of the loss; return dx if it is wanted, else an empty array.  MATH (6.1)."""
-        alpha, _ = check.alpha(alpha), self.check_beta(beta)           # beta has no effect, but is checked as elsewhere
-        f_cache, g_cache, r_cache, n = cache
-        dreconstruction = np.full(n, -alpha / n, self.dtype)           # (n,): loss = mean of -alpha R
-        dx_r, dh = self.likelihood.log_prob_backward(dreconstruction, r_cache)     # (n, D), (n, n_outputs)
+    def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
+        """Fill ``gradient``; return dx if it is wanted, else an empty array.  MATH (6.1)."""
+        f_cache, g_cache, r_cache = cache
+        dx_r, dh = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)        # (n, D), (n, n_outputs)
         dz = self.g.backward(dh, g_cache)              # (n, d)
         dx_f = self.f.backward(dz, f_cache, input_gradient)            # (n, D)
         return dx_f + dx_r if input_gradient else dx_f  # x is used by f and by log p(x | z)

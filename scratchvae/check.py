@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 DTYPES = (np.float32, np.float64, np.complex128)       # of a model
+OLD_NAMES = {"sampled": "exact", "analytic": "printed", "landing": "stl", "doubly": "dreg"}   # of options, until 0.1
 MOST = 10**9                                           # of anything that is counted
 MOST_WEIGHTS = 2**28                                   # of one layer: 2 GiB in float64
 
@@ -106,7 +107,9 @@ def layer(n_in: Any, n_out: Any, rng: Any, initialise: Any = len) -> tuple[int, 
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """Return one of the options."""
+    """Return one of the options; an old name is taken for its new one."""
+    if isinstance(value, str) and value not in options:
+        value = OLD_NAMES.get(value, value)
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {shown(value)}")
     return value

@@ -32,11 +32,60 @@ from . import check, gaussian
 from .layers import Array, Cache, sigmoid
 from .likelihood import Bernoulli, Gaussian, Likelihood
 from .mlp import MLP
-from .model import ELBO, Model
+from .model import Model
+from .objective import ELBO, ELBOGradient
 from .schedule import Schedule, signal, spread, times
 
 COSINES = 4                                            # the time as the network sees it
 MANY = 1000                                            # levels that stand for infinitely many, to draw samples
+
+
+class RealSignal:
+    """The signal a is x, and the network's h is its guess of a.  MATH (13.1), (13.5)."""
+
+    def forward(self, x: Array) -> Array:
+        """Return a, of shape (n, D)."""
+        return x
+
+    def backward(self, da: Array) -> Array:
+        """Return dx."""
+        return da
+
+    def gains(self, gamma: Array) -> tuple[Array, Array]:
+        """Return the factors of z and of the network's output in h, at noise gamma."""
+        return signal(gamma), spread(gamma)
+
+    def guess(self, h: Array) -> Array:
+        """Return â = E[a | z]."""
+        return h
+
+    def guess_backward(self, da: Array, a_hat: Array) -> Array:
+        """Return dh."""
+        return da
+
+
+class BinarySignal:
+    """The signal is a = 2 x - 1, and the network's h is the logits of x.  MATH (13.1), (13.5)."""
+
+    def forward(self, x: Array) -> Array:
+        """Return a, of shape (n, D)."""
+        return 2 * x - 1
+
+    def backward(self, da: Array) -> Array:
+        """Return dx."""
+        return 2 * da
+
+    def gains(self, gamma: Array) -> tuple[Array, Array]:
+        """Return the factors of z and of the network's output in h, at noise gamma."""
+        return 2 * signal(gamma) / sigmoid(gamma), np.ones_like(gamma)
+
+    def guess(self, h: Array) -> Array:
+        """Return â = E[a | z] = 2 sigmoid(h) - 1 = tanh(h/2)."""
+        return 2 * sigmoid(h) - 1
+
+    def guess_backward(self, da: Array, a_hat: Array) -> Array:
+        """Return dh: as tanh' = 1 - tanh², ∂â/∂h = (1 - â²)/2."""
+        return da * (1 - a_hat * a_hat) / 2
 
 
 class Diffusion(Model):
@@ -96,9 +145,10 @@ class Diffusion(Model):
                              "this one learns it")
         self.variance = variance
         self._set_levels(Schedule(T, log_noise, variance))
-        self.binary = isinstance(self.likelihood, Bernoulli)
-        h = np.linspace(-1, 1, self.x_dim)[None]       # whose mean must be itself, as `guess` says
-        if not self.binary and not np.array_equal(self.likelihood.mean(h), h):
+        binary = isinstance(self.likelihood, Bernoulli)
+        self.signal = BinarySignal() if binary else RealSignal()
+        h = np.linspace(-1, 1, self.x_dim)[None]       # whose mean must be itself: it is the guess of a
+        if not binary and not np.array_equal(self.likelihood.mean(h), h):
             raise ValueError("likelihood must be Bernoulli or Gaussian for a diffusion, whose latents are x with "
                              f"noise; got {type(self.likelihood).__name__}")
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
@@ -117,10 +167,6 @@ class Diffusion(Model):
         twin._set_levels(Schedule(T, self.schedule.ends, self.variance))
         return twin
 
-    def to_signal(self, x: Array) -> Array:
-        """Return a = z_0: x itself, or 2 x - 1 for binary x.  MATH (13.1)."""
-        return 2 * x - 1 if self.binary else x
-
     def column(self, values: Array) -> Array:
         """Return float64 numbers, one for each example or for all, as a column in the model's precision."""
         return values[:, None].astype(self.dtype)
@@ -136,8 +182,7 @@ class Diffusion(Model):
         gamma : array of shape (n,) or (1,), float64
             The noise in z.
         """
-        own = 2 * signal(gamma) / sigmoid(gamma) if self.binary else signal(gamma)
-        gain = np.ones_like(gamma) if self.binary else spread(gamma)
+        own, gain = self.signal.gains(gamma)
         time = np.pi * (gamma - self.gamma[1]) / (self.gamma[-1] - self.gamma[1] or 1)
         told = np.cos(np.outer(np.broadcast_to(time, len(z)), np.arange(1, COSINES + 1))).astype(self.dtype)
         own, gain = self.column(own), self.column(gain)
@@ -149,14 +194,6 @@ class Diffusion(Model):
         f_cache, own, gain = cache
         dz = self.f.backward(gain * dh, f_cache, input_gradient)[:, :self.x_dim]
         return own * dh + dz if input_gradient else dz
-
-    def guess(self, h: Array) -> Array:
-        """Return â = E[a | z] from h: h itself, or for binary x, 2 sigmoid(h) - 1 = tanh(h/2).  MATH (13.5)."""
-        return self.to_signal(self.likelihood.mean(h))
-
-    def guess_backward(self, da: Array, a: Array) -> Array:
-        """Return dh: as tanh' = 1 - tanh², ∂â/∂h = (1 - â²)/2, or 1.  MATH (13.5)."""
-        return da * (1 - a * a) / 2 if self.binary else da
 
     # the bound ----------------------------------------------------------------------------------
 
@@ -193,7 +230,7 @@ class Diffusion(Model):
             From `draw_noise`.
         """
         n, (time, eps_1, eps) = len(x), noise
-        a = self.to_signal(x)                                                   # (n, D): z_0
+        a = self.signal.forward(x)                                                   # (n, D): z_0
         gamma_1 = np.full(n, self.gamma[1])
         gamma, weight, constant = self.schedule.pick(time.real)                # (n,) each
         z_1, _ = gaussian.sample(*self.q(a, gamma_1), eps_1)                    # (n, D)
@@ -201,47 +238,30 @@ class Diffusion(Model):
         h, f_cache = self.read(np.concatenate([z_1, z]), np.concatenate([gamma_1, gamma]))      # (2 n, D)
         reconstruction, r_cache = self.likelihood.log_prob(x, h[:n])            # (n,): log p(x | z_1)
         prior_matching, k_cache = gaussian.kl_standard(*self.q(a, self.gamma[-1:]))     # (n,): KL( q(z_T | x) || p )
-        a_hat = self.guess(h[n:])                                               # (n, D)
+        a_hat = self.signal.guess(h[n:])                                               # (n, D)
         diff = a - a_hat
         w_diff = self.column(weight) * diff
         kl = self.column(self.x_dim * constant)[:, 0] + 0.5 * (diff * w_diff).sum(axis=1)
         elbo = ELBO(reconstruction, prior_matching, kl[:, None][:, :len(self.latent_dims) - 1])
         return elbo, (f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n)
 
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
-        """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
+    def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
+        """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
 
         Read it from the bottom of `bound` up.  q is fixed: the parameters are met only in h.
         MATH (13.9).
-
-        Parameters
-        ----------
-        cache
-            From `forward`.
-        beta : float or array, default 1
-            Weight of the KL parts, or of each: all levels below the top, then prior matching.
-        alpha : float, default 1
-            Weight of the reconstruction.
-        input_gradient : bool, default False
-            Also return dx, for which training has no use.
-
-        Returns
-        -------
-        dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
         """
-        (f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n), alpha = cache, check.alpha(alpha)
-        dkl = self.check_beta(beta) / n                                         # (T,) or (2,): loss = ... + Σ beta KL
-        da = dkl[0] * w_diff                                                    # (n, D); and -da for the guess
-        dreconstruction = np.full(n, -alpha / n, self.dtype)                    # (n,): loss = mean of -alpha R
-        dx, dh_1 = self.likelihood.log_prob_backward(dreconstruction, r_cache)  # (n, D) each
-        dh = np.concatenate([dh_1, self.guess_backward(-da, a_hat)])            # (2 n, D)
+        f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n = cache
+        da = delbo.dkl[:, :1] * w_diff                                           # (n, D); and -da for the guess
+        dx, dh_1 = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)         # (n, D) each
+        dh = np.concatenate([dh_1, self.signal.guess_backward(-da, a_hat)])            # (2 n, D)
         dz = self.read_backward(dh, f_cache, input_gradient)                    # (2 n, D): of z_1 and of z
         if not input_gradient:
             return dz[:n]
-        dmu_T, _ = gaussian.kl_standard_backward(np.full(n, dkl[-1]), k_cache)  # (n, D)
+        dmu_T, _ = gaussian.kl_standard_backward(delbo.dprior_matching, k_cache)  # (n, D)
         for gamma_z, dz_z in ((self.gamma[1:2], dz[:n]), (gamma, dz[n:]), (self.gamma[-1:], dmu_T)):
             da = da + self.column(signal(gamma_z)) * dz_z                       # every z has ∂z/∂a = √ᾱ
-        return dx + (2 * da if self.binary else da)                             # x: point of p(x | z_1), and a
+        return dx + self.signal.backward(da)                                    # x: point of p(x | z_1), and a
 
     def bound_by_level(self, x: ArrayLike, rng: int | np.random.Generator = 0, n_times: int = 100) -> ELBO:
         """Return the bound with every level's part, each at one draw of z: the whole sum, with no level left to chance.
@@ -280,14 +300,14 @@ class Diffusion(Model):
         """
         if self.T == np.inf:
             return self.with_levels(MANY).log_weight(x, n_samples, rng)
-        a = np.tile(self.to_signal(x), (n_samples, 1))                          # (n_samples n, D)
+        a = np.tile(self.signal.forward(x), (n_samples, 1))                          # (n_samples n, D)
         mu, logvar = self.q(a, self.gamma[-1:])
         z, _ = gaussian.sample(mu, logvar, self.normal(rng, *a.shape))          # z_T ~ q(z_T | x)
         log_w = gaussian.log_prob(z, 0 * z, 0 * z)[0] - gaussian.log_prob(z, mu, logvar)[0]
         for t in range(int(self.T) - 1, 0, -1):
             s, eps = self.schedule, self.normal(rng, *a.shape)
             ratio = float(s.ratio[t - 1])
-            diff = float(np.sqrt(s.weight[t - 1])) * (a - self.guess(self.read(z, self.gamma[t + 1:t + 2])[0]))
+            diff = float(np.sqrt(s.weight[t - 1])) * (a - self.signal.guess(self.read(z, self.gamma[t + 1:t + 2])[0]))
             log_w -= 0.5 * (diff * (2 * ratio ** 0.5 * eps + diff) + (ratio - 1) * eps * eps).sum(axis=1)
             log_w += 0.5 * self.x_dim * float(np.log(ratio))
             z = self.down(z, a, t) + float(np.sqrt(s.v_q[t - 1])) * eps         # z_t ~ q(z_t | z_{t+1}, x)
@@ -309,7 +329,7 @@ class Diffusion(Model):
 
     def encode(self, x: ArrayLike, level: int = 1) -> tuple[Array, Array]:
         """Return mu and logvar of q(z_level | x), both of shape (n, x_dim): nothing is learned in it.  MATH (13.1)."""
-        mu, logvar = self.q(self.to_signal(self.check_x(x)), self.check_level(level))
+        mu, logvar = self.q(self.signal.forward(self.check_x(x)), self.check_level(level))
         return mu, logvar + np.zeros_like(mu)
 
     def decode(self, z: ArrayLike, level: int = 1, rng: int | np.random.Generator | None = None) -> Array:
@@ -334,7 +354,7 @@ class Diffusion(Model):
         z = self.normal(rng, n, self.x_dim)
         yield int(self.T), z
         for t in range(int(self.T) - 1, 0, -1):
-            a_hat = self.guess(self.read(z, self.gamma[t + 1:t + 2])[0])
+            a_hat = self.signal.guess(self.read(z, self.gamma[t + 1:t + 2])[0])
             z = self.down(z, a_hat, t) + float(np.sqrt(self.schedule.v_p[t - 1])) * self.normal(rng, n, self.x_dim)
             yield t, z
 

@@ -11,8 +11,6 @@ each of its arguments but the noise, in their order.  A function takes any leadi
 (..., d), and returns (...); its backward takes (n, d).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .layers import Array, Cache, sigmoid, softplus
@@ -72,6 +70,16 @@ def sample_backward(dz: Array, cache: Array) -> tuple[Array, Array]:
     dmu = dz
     dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2
     return dmu, dlogvar
+
+
+def draw(q: Array, eps: Array) -> tuple[Array, Cache]:
+    """Draw z ~ q, where q = [mu | logvar] is a network's output, of shape (n, 2 d): `sample`.  MATH (3.1), (3.2)."""
+    return sample(*halves(q), eps)
+
+
+def draw_backward(dz: Array, cache: Cache) -> Array:
+    """Return dq, of shape (n, 2 d).  MATH (3.1), (3.2)."""
+    return halves_backward(*sample_backward(dz, cache))
 
 
 def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -17,17 +17,15 @@ of Luo 2022 (arXiv 2208.11970).
 It is MATH (5.2) with z = (z_1, ..., z_T), the logarithm of the products written as
 sums: MATH (7.2).  The third part is here in two forms, ``consistency=``:
 
-``"sampled"``, the exact one: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
+``"exact"``, the exact one: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
 drawn, with the entropy in closed form.  A draw of it may be negative, and so may
 its mean: only the sum over all levels is a KL.  MATH (7.3).
 
-``"analytic"``, as Luo 2022 and texts after it print it: KL( q(z_t | z_{t-1}) ||
+``"printed"``, as Luo 2022 and texts after it print it: KL( q(z_t | z_{t-1}) ||
 p(z_t | z_{t+1}) ) in closed form, which is the mean over a *fresh* z_t, though
 z_{t+1} was drawn from the old one.  It is a lower bound on log p(x), but not the
 ELBO of q: section 8 of MATH, and the lesson on the third part.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,10 +34,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import check, gaussian
+from .compare import CONSISTENCY, LogRatio, StandardKL
 from .layers import Array, Cache
 from .likelihood import Likelihood
 from .mlp import MLP
-from .model import ELBO, Model, conditional
+from .model import Model, conditional
+from .objective import ELBO, ELBOGradient
 
 
 class HVAE(Model):
@@ -54,7 +54,7 @@ class HVAE(Model):
     hidden_dims : sequence of int, or T such sequences, default (64,)
         Hidden layers of the network of q(z_t | z_{t-1}), for every level or for
         each; that of p(z_{t-1} | z_t) has the same in reverse.
-    consistency : {'sampled', 'analytic'}, default 'sampled'
+    consistency : {'exact', 'printed'}, default 'exact'
         The form of the third part: exact, or as printed.
     activation : str, default 'tanh'
         One of `layers.ACTIVATIONS`.
@@ -79,16 +79,16 @@ class HVAE(Model):
     """
 
     def __init__(self, x_dim: int, latent_dims: Sequence[int] = (16, 8, 4), hidden_dims: Sequence[Any] = (64,), *,
-                 consistency: str = "sampled", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
+                 consistency: str = "exact", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
                  x_mean: ArrayLike | None = None, rng: int | np.random.Generator = 0,
                  dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
         self.T = check.size("the number of latent_dims", len(self.latent_dims))
-        self.consistency = check.choice("consistency", consistency, ("sampled", "analytic"))
+        self.levels = range(1, self.T + 1)                                      # 1, ..., T, from the data upwards
+        self.consistency = consistency
         hidden, rng = check.sizes_by_level("hidden_dims", hidden_dims, self.T), check.generator("rng", rng)
         d = self.d = (self.x_dim, *self.latent_dims)                            # columns of z_0 = x, z_1, ..., z_T
-        self.q: dict[int, MLP] = {}
-        self.p: dict[int, MLP] = {}
+        self.q, self.p = dict[int, MLP](), dict[int, MLP]()
         for t in self.levels:
             down = hidden[t - 1][::-1]
             self.q[t] = conditional((d[t - 1], *hidden[t - 1], d[t]), activation, rng)
@@ -99,9 +99,14 @@ class HVAE(Model):
         self.pack(**{f"{name}{t}": network[t] for t in self.levels for name, network in (("q", self.q), ("p", self.p))})
 
     @property
-    def levels(self) -> range:
-        """The levels 1, ..., T, from the data upwards."""
-        return range(1, self.T + 1)
+    def consistency(self) -> str:
+        """The form of the third part, 'exact' or 'printed'; setting it chooses how q and p are compared."""
+        return self._consistency
+
+    @consistency.setter
+    def consistency(self, form: str) -> None:
+        form = self._consistency = check.choice("consistency", form, CONSISTENCY)
+        self.compare: dict[int, Any] = {**dict.fromkeys(self.levels, CONSISTENCY[form]), self.T: StandardKL()}
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
@@ -112,7 +117,7 @@ class HVAE(Model):
         """Return the noise in the model's precision, or raise a ValueError."""
         return check.arrays("noise", noise, [(n, d) for d in self.latent_dims], self.dtype)
 
-    def bound(self, x: Array, noise: Sequence[Array], drawn: bool = False) -> tuple[ELBO, Cache]:
+    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.
 
         The three parts: MATH (7.2), (7.3); the printed form of the third: MATH (8.1).
@@ -121,129 +126,50 @@ class HVAE(Model):
         ----------
         x : array of shape (n, x_dim)
         noise : list of T arrays, of shape (n, d_t)
-        drawn : bool, default False
-            Take log q - log p of every level at the z drawn, whatever the form: MATH (14.2).
         """
-        n, T = len(x), self.T
-        z, mu_q, logvar_q = {0: x}, {}, {}
-        cache: dict[Any, Cache] = {"n": n, "drawn": drawn}                      # by network, or part of the bound
-
+        z, q, kl, cache = {0: x}, {}, np.empty((len(x), self.T), self.dtype), dict[Any, Cache]()
         for t in self.levels:                                                   # up
-            h, cache["q", t] = self.q[t].forward(z[t - 1])                      # (n, 2 d_t)
-            mu_q[t], logvar_q[t] = gaussian.halves(h)                           # (n, d_t) each: q(z_t | z_{t-1})
-            z[t], cache["z", t] = gaussian.sample(mu_q[t], logvar_q[t], noise[t - 1])   # (n, d_t)
+            q[t], cache["q", t] = self.q[t].forward(z[t - 1])                   # (n, 2 d_t): q(z_t | z_{t-1})
+            z[t], cache["z", t] = gaussian.draw(q[t], noise[t - 1])             # (n, d_t): z_t ~ q(z_t | ...)   (3.2)
+        p = {self.T: np.zeros_like(q[self.T])}                                  # p(z_T) = N(0, I)
+        for t in self.levels:
+            p[t - 1], cache["p", t] = self.p[t].forward(z[t])                   # (n, 2 d_{t-1}): p(z_{t-1} | z_t)
+        for t in self.levels:
+            kl[:, t - 1], cache["k", t] = self.compare[t].forward(z[t], q[t], p[t])         # (n,)
+        reconstruction, cache["r"] = self.likelihood.log_prob(x, p[0])          # (n,): log p(x | z_1)
+        return ELBO(reconstruction, kl[:, -1], kl[:, :-1]), cache               # (7.2)
 
-        h, cache["p", 1] = self.p[1].forward(z[1])                              # (n, n_outputs)
-        reconstruction, cache["R"] = self.likelihood.log_prob(x, h)             # (n,): log p(x | z_1)
-        if drawn:
-            zero = np.zeros_like(z[T])
-            prior_matching, cache["P"] = gaussian.log_ratio(z[T], mu_q[T], logvar_q[T], zero, zero)
-        else:
-            prior_matching, cache["P"] = gaussian.kl_standard(mu_q[T], logvar_q[T])     # (n,): KL( q(z_T | .) || p )
-
-        consistency = np.zeros((n, T - 1), self.dtype)
-        for t in self.levels[:-1]:
-            h, cache["p", t + 1] = self.p[t + 1].forward(z[t + 1])              # (n, 2 d_t)
-            mu_p, logvar_p = gaussian.halves(h)                                 # (n, d_t) each: p(z_t | z_{t+1})
-            if drawn:
-                consistency[:, t - 1], cache["C", t] = gaussian.log_ratio(z[t], mu_q[t], logvar_q[t], mu_p, logvar_p)
-            elif self.consistency == "sampled":
-                entropy, cache["H", t] = gaussian.entropy(logvar_q[t])          # (n,)
-                log_p, cache["C", t] = gaussian.log_prob(z[t], mu_p, logvar_p)  # (n,)
-                consistency[:, t - 1] = -entropy - log_p
-            else:
-                consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q[t], logvar_q[t], mu_p, logvar_p)
-        return ELBO(reconstruction, prior_matching, consistency), cache
-
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False,
-                 weight: Any = 1.0, to_q: Array | None = None) -> Array:
-        """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
+    def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
+        """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
 
         Read it from the bottom of `bound` up.  z_t was used up to three times:
         (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
-        (3) with ``consistency="sampled"``, as the point at which p(z_t | z_{t+1}) is evaluated
-        (and with ``drawn``, q(z_t | z_{t-1}) as well).
-        Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4), (14.4), (14.5).
-
-        Parameters
-        ----------
-        cache
-            From `forward`.
-        beta : float or array of shape (T,), default 1
-            Weight of the KL parts, or of each level's: consistency 1, ..., T - 1,
-            then prior matching.
-        alpha : float, default 1
-            Weight of the reconstruction.
-        input_gradient : bool, default False
-            Also return dx, for which training has no use.
-        weight : float or array of shape (n,), default 1
-            Weight of each row in the mean; for an array, of mean 1.
-        to_q : array of shape (n,), optional
-            Let q learn through z alone, what reaches it times this number, row by row; see importance.py.
-            For a cache of ``drawn=True``.
-
-        Returns
-        -------
-        dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
+        (3) where q and p are compared.  Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
         """
-        n, T, drawn, alpha = cache["n"], self.T, cache["drawn"], check.alpha(alpha)
-        dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
-        dkl = np.full((T, n), self.check_beta(beta)[:, None] / n * weight)      # (T, n): + Σₜ beta_t KL_t
-        zero = np.zeros(1, self.dtype)
-        dmu_q, dlogvar_q, dz_1, dz_2, dz_3 = {}, {}, {T: zero}, {}, {T: zero}   # z_T has no use 1 and no use 3
-
-        for t in reversed(self.levels[:-1]):
-            if drawn:                                                           # C = log q - log p at z_t
-                dz_3[t], dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.log_ratio_backward(dkl[t - 1],
-                                                                                                cache["C", t])
-            elif self.consistency == "sampled":                                 # C = -entropy - log_p
-                dmu_q[t], dlogvar_q[t] = zero, gaussian.entropy_backward(-dkl[t - 1], cache["H", t])
-                dz_3[t], dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl[t - 1], cache["C", t])
-            else:
-                dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward(dkl[t - 1], cache["C", t])
-                dz_3[t] = zero
-            dh = gaussian.halves_backward(dmu_p, dlogvar_p)                     # (n, 2 d_t)
-            dz_2[t + 1] = self.p[t + 1].backward(dh, cache["p", t + 1])         # (n, d_{t+1})
-
-        if drawn:
-            dz_3[T], dmu_q[T], dlogvar_q[T], *_ = gaussian.log_ratio_backward(dkl[T - 1], cache["P"])
-        else:
-            dmu_q[T], dlogvar_q[T] = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
-        dx, dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])  # (n, D), (n, n_outputs)
-        dz_2[1] = self.p[1].backward(dh, cache["p", 1])                         # (n, d_1)
-
-        if to_q is not None:                                                    # all that reaches q, once more weighed
-            for t in self.levels:
-                dz_2[t], dz_3[t], dmu_q[t], dlogvar_q[t] = (to_q[:, None] * dv[t]
-                                                            for dv in (dz_2, dz_3, dmu_q, dlogvar_q))
+        dz_1: dict[int, Any] = {self.T: 0}                                      # z_T has no use 1
+        dz_2, dz_3, dq, dp, dkl = {}, {}, {}, {}, delbo.dkl
+        dx, dp[0] = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])    # (n, D), (n, n_outputs)
+        for t in self.levels:
+            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # (n, d_t), (n, 2 d_t) each
+        for t in self.levels:
+            dz_2[t] = self.p[t].backward(dp[t - 1], cache["p", t])              # (n, d_t)
         for t in reversed(self.levels):                                         # down
-            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t): its three uses
-            dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
-            dh = gaussian.halves_backward(dmu_z + dmu_q[t], dlogvar_z + dlogvar_q[t])           # (n, 2 d_t)
-            dz_1[t - 1] = self.q[t].backward(dh, cache["q", t], t > 1 or input_gradient)        # (n, d_{t-1})
-            if to_q is not None:                                                # the gradient of q_t, written anew:
-                dh = gaussian.halves_backward(dmu_z, dlogvar_z)                 # what log q_t tells q_t is not there
-                self.q[t].backward(dh, cache["q", t], False)
-        return dz_1[0] + dx if input_gradient else dz_1[0]                      # x: condition of q, point of p(x | z_1)
+            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t): its three uses   (7.4)
+            dq[t] = gaussian.draw_backward(dz, cache["z", t]) + dq[t]           # (n, 2 d_t): draw and compare use q
+            dz_1[t - 1] = self.q[t].backward(dq[t], cache["q", t], t > 1 or input_gradient)     # (n, d_{t-1})
+        return dz_1[0] + dx if input_gradient else dz_1[0]                      # q(z_1 | x) and log p(x | z_1) use x
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""
-        h = np.tile(self.q[1].forward(x)[0], (n_samples, 1))                    # once for all draws
-        z: dict[int, Array] = {}
-        log_q = np.zeros(len(h), self.dtype)
-        for t in self.levels:                                                   # up: draw, and add log q
-            mu, logvar = gaussian.halves(h)
-            z[t], _ = gaussian.sample(mu, logvar, self.normal(rng, *mu.shape))
-            log_q = log_q + gaussian.log_prob(z[t], mu, logvar)[0]
+        q, z = {1: np.tile(self.q[1].forward(x)[0], (n_samples, 1))}, {}
+        for t in self.levels:                                                   # up
+            z[t], _ = gaussian.draw(q[t], self.normal(rng, len(q[t]), self.d[t]))
             if t < self.T:
-                h, _ = self.q[t + 1].forward(z[t])
-        zero = np.zeros_like(z[self.T])
-        log_p, _ = gaussian.log_prob(z[self.T], zero, zero)                     # log p(z_T)
-        for t in self.levels[1:]:                                               # log p(z_{t-1} | z_t)
-            h, _ = self.p[t].forward(z[t])
-            log_p = log_p + gaussian.log_prob(z[t - 1], *gaussian.halves(h))[0]
-        h = self.p[1].forward(z[1])[0].reshape(n_samples, len(x), -1)
-        return self.likelihood.log_prob(x, h)[0] + (log_p - log_q).reshape(n_samples, len(x))
+                q[t + 1], _ = self.q[t + 1].forward(z[t])
+        p = {t: self.p[t + 1].forward(z[t + 1])[0] for t in range(self.T)} | {self.T: np.zeros_like(q[self.T])}
+        log_ratio = np.sum([LogRatio().forward(z[t], q[t], p[t])[0] for t in self.levels], axis=0)  # log q - log p
+        log_p, _ = self.likelihood.log_prob(x, p[0].reshape(n_samples, len(x), -1))
+        return log_p - log_ratio.reshape(n_samples, len(x))
 
     def encode(self, x: ArrayLike) -> list[tuple[Array, Array]]:
         """Return mu and logvar of q(z_t | z_{t-1}), each at z_{t-1} = mu of the level below.  MATH (7.1).

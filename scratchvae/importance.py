@@ -5,44 +5,47 @@
 L_1 is the ELBO, and L_K rises to log p(x) as K grows: MATH (5.5).  Burda et al. 2016
 (arXiv 1509.00519).  The models' own bound and backward do the work, on K rows for each x:
 
-- with ``drawn=True`` all parts of the bound are taken at the z drawn, so that the total
-  of a row is log w_k;
+- q and p are compared at the draw (`LogRatio`), so that the total of a row is log w_k;
 - the derivative of a log of a mean of exponentials is the *normalised weights*,
-  w̃_k = w_k / Σⱼ w_j, and backward takes them as the weights of its rows.
+  w̃_k = w_k / Σⱼ w_j, and these weigh the rows.
 
 p's gradient is Σₖ w̃_k ∇log p(x, z_k).  q's parameters enter log w_k in two ways, as those of
 the density q(z_k | x) and through z_k, and q's gradient has three forms (``estimator=``):
 
 ``"plain"``: both ways.  MATH (14.3).
 
-``"landing"``: through z_k alone.  What is left out has the mean 0 for K = 1, and where q is
+``"stl"``: through z_k alone.  What is left out has the mean 0 for K = 1, and where q is
 the posterior the rest is 0 for every draw.  For K > 1 it is biased.  Sticking the landing,
 Roeder et al. 2017 (arXiv 1703.09194).  MATH (14.4).
 
-``"doubly"``: through z_k alone, with the weights w̃_k².  Unbiased for every K, and the
+``"dreg"``: through z_k alone, with the weights w̃_k².  Unbiased for every K, and the
 signal in it does not drown in the noise as K grows.  Doubly reparameterised, Tucker et al. 2018
 (arXiv 1810.04152).  MATH (14.5).
 
-Where a framework stops a gradient, here a line is not there: see ``to_q`` in `VAE.backward`.
+Where a framework calls stop_gradient, we subtract: the whole gradient, minus the direct gradient of log q at a z
+that is held still.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import check
+from .compare import LogRatio
 from .hvae import HVAE
 from .layers import Array, Cache
 from .mlp import MLP
-from .model import ELBO, Model
-from .topdown import TopDown
+from .model import Model
+from .objective import ELBO, ELBOGradient
+from .topdown import TopDown, merge_backward
 from .vae import VAE
 
 OBJECTIVES = ("elbo", "iwae")
-ESTIMATORS = ("plain", "landing", "doubly")
+ESTIMATORS = ("plain", "stl", "dreg")
 
 
 def log_mean_exp(log_w: Array) -> tuple[Array, Array]:
@@ -72,6 +75,43 @@ def log_mean_exp_backward(dL: Array, cache: Array) -> Array:
     return dL[:, None] * w_tilde
 
 
+def log_q_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
+    """Fill in the gradient of log q(z | x) alone, each z held still: the direct gradient.  MATH (14.4).
+
+    Top down, p's networks stand in q as well, by the merge.
+    """
+    if isinstance(model, VAE):
+        q_cache, _, _, _, k_cache = cache
+        _, dq, _ = model.compare.backward(delbo.dprior_matching, k_cache)       # (n, 2 d)
+        model.q.backward(dq, q_cache, False)
+        return
+    dq, dkl = {}, delbo.dkl
+    for t in model.levels:
+        _, dq[t], _ = model.compare[t].backward(dkl[:, t - 1], cache["k", t])   # (n, 2 d_t)
+        if isinstance(model, TopDown) and t < model.T:
+            dq[t], dp = merge_backward(dq[t], cache["m", t])                    # (n, 2 d_t) each
+            model.p[t + 1].backward(dp, cache["p", t + 1], False)
+    if isinstance(model, TopDown):
+        model.up_backward(dq, cache, False)
+        return
+    for t in model.levels:
+        model.q[t].backward(dq[t], cache["q", t], False)
+
+
+def log_p_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
+    """Fill in the gradient of log p(x, z) alone, each z held still.  MATH (14.5)."""
+    if isinstance(model, VAE):
+        _, _, p_cache, r_cache, _ = cache
+        _, dh = model.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)          # (n, n_outputs)
+        model.p.backward(dh, p_cache, False)
+        return
+    dkl = delbo.dkl
+    _, dp = model.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])           # (n, n_outputs)
+    for t in model.levels:
+        model.p[t].backward(dp, cache["p", t], False)
+        _, _, dp = model.compare[t].backward(dkl[:, t - 1], cache["k", t])      # (n, 2 d_t)
+
+
 class Importance:
     """K draws for each example of a model: the contract of a model, one size up.  MATH (14.1), (14.7).
 
@@ -83,7 +123,7 @@ class Importance:
         K, draws of z for each example.
     objective : {'iwae', 'elbo'}, default 'iwae'
         L_K, or the ELBO as a mean over K draws.
-    estimator : {'plain', 'landing', 'doubly'}, default 'plain'
+    estimator : {'plain', 'stl', 'dreg'}, default 'plain'
         The form of q's gradient, for 'iwae'.
 
     Raises
@@ -92,26 +132,30 @@ class Importance:
         If an argument is not of this kind; the message names it.
     """
 
+    free_bits = None
+
     def __init__(self, model: Model, importance: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
         self.K, self.objective = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
         self.estimator = check.choice("estimator", estimator, ESTIMATORS)
         if not isinstance(model, (VAE, HVAE)):
             raise ValueError("model must be a VAE, an HVAE or a TopDown to be trained with more than one draw of z for "
                              f"each example, or with importance weights; got {check.shown(model)}")
-        if objective == "elbo" and estimator != "plain":
+        if objective == "elbo" and self.estimator != "plain":
             raise ValueError(f"estimator must be 'plain' for objective 'elbo'; got {estimator!r}, which is of "
                              "objective 'iwae' (with importance 1 that is the ELBO, too)")
-        if objective == "iwae" and getattr(model, "consistency", "sampled") == "analytic":
-            raise ValueError("objective must be 'elbo' for a model with consistency='analytic', the printed form, "
+        if objective == "iwae" and type(model).bound not in (VAE.bound, HVAE.bound, TopDown.bound):
+            raise ValueError(f"objective must be 'elbo' for a {type(model).__name__}, which has a bound of its own: "
+                             "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'")
+        if objective == "iwae" and getattr(model, "consistency", "exact") == "printed":
+            raise ValueError("objective must be 'elbo' for a model with consistency='printed', "
                              "which is not the bound of any weights; got 'iwae'")
-        self.model = model
-        self.asked_once = asked_once(model, self.K) if self.K > 1 else model
+        self.model, self.twin = model, twin_of(model, self.K, objective)
 
     def check_beta(self, beta: ArrayLike) -> Array:
         """Return beta as one number for each level, or raise a ValueError."""
-        checked = self.model.check_beta(beta)
-        if self.estimator == "doubly" and np.ptp(checked) > 0:
-            raise ValueError("beta must be one number for all levels with the estimator 'doubly'; "
+        checked = check.by_level("beta", beta, len(self.model.latent_dims), self.model.dtype)
+        if self.estimator == "dreg" and np.ptp(checked) > 0:
+            raise ValueError("beta must be one number for all levels with the estimator 'dreg'; "
                              f"got {check.shown(beta)}")
         return checked
 
@@ -128,9 +172,7 @@ class Importance:
         noise : array, or list of arrays
             From `draw_noise`.
         """
-        rows = np.repeat(x, self.K, axis=0)                                     # (n K, D)
-        elbo, cache = (self.asked_once.bound(rows, noise, drawn=True) if self.objective == "iwae" else
-                       self.asked_once.bound(rows, noise))
+        elbo, cache = self.twin.bound(np.repeat(x, self.K, axis=0), noise)      # n K rows
         return elbo, (elbo, cache)
 
     def value(self, elbo: ELBO, beta: ArrayLike = 1.0, alpha: float = 1.0) -> tuple[Array, Array]:
@@ -138,8 +180,7 @@ class Importance:
 
         log w = alpha · reconstruction - Σₜ beta_t · kl_t, which for alpha = beta = 1 is the total.  MATH (14.1).
         """
-        log_w = alpha * elbo.reconstruction - (np.asarray(beta) * elbo.kl).sum(axis=1)
-        log_w = log_w.reshape(-1, self.K)
+        log_w = elbo.weighted(beta, alpha).reshape(-1, self.K)
         if self.objective == "elbo":
             return log_w.mean(axis=1), np.full_like(log_w, 1 / self.K)
         L, cache = log_mean_exp(log_w)
@@ -147,15 +188,41 @@ class Importance:
 
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0) -> None:
         """Fill the model's ``gradient`` with that of minus the mean of `value`.  MATH (14.3), (14.4), (14.5)."""
-        elbo, model_cache = cache
-        beta = self.check_beta(beta)
-        _, w_tilde = self.value(elbo, beta, alpha)
-        to_q = None
-        if self.estimator == "landing":
-            to_q = np.ones_like(w_tilde).ravel()
-        elif self.estimator == "doubly":
-            to_q = (1 - beta[-1] * (1 - w_tilde)).ravel()                       # w̃ for beta = 1
-        self.asked_once.backward(model_cache, beta, alpha, weight=self.K * w_tilde.ravel(), to_q=to_q)
+        (elbo, cache), beta = cache, self.check_beta(beta)
+        _, w_tilde = self.value(elbo, beta, alpha)                              # (n, K)
+        dlog_w = (-w_tilde / len(w_tilde)).ravel()                              # (n K,): the loss is the mean of -L
+        to_z = dlog_w                                                           # what reaches q through z
+        if self.estimator == "dreg":
+            to_z = dlog_w * (1 - beta[-1] * (1 - w_tilde.ravel()))              # w̃ once more, for beta = 1
+        self.twin.backward(elbo.weighted_backward(to_z, beta, alpha), cache)
+        if self.estimator != "plain":                                           # no direct gradient of log q
+            self.subtract(log_q_backward, elbo.weighted_backward(to_z, beta, alpha), cache)
+        if self.estimator == "dreg":                                            # and p learns from all of dlog_w
+            self.subtract(log_p_backward, elbo.weighted_backward(to_z - dlog_w, beta, alpha), cache)
+
+    def subtract(self, backward: Callable[[Any, ELBOGradient, Cache], None], delbo: ELBOGradient, cache: Cache) -> None:
+        """Subtract from ``gradient`` what this backward fills it with."""
+        total = self.model.gradient.copy()
+        self.model.gradient[:] = 0
+        backward(self.twin, delbo, cache)
+        self.model.gradient[:] = total - self.model.gradient
+
+    def begin(self, x: Array, rng: np.random.Generator, beta: ArrayLike = 1.0) -> tuple[ELBO, Any]:
+        """Do both halves of a step at once: the weights of an example are of its own draws alone; see `OneDraw`."""
+        return self.gradient(x, rng, beta), len(x)
+
+    def of(self, model: Model) -> Importance:
+        """Return the same loss of another model."""
+        return Importance(model, self.K, self.objective, self.estimator)
+
+    def weights(self, beta: Any, kl: Array) -> Any:
+        """Return beta: there are no free bits here."""
+        return beta
+
+    def finish(self, half: int, beta: Any, n: int) -> None:
+        """Turn the gradient of the mean over a share into its part of the mean over n examples."""
+        if half != n:
+            self.model.gradient *= half / n
 
     def gradient(self, x: Array, rng: np.random.Generator, beta: ArrayLike = 1.0, max_rows: int = 4096) -> ELBO:
         """Draw noise, fill the model's ``gradient``, and return the bound's parts, of n rows: means over the draws.
@@ -179,7 +246,7 @@ class Importance:
 
 
 class Once:
-    """A network of which each K rows are alike: it is asked once for them, and its answer is repeated.  MATH (14.6)."""
+    """A network whose input has the same K rows for each example: evaluate it once, repeat its output.  MATH (14.6)."""
 
     def __init__(self, network: MLP, K: int) -> None:
         self.network, self.K = network, K
@@ -195,13 +262,19 @@ class Once:
         return np.repeat(dx / self.K, self.K, axis=0)
 
 
-def asked_once(model: VAE | HVAE, K: int) -> Any:
-    """Return the model, sharing all it has, but with `Once` around the networks of q that see x alone.  MATH (14.6)."""
+def twin_of(model: VAE | HVAE, K: int, objective: str) -> Any:
+    """Return a twin that shares all a model has, but takes K draws of each row.
+
+    The networks of q that see x alone are evaluated once for them, see `Once`; for 'iwae', q and p are
+    compared at the draw.  MATH (14.2), (14.6).
+    """
     twin: Any = object.__new__(type(model))            # copy.copy would lay out its parameters anew
     twin.__dict__.update(model.__dict__)
-    if isinstance(model, VAE):
-        twin.q = Once(model.q, K)
-    else:
+    if K > 1 and isinstance(model, HVAE):
         of_x = model.q if isinstance(model, TopDown) else {1: model.q[1]}
         twin.q = {**model.q, **{t: Once(q, K) for t, q in of_x.items()}}
+    elif K > 1:
+        twin.q = Once(twin.q, K)
+    if objective == "iwae":
+        twin.compare = LogRatio() if isinstance(model, VAE) else dict.fromkeys(model.levels, LogRatio())
     return twin

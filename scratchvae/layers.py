@@ -22,8 +22,6 @@ complex numbers by their real parts, and where these are equal by the imaginary
 ones, so that all three choose the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -88,13 +86,8 @@ class Layer:
 
     parameter_names: tuple[str, ...] = ()
 
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """Return y and what ``backward`` will need."""
-        raise NotImplementedError
-
-    def backward(self, dy: Array, cache: Cache) -> Array:
-        """Return dx, and set the gradient of each parameter."""
-        raise NotImplementedError
+    forward: Callable[[Array], tuple[Array, Cache]]    # returns y and what backward will need
+    backward: Callable[..., Array]                     # takes dy and the cache, sets the gradients, returns dx
 
 
 class Dense(Layer):
@@ -250,5 +243,4 @@ class Sigmoid(Layer):
 
 
 ACTIVATIONS: dict[str, Callable[..., Layer]] = {      # each made anew for every place; see mlp.MLP for your own
-    "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU, "softplus": Softplus, "sigmoid": Sigmoid,
-}
+    "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU, "softplus": Softplus, "sigmoid": Sigmoid}

@@ -9,8 +9,6 @@ these.  (Two things it may have besides, as those of discrete.py and mixed.py do
 ``missing``, True if x may have NaN.)
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

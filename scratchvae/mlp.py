@@ -1,7 +1,5 @@
 """A stack of layers, and one flat vector for the parameters of many."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,8 +78,7 @@ def pack(layers: Mapping[str, Layer], dtype: DTypeLike) -> tuple[Array, Array, d
     owners = [(f"{part}.{name}", layer, name) for part, layer in layers.items() for name in layer.parameter_names]
     theta = np.concatenate([getattr(layer, name).ravel() for _, layer, name in owners]).astype(dtype)
     gradient = np.zeros_like(theta)
-    parameters, gradients = {}, {}
-    end = 0
+    parameters, gradients, end = {}, {}, 0
     for full_name, layer, name in owners:
         shape = getattr(layer, name).shape
         start, end = end, end + getattr(layer, name).size

@@ -1,14 +1,8 @@
-"""What the autoencoder, the VAE and the hierarchy share.
-
-The bound and its parts, the flat vector of parameters, and log p(x).
-"""
-
-from __future__ import annotations
+"""What the autoencoder, the VAE and the hierarchy share: the flat vector of parameters, and log p(x)."""
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -17,58 +11,7 @@ from . import check
 from .layers import ACTIVATIONS, Array, Cache
 from .likelihood import LIKELIHOODS, Likelihood
 from .mlp import MLP, pack
-
-ModelType = TypeVar("ModelType", bound="Model")
-
-
-@dataclass
-class ELBO:
-    """The evidence lower bound on log p(x) at one draw of the latents, in its three parts, in nats.
-
-    The latents are z_1, ..., z_T, with z_0 = x; a VAE has one level, T = 1.  The
-    bound is the mean over draws: a single draw may lie above log p(x).  Each part
-    is summed over dimensions and kept for each example; the mean over the batch
-    is taken once, in `loss`.  (An autoencoder fills only the reconstruction, and then
-    it is no bound; the printed form of consistency makes it another bound: see hvae.py.)
-
-    Attributes
-    ----------
-    reconstruction : array of shape (n,)
-        log p(x | z_1).
-    prior_matching : array of shape (n,)
-        KL( q(z_T | z_{T-1}) || p(z_T) ).
-    consistency : array of shape (n, T - 1)
-        Column t - 1 is log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}), in one of the
-        two forms that hvae.py explains.  The VAE has no such column.
-    """
-
-    reconstruction: Array
-    prior_matching: Array
-    consistency: Array
-
-    @property
-    def kl(self) -> Array:
-        """Each level's share of the KL, (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (5.4)."""
-        return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
-
-    @property
-    def total(self) -> Array:
-        """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3), (7.2)."""
-        return self.reconstruction - self.kl.sum(axis=1)
-
-    def loss(self, beta: ArrayLike = 1.0, alpha: float = 1.0) -> np.number[Any]:
-        """Return -(alpha · reconstruction - Σₜ beta_t · kl_t), a mean over the batch.
-
-        With alpha = beta = 1 it is the mean of -total.  beta is a number, or one
-        for each of the T levels.  MATH (5.4).
-        """
-        return -(alpha * self.reconstruction - (np.asarray(beta) * self.kl).sum(axis=1)).mean()
-
-    def __str__(self) -> str:
-        rows = {"reconstruction": self.reconstruction, "prior matching": self.prior_matching}
-        rows.update({f"consistency {t}": column for t, column in enumerate(self.consistency.T, start=1)})
-        rows["ELBO"] = self.total
-        return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows.items())
+from .objective import ELBO, ELBOGradient
 
 
 def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) -> MLP:
@@ -113,7 +56,7 @@ class Model:
         self.__dict__.update(state)
         self.pack(**self.networks)
 
-    def astype(self: ModelType, dtype: DTypeLike) -> ModelType:
+    def astype(self, dtype: DTypeLike) -> Any:
         """Return a copy of the model in another precision: float32, float64 or complex128."""
         twin = copy.deepcopy(self)
         twin.dtype = check.dtype("dtype", dtype)
@@ -143,10 +86,6 @@ class Model:
         """Return the noise in the model's precision, or raise a ValueError (here for one level: one array)."""
         return check.array("noise", noise, (n, *self.latent_dims), self.dtype)
 
-    def check_beta(self, beta: ArrayLike) -> Array:
-        """Return beta as one number for each level, or raise a ValueError."""
-        return check.by_level("beta", beta, len(self.latent_dims), self.dtype)
-
     def normal(self, rng: np.random.Generator, *shape: int) -> Array:
         """Draw standard normal numbers, float32 for a float32 model, else float64; nothing is checked."""
         return rng.standard_normal(shape, dtype=np.float32 if self.dtype == np.float32 else np.float64)
@@ -161,8 +100,22 @@ class Model:
         """Return the bound for each example, and what `backward` will need: `forward` without its checks."""
         raise NotImplementedError
 
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False) -> Array:
-        """Fill ``gradient`` with that of ``elbo.loss(beta, alpha)``; return dx if it is wanted, else (n, 0)."""
+    def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
+        """Fill ``gradient``, given that of the loss by each part of the bound; return dx if it is wanted, else (n, 0).
+
+        Parameters
+        ----------
+        delbo : ELBOGradient
+            d(loss)/d(each part), such as ``elbo.loss_backward()``.
+        cache
+            From `forward`.
+        input_gradient : bool, default False
+            Also return dx, for which training has no use.
+
+        Returns
+        -------
+        dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
+        """
         raise NotImplementedError
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:

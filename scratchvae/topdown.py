@@ -31,14 +31,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import check, gaussian
+from . import gaussian
+from .compare import KL, StandardKL
 from .hvae import HVAE
 from .layers import Array, Cache
 from .likelihood import Likelihood
-from .model import ELBO
+from .objective import ELBO, ELBOGradient
 
 Pair = tuple[Array, Array]                             # mu and logvar
 Levels = dict[int, tuple[Array, Pair, Pair]]           # of each level: z_t; its mu and logvar under q; those under p
+
+
+def merge(m: Array, p: Array) -> tuple[Array, Cache]:
+    """Return q = [mu | logvar], the merge of m and p, of shape (n, 2 d) each.  MATH (12.3)."""
+    (mu, logvar), cache = gaussian.merge(*gaussian.halves(m), *gaussian.halves(p))
+    return np.concatenate([mu, logvar], axis=-1), cache
+
+
+def merge_backward(dq: Array, cache: Cache) -> tuple[Array, Array]:
+    """Return dm and dp, of shape (n, 2 d).  MATH (12.4)."""
+    dmu_m, dlogvar_m, dmu_p, dlogvar_p = gaussian.merge_backward(*gaussian.halves(dq), cache)
+    return gaussian.halves_backward(dmu_m, dlogvar_m), gaussian.halves_backward(dmu_p, dlogvar_p)
 
 
 class TopDown(HVAE):
@@ -83,123 +96,56 @@ class TopDown(HVAE):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, hidden_dims, activation=activation, likelihood=likelihood, x_mean=x_mean,
                          rng=rng, dtype=dtype)
+        self.compare = {**dict.fromkeys(self.levels, KL()), self.T: StandardKL()}           # in closed form, and exact
 
-    def bound(self, x: Array, noise: Sequence[Array], drawn: bool = False) -> tuple[ELBO, Cache]:
+    def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (12.1).
 
         Parameters
         ----------
         x : array of shape (n, x_dim)
         noise : list of T arrays, of shape (n, d_t)
-        drawn : bool, default False
-            Take log q - log p of every level at the z drawn, not its mean, the KL: MATH (14.2).
         """
-        n, T = len(x), self.T
-        m, logvar_m = {0: x}, {}
-        cache: dict[Any, Cache] = {"n": n, "drawn": drawn}                      # by network, or part of the bound
-
+        m, kl, cache, mean = {}, np.empty((len(x), self.T), self.dtype), dict[Any, Cache](), x
         for t in self.levels:                                                   # up: no noise
-            h, cache["q", t] = self.q[t].forward(m[t - 1])                      # (n, 2 d_t)
-            m[t], logvar_m[t] = gaussian.halves(h)                              # (n, d_t) each: what x says of z_t
+            m[t], cache["q", t] = self.q[t].forward(mean)                       # (n, 2 d_t): what x says of z_t
+            mean, _ = gaussian.halves(m[t])                                     # (n, d_t)
+        q, p = m[self.T], np.zeros_like(m[self.T])                              # q(z_T | x), p(z_T) = N(0, I)
+        for t in reversed(self.levels):                                         # down: draw z_t, compare, merge
+            z, cache["z", t] = gaussian.draw(q, noise[t - 1])                   # (n, d_t): z_t ~ q(z_t | z_{t+1}, x)
+            kl[:, t - 1], cache["k", t] = self.compare[t].forward(z, q, p)      # (n,)
+            p, cache["p", t] = self.p[t].forward(z)                             # (n, 2 d_{t-1}): p(z_{t-1} | z_t)
+            if t > 1:
+                q, cache["m", t - 1] = merge(m[t - 1], p)             # (n, 2 d_{t-1}): q(z_{t-1} | z_t, x)
+        reconstruction, cache["r"] = self.likelihood.log_prob(x, p)             # (n,): log p(x | z_1)
+        return ELBO(reconstruction, kl[:, -1], kl[:, :-1]), cache               # (12.1)
 
-        consistency = np.zeros((n, T - 1), self.dtype)
-        mu_q, logvar_q = m[T], logvar_m[T]                                      # (n, d_T) each: q(z_T | x)
-        z, cache["z", T] = gaussian.sample(mu_q, logvar_q, noise[T - 1])        # (n, d_T)
-        if drawn:
-            zero = np.zeros_like(z)
-            prior_matching, cache["P"] = gaussian.log_ratio(z, mu_q, logvar_q, zero, zero)
-        else:
-            prior_matching, cache["P"] = gaussian.kl_standard(mu_q, logvar_q)   # (n,): KL( q(z_T | x) || p(z_T) )
-        for t in reversed(self.levels[:-1]):                                    # down: merge, draw z_t, compare
-            h, cache["p", t + 1] = self.p[t + 1].forward(z)                     # (n, 2 d_t)
-            mu_p, logvar_p = gaussian.halves(h)                                 # (n, d_t) each: p(z_t | z_{t+1})
-            (mu_q, logvar_q), cache["M", t] = gaussian.merge(m[t], logvar_m[t], mu_p, logvar_p)
-            z, cache["z", t] = gaussian.sample(mu_q, logvar_q, noise[t - 1])    # (n, d_t)
-            if drawn:
-                consistency[:, t - 1], cache["C", t] = gaussian.log_ratio(z, mu_q, logvar_q, mu_p, logvar_p)
-            else:
-                consistency[:, t - 1], cache["C", t] = gaussian.kl(mu_q, logvar_q, mu_p, logvar_p)
+    def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
+        """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
 
-        h, cache["p", 1] = self.p[1].forward(z)                                 # (n, n_outputs)
-        reconstruction, cache["R"] = self.likelihood.log_prob(x, h)             # (n,): log p(x | z_1)
-        return ELBO(reconstruction, prior_matching, consistency), cache
-
-    def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0, input_gradient: bool = False,
-                 weight: Any = 1.0, to_q: Array | None = None) -> Array:
-        """Fill ``gradient`` with the gradient of ``elbo.loss(beta, alpha)``.
-
-        Read it from the bottom of `bound` up.  z_t was used once, by p's network at
-        level t; m_t twice: by the merge, and by q's network of level t + 1; mu_q and
-        logvar_q twice: by the draw and by the KL; mu_p and logvar_p twice: by the
-        merge and by the KL.  (With ``drawn``, z_t is used once more, as the point of both
-        densities.)  MATH (12.5), (14.4), (14.5).
-
-        Parameters
-        ----------
-        cache
-            From `forward`.
-        beta : float or array of shape (T,), default 1
-            Weight of the KL parts, or of each level's: consistency 1, ..., T - 1,
-            then prior matching.
-        alpha : float, default 1
-            Weight of the reconstruction.
-        input_gradient : bool, default False
-            Also return dx, for which training has no use.
-        weight : float or array of shape (n,), default 1
-            Weight of each row in the mean; for an array, of mean 1.
-        to_q : array of shape (n,), optional
-            Let q learn through z alone, what reaches it times this number, row by row; see importance.py.
-            For a cache of ``drawn=True``.
-
-        Returns
-        -------
-        dx : array of shape (n, x_dim), or (n, 0) if it is not wanted
+        Read it from the bottom of `bound` up.  z_t was used by p's network at level t, and where q and p are
+        compared; m_t by the merge, and its mean by q's network of level t + 1; q(z_t | .) by the draw and
+        where it is compared; p(z_t | z_{t+1}) by the merge and where it is compared.  MATH (12.5).
         """
-        n, T, drawn, alpha = cache["n"], self.T, cache["drawn"], check.alpha(alpha)
-        dreconstruction = np.full(n, -alpha / n * weight, self.dtype)           # (n,): loss = mean of -alpha R
-        dkl = np.full((T, n), self.check_beta(beta)[:, None] / n * weight)      # (T, n): + Σₜ beta_t KL_t
-        dm, dlogvar_m = {}, {}
+        dm, dkl = {}, delbo.dkl
+        dx, dp = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])       # (n, D), (n, n_outputs)
+        for t in self.levels:                                                   # up, as the last lines come first
+            dz_p = self.p[t].backward(dp, cache["p", t])                        # (n, d_t)
+            dz_k, dq_k, dp = self.compare[t].backward(dkl[:, t - 1], cache["k", t])         # (n, d_t), (n, 2 d_t) each
+            dm[t] = gaussian.draw_backward(dz_p + dz_k, cache["z", t]) + dq_k   # (n, 2 d_t): dq; at the top, q is m
+            if t < self.T:
+                dm[t], dp_m = merge_backward(dm[t], cache["m", t])    # (n, 2 d_t) each
+                dp = dp + dp_m                                                  # the merge and compare use p
+        dmean = self.up_backward(dm, cache, input_gradient)                     # (n, D)
+        return dmean + dx if input_gradient else dmean                          # q's way up and log p(x | z_1) use x
 
-        dx, dh = self.likelihood.log_prob_backward(dreconstruction, cache["R"])  # (n, D), (n, n_outputs)
-        to_z = dh if to_q is None else to_q[:, None] * dh                       # dh, as far as it is on its way to z
-        for t in self.levels[:-1]:                                              # up, as the last lines come first
-            dz = self.p[t].backward(to_z, cache["p", t])                        # (n, d_t)
-            if drawn:
-                dz_k, dmu_k, dlogvar_k, dmu_p, dlogvar_p = gaussian.log_ratio_backward(dkl[t - 1], cache["C", t])
-                dz = dz + (dz_k if to_q is None else to_q[:, None] * dz_k)      # z_t is the point of log q - log p
-            else:
-                dmu_k, dlogvar_k, dmu_p, dlogvar_p = gaussian.kl_backward(dkl[t - 1], cache["C", t])
-            dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", t])
-            if to_q is not None:
-                self.p[t].backward(dh, cache["p", t], False)                    # p's own gradient, written anew
-                dmu_k, dlogvar_k = to_q[:, None] * dmu_k, to_q[:, None] * dlogvar_k
-            dm[t], dlogvar_m[t], dmu_b, dlogvar_b = gaussian.merge_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k,
-                                                                            cache["M", t])
-            dh = to_z = gaussian.halves_backward(dmu_p + dmu_b, dlogvar_p + dlogvar_b)          # (n, 2 d_t)
-            if to_q is not None:                                                # of log q's dmu, dlogvar: z alone
-                to_z = gaussian.halves_backward(to_q[:, None] * dmu_p + dmu_b, to_q[:, None] * dlogvar_p + dlogvar_b)
-                dm[t], dlogvar_m[t], dmu_b, dlogvar_b = gaussian.merge_backward(dmu_z, dlogvar_z, cache["M", t])
-                dh = gaussian.halves_backward(dmu_p + dmu_b, dlogvar_p + dlogvar_b)
-
-        dz = self.p[T].backward(to_z, cache["p", T])                            # (n, d_T)
-        if drawn:
-            dz_k, dmu_k, dlogvar_k, *_ = gaussian.log_ratio_backward(dkl[T - 1], cache["P"])
-            dz = dz + (dz_k if to_q is None else to_q[:, None] * dz_k)
-        else:
-            dmu_k, dlogvar_k = gaussian.kl_standard_backward(dkl[T - 1], cache["P"])
-        dmu_z, dlogvar_z = gaussian.sample_backward(dz, cache["z", T])
-        dm[T], dlogvar_m[T] = dmu_z + dmu_k, dlogvar_z + dlogvar_k
-        if to_q is not None:
-            self.p[T].backward(dh, cache["p", T], False)
-            dm[T], dlogvar_m[T] = dmu_z, dlogvar_z
-
-        dm[0] = dx                                                              # x: point of p(x | z_1)
-        for t in reversed(self.levels):                                         # down
-            dh = gaussian.halves_backward(dm[t], dlogvar_m[t])                  # (n, 2 d_t)
-            wanted = t > 1 or input_gradient
-            dbelow = self.q[t].backward(dh, cache["q", t], wanted)              # (n, d_{t-1})
-            dm[t - 1] = dm[t - 1] + dbelow if wanted else dbelow
-        return dm[0]
+    def up_backward(self, dm: dict[int, Array], cache: Cache, input_gradient: bool) -> Array:
+        """Go back down the way up, whose m_t had the gradients dm; return dx if it is wanted.  MATH (12.5)."""
+        for t in reversed(self.levels):
+            dmean = self.q[t].backward(dm[t], cache["q", t], t > 1 or input_gradient)       # (n, d_{t-1})
+            if t > 1:
+                dm[t - 1][:, :self.d[t - 1]] += dmean                           # q's network above saw the mean of m
+        return dmean
 
     def up(self, x: Array) -> dict[int, Pair]:
         """Return m_t and logvar_m of every level, of shape (n, d_t), from x of shape (n, x_dim).  MATH (12.1)."""

@@ -10,16 +10,16 @@ DIMS = {1: (3,), 2: (4, 2), 3: (3, 4, 2), 4: (2, 3, 3, 1), 5: (4, 3, 2, 2, 3)}  
 X_DIM = 6
 Z = 4.5                                                # standard errors: a chance of 7e-6 for a true statement to fail
 every_T = pytest.mark.parametrize("T", DIMS)
-both_forms = pytest.mark.parametrize("form", ["sampled", "analytic"])
+both_forms = pytest.mark.parametrize("form", ["exact", "printed"])
 
 
-def chain(T, seed=0, form="sampled"):
+def chain(T, seed=0, form="exact"):
     """A random linear-Gaussian hierarchy and five x."""
     model = exact.linear_hvae(X_DIM, DIMS[T], rng=seed, consistency=form)
     return model, np.random.default_rng(seed).normal(size=(5, X_DIM)) * 2
 
 
-def at_posterior(T, seed=0, form="sampled"):
+def at_posterior(T, seed=0, form="exact"):
     """The same, its q the exact posterior."""
     model, x = chain(T, seed, form)
     exact.turn(model)

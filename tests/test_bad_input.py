@@ -58,7 +58,7 @@ CASES = [
     (lambda: HVAE(6, (4, 2), [(5,)]), "^hidden_dims must have an entry for each of the 2 levels; got 1"),
     (lambda: HVAE(6, (4, 2), [(5,), (-5,)]), "hidden_dims must be a whole number of at least 1; got -5"),
     (lambda: HVAE(6, (4, 2), 5), "^hidden_dims must be a sequence"),
-    (lambda: HVAE(6, (4, 2), consistency="exact"), "^consistency must be one of 'sampled', 'analytic'; got 'exact'"),
+    (lambda: HVAE(6, (4, 2), consistency="exact"), "^consistency must be one of 'exact', 'printed'; got 'exact'"),
     (lambda: Gaussian(6, logvar=np.inf), "^logvar must be a number"),
     (lambda: Gaussian(0), "^x_dim must be"),
     # data

@@ -40,13 +40,13 @@ class Best:
     """In the place of the network: what makes the guess E[a | z], for data that are a finite set of points."""
 
     def __init__(self, model, points):
-        self.model, self.a = model, model.to_signal(points)
+        self.model, self.a = model, model.signal.forward(points)
 
     def best(self, z, gamma):
         """Return h for the posterior over the points: its mean, or for binary x the logit of each pixel."""
         log_w = -((z[:, None] - signal(gamma)[:, None, None] * self.a) ** 2).sum(axis=2) / (2 * sigmoid(gamma)[:, None])
         w = scipy.special.softmax(log_w, axis=1)
-        if not self.model.binary:
+        if not isinstance(self.model.signal, BinarySignal):
             return w @ self.a
         return np.log((w @ (self.a > 0) + 1e-300) / (w @ (self.a < 0) + 1e-300))
 
@@ -420,8 +420,8 @@ def test_printed_form_is_too_low_by_alpha_d_for_each_level(rng):
     x = rng.standard_normal((n, d))
     found = three_writings(model, x, rng)
     ratio = model.schedule.ratio
-    expected = {"analytic": (np.full(T - 1, alpha * d), np.full(T - 1, 2 * alpha ** 2 * d)),
-                "sampled": (np.zeros(T - 1), np.full(T - 1, d / 2)),
+    expected = {"printed": (np.full(T - 1, alpha * d), np.full(T - 1, 2 * alpha ** 2 * d)),
+                "exact": (np.zeros(T - 1), np.full(T - 1, d / 2)),
                 "top-down": (-d / 2 * np.log(ratio), (1 - ratio) ** 2 * d / 2)}
     for form, (mean, variance) in expected.items():
         columns = found[form].consistency
@@ -429,7 +429,7 @@ def test_printed_form_is_too_low_by_alpha_d_for_each_level(rng):
         assert (abs(columns.mean(axis=0) - mean) < 5 * error).all(), form
         np.testing.assert_allclose(columns.var(axis=0), variance, rtol=0.1, err_msg=form)
     log_p = scipy.stats.norm.logpdf(x).sum(axis=1)
-    for form, loss in (("analytic", alpha * d * (T - 1)), ("sampled", 0), ("top-down", 0)):
+    for form, loss in (("printed", alpha * d * (T - 1)), ("exact", 0), ("top-down", 0)):
         gap = log_p - found[form].total
         assert abs(gap.mean() - loss) < 5 * gap.std() / np.sqrt(n), form
 
@@ -440,7 +440,7 @@ def test_printed_form_is_too_low_by_the_trace(rng):
     model = Diffusion(d, 5, (3,), log_noise=(-1, 3), variance="forward", likelihood="gaussian", dtype=np.float64)
     alpha, rest = between(model.gamma[:-1], model.gamma[1:])
     found = three_writings(model, rng.standard_normal((n, d)), rng)
-    difference = found["analytic"].consistency - found["sampled"].consistency
+    difference = found["printed"].consistency - found["exact"].consistency
     np.testing.assert_allclose(difference.mean(axis=0), d * rest[:-1] * alpha[1:] / rest[1:], rtol=0.05)
 
 
@@ -450,11 +450,11 @@ def test_exact_writings_agree_in_the_mean(variance, rng, x):
     model = make(rng, 4, variance=variance, log_noise=(-1, 2))
     rows = np.repeat(x, 500, axis=0)
     found = three_writings(model, rows, rng)
-    gap = found["sampled"].total - found["top-down"].total
+    gap = found["exact"].total - found["top-down"].total
     assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(rows))
-    np.testing.assert_array_equal(found["sampled"].reconstruction, found["top-down"].reconstruction)
-    assert found["analytic"].total.mean() < found["sampled"].total.mean() - 0.1
-    assert found["sampled"].consistency.var() > 3 * found["top-down"].consistency.var()
+    np.testing.assert_array_equal(found["exact"].reconstruction, found["top-down"].reconstruction)
+    assert found["printed"].total.mean() < found["exact"].total.mean() - 0.1
+    assert found["exact"].consistency.var() > 3 * found["top-down"].consistency.var()
 
 
 def test_prior_matching_of_the_two_directions(rng, x):
@@ -466,7 +466,7 @@ def test_prior_matching_of_the_two_directions(rng, x):
     alpha, rest = between(model.gamma[2], model.gamma[3])
     a = 2 * x - 1
     square = alpha * (signal(model.gamma[2]) ** 2 * (a ** 2).sum(axis=1) + D * spread(model.gamma[2]) ** 2)
-    draws = np.array([three_writings(model, x, rng)["analytic"].prior_matching for _ in range(300)])
+    draws = np.array([three_writings(model, x, rng)["printed"].prior_matching for _ in range(300)])
     expected = 0.5 * (D * (rest - 1 - np.log(rest)) + square)
     assert (abs(draws.mean(axis=0) - expected) < 4 * draws.std(axis=0) / np.sqrt(300)).all()
 
@@ -498,7 +498,7 @@ def test_three_readings_are_one(likelihood, rng):
         found, gamma = readings(model, z, level), model.gamma[level]
         np.testing.assert_allclose(signal(gamma) * found.a + spread(gamma) * found.noise, z, atol=1e-12)
         np.testing.assert_allclose(found.score, (signal(gamma) * found.a - z) / spread(gamma) ** 2, atol=1e-11)
-        np.testing.assert_array_equal(found.a, model.guess(model.read(z, model.gamma[level:level + 1])[0]))
+        np.testing.assert_array_equal(found.a, model.signal.guess(model.read(z, model.gamma[level:level + 1])[0]))
 
 
 def test_score_is_that_of_the_density():
@@ -540,7 +540,7 @@ def test_precision_is_kept_from_end_to_end(dtype, T, likelihood, x):
         finite = model.with_levels(3)
         assert all(z.dtype == dtype for _, z in finite.descend(2, np.random.default_rng(0)))
         assert finite.encode(x, 2)[1].dtype == finite.reconstruct(x, 2).dtype == finite.decode(x, 2).dtype == dtype
-        assert three_writings(finite, x, 0)["sampled"].total.dtype == readings(finite, x, 1).score.dtype == dtype
+        assert three_writings(finite, x, 0)["exact"].total.dtype == readings(finite, x, 1).score.dtype == dtype
 
 
 def test_a_fresh_network_says_what_each_entry_tells_by_itself(rng):
@@ -596,7 +596,7 @@ def test_log_weight_is_a_log_ratio_of_densities(rng, x):
         z = mu + np.sqrt(v) * generator.standard_normal(a.shape)
         log_w = log_normal(z, 0, 1) - log_normal(z, mu, v)
         for t in (3, 2, 1):
-            a_hat = model.guess(model.read(z, model.gamma[t + 1:t + 2])[0])
+            a_hat = model.signal.guess(model.read(z, model.gamma[t + 1:t + 2])[0])
             mu_q, mu_p = (s.c_z[t - 1] * z + s.c_a[t - 1] * mean for mean in (a, a_hat))
             z = mu_q + np.sqrt(s.v_q[t - 1]) * generator.standard_normal(a.shape)
             log_w += log_normal(z, mu_p, s.v_p[t - 1]) - log_normal(z, mu_q, s.v_q[t - 1])

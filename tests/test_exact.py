@@ -220,14 +220,14 @@ def evidence_by_quadrature(model, x, low=-40, high=40, n=4001):
 @pytest.mark.parametrize("seed", range(3))
 def test_nonlinear_hierarchy_against_quadrature(seed):
     """Beyond linear models too, both forms bound log p(x), and importance sampling finds it."""
-    model, x = curved("sampled", seed)
+    model, x = curved("exact", seed)
     log_p = evidence_by_quadrature(model, x)
     np.testing.assert_allclose(np.exp(log_p).sum(), 1, rtol=1e-10, err_msg="p(x) over all x")
     n = 20_000
     weights = np.exp(model.log_weight(x, n, np.random.default_rng(0)) - log_p)
     assert (np.abs(weights.mean(axis=0) - 1) < Z * weights.std(axis=0) / np.sqrt(n)).all(), "E_q[ p(x, z) / q(z | x) ]"
     rows = np.repeat(x, 4000, axis=0)
-    for form in ("sampled", "analytic"):
+    for form in ("exact", "printed"):
         model.consistency = form
         total = model.forward(rows, model.draw_noise(len(rows), np.random.default_rng(0)))[0].total.reshape(8, -1)
         assert (total.mean(axis=1) < log_p + Z * total.std(axis=1) / np.sqrt(4000)).all(), form

@@ -16,7 +16,7 @@ def test_printed_form_is_a_bound_and_its_gap_is_known(T):
         model, x = chain(T, seed)
         log_p, gap = exact.log_likelihood(model, x), exact.consistency_gap(model)
         _, kl = expected(model, x)
-        model.consistency = "analytic"
+        model.consistency = "printed"
         reconstruction, kl_printed = expected(model, x)
         np.testing.assert_allclose((kl_printed - kl)[:, :-1], np.tile(gap, (len(x), 1)), rtol=1e-10,
                                    atol=1e-10 * np.abs(kl).max(), err_msg=f"chain {seed}")
@@ -31,7 +31,7 @@ def test_printed_form_is_a_bound_and_its_gap_is_known(T):
 def test_printed_form_is_not_tight_at_the_posterior(T):
     """At the exact posterior the ELBO is log p(x), and the printed form lies below it by the gap, at every level."""
     for seed in range(20):
-        model, x = at_posterior(T, seed, "analytic")
+        model, x = at_posterior(T, seed, "printed")
         gap = exact.consistency_gap(model)
         assert (gap > 0).all(), f"chain {seed}"
         reconstruction, kl = expected(model, x)
@@ -42,7 +42,7 @@ def test_printed_form_is_not_tight_at_the_posterior(T):
 @pytest.mark.parametrize("T", [2, 3])
 def test_printed_form_prefers_another_q(T):
     """The q that maximises R - P - C' is not the posterior, and even there R - P - C' < log p(x)."""
-    model, x = at_posterior(T, 0, "analytic")
+    model, x = at_posterior(T, 0, "printed")
     log_p = exact.log_likelihood(model, x).mean()
     theta = model.theta.copy()
     model.theta[:] = 0
@@ -64,7 +64,7 @@ def test_printed_form_prefers_another_q(T):
     printed = exact.elbo(model, x).total.mean()
     np.testing.assert_allclose(printed, -found.fun, rtol=1e-10)
     assert start + 0.001 < printed < log_p - 0.001
-    model.consistency = "sampled"
+    model.consistency = "exact"
     assert exact.elbo(model, x).total.mean() < log_p - 0.001          # its q is the worse for it
 
 
@@ -72,7 +72,7 @@ def test_printed_form_prefers_another_q(T):
 def test_printed_form_loses_what_the_second_level_knows_of_the_first(make):
     """R - P - C' <= log p(x) - I_q(z_1; z_2 | x) for any q: even at the posterior, where the ELBO is log p(x)."""
     for seed in range(50):
-        model, x = make(2, seed, "analytic")
+        model, x = make(2, seed, "printed")
         (_, _, Q1), (A, _, Q2) = exact.inference(model).values()
         information = 0.5 * np.log(np.linalg.det(A.T @ Q1 @ A + Q2) / np.linalg.det(Q2))     # H(z_2) - H(z_2 | z_1)
         reconstruction, kl = expected(model, x)

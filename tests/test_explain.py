@@ -38,7 +38,7 @@ CASES = {                                              # together they run every
     "vae, mixed": lambda: (VAE(6, 2, (5,), likelihood=Mixed(OF_TABLE, missing=True), activation="sigmoid"),
                            TABLE, {}),
     "hvae": lambda: (HVAE(64, (4, 3, 2), (8,)), DIGITS, {}),
-    "hvae, printed": lambda: (HVAE(64, (4, 3, 2), (8,), consistency="analytic"), DIGITS, {}),
+    "hvae, printed": lambda: (HVAE(64, (4, 3, 2), (8,), consistency="printed"), DIGITS, {}),
     "hvae, weights": lambda: (HVAE(64, (3, 2), (8,)), DIGITS, {"importance": 2, "alpha": 0.5, "beta": [0.5, 2]}),
     "topdown": lambda: (TopDown(64, (4, 3, 2), (8,)), DIGITS, {"beta": [1, 0.5, 2]}),
     "topdown, weights": lambda: (TopDown(64, (3, 2), (8,)), DIGITS, {"importance": 2}),

@@ -8,7 +8,7 @@ from scratchvae.verify.gradcheck import check_model
 
 X_DIM = 6
 DIMS = {1: (4,), 2: (4, 3), 3: (4, 3, 2), 5: (4, 3, 3, 2, 2)}
-FORMS = ["sampled", "analytic"]
+FORMS = ["exact", "printed"]
 
 
 def make(T, consistency, rng, **options):
@@ -41,7 +41,7 @@ def test_gradients_by_central_differences(T, consistency, rng, x, agrees):
 
 @pytest.mark.parametrize("likelihood", ["gaussian", Gaussian(X_DIM, logvar=-1.0)], ids=["gaussian", "fixed"])
 def test_gradients_with_a_gaussian_likelihood(likelihood, rng, x, agrees):
-    agrees(check_model(make(3, "sampled", rng, likelihood=likelihood, activation="relu"), x))
+    agrees(check_model(make(3, "exact", rng, likelihood=likelihood, activation="relu"), x))
 
 
 def test_gradients_at_full_size(rng, agrees):
@@ -101,7 +101,7 @@ def test_parts_by_their_definitions(T, rng, x):
 @pytest.mark.parametrize("T", [2, 3])
 def test_bound_is_the_mean_of_the_log_weights(T, rng, x):
     """E[log p(x, z) - log q(z | x)] by `log_weight`, which knows no parts, is the sampled form's ELBO."""
-    model = make(T, "sampled", rng)
+    model = make(T, "exact", rng)
     draws = model.log_weight(x, 20_000, rng)
     totals = np.array([model.forward(x, model.draw_noise(len(x), rng))[0].total for _ in range(5000)])
     scatter = np.sqrt(draws.var(axis=0) / len(draws) + totals.var(axis=0) / len(totals))
@@ -110,14 +110,14 @@ def test_bound_is_the_mean_of_the_log_weights(T, rng, x):
 
 def test_sampled_consistency_may_be_negative_but_its_mean_with_the_rest_is_a_bound(rng, x):
     """One draw of log q - log p is no KL; the ELBO's mean still lies below log p(x)."""
-    model = make(3, "sampled", rng)
+    model = make(3, "exact", rng)
     totals = np.array([model.forward(x, model.draw_noise(len(x), rng))[0].total for _ in range(2000)])
     assert np.all(totals.mean(axis=0) < model.log_likelihood(x, 20_000, rng))
 
 
 def test_gradient_of_z_collects_all_three_uses(rng, x):
     """Without the condition of p, the point of the density or the next q, the gradient by q1 changes."""
-    model = make(2, "sampled", rng)
+    model = make(2, "exact", rng)
     _, cache = model.forward(x, model.draw_noise(len(x), rng))
     by_use = []
     for beta, alpha in [((0, 0), 1), ((1, 0), 0), ((0, 1), 0)]:
@@ -129,7 +129,7 @@ def test_gradient_of_z_collects_all_three_uses(rng, x):
 
 
 def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
-    model = make(3, "sampled", rng)
+    model = make(3, "exact", rng)
     _, cache = model.forward(x, model.draw_noise(len(x), rng))
     assert model.backward(cache, np.ones(3), 1.0, input_gradient=True).shape == x.shape
     of_loss = model.gradient.copy()
@@ -139,12 +139,12 @@ def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
 
 def test_defaults_are_those_of_the_docstring():
     model = HVAE(X_DIM)
-    spelled = HVAE(X_DIM, (16, 8, 4), (64,), consistency="sampled", activation="tanh", likelihood="bernoulli", rng=0,
+    spelled = HVAE(X_DIM, (16, 8, 4), (64,), consistency="exact", activation="tanh", likelihood="bernoulli", rng=0,
                    dtype=np.float32)
     assert {name: view.shape for name, view in model.parameters.items()} == \
         {name: view.shape for name, view in spelled.parameters.items()}
     assert list(model.q[3].layers) == ["dense1", "tanh1", "dense2"] and isinstance(model.likelihood, Bernoulli)
-    assert model.theta.dtype == np.float32 and model.consistency == "sampled"
+    assert model.theta.dtype == np.float32 and model.consistency == "exact"
     np.testing.assert_array_equal(model.theta, spelled.theta)
     np.testing.assert_array_equal(model.sample(5), model.sample(5, 0))
 
@@ -190,7 +190,7 @@ def test_deep_fresh_models_do_not_overflow(rng):
 
 
 def test_encode_climbs_by_the_means(rng, x):
-    model = make(3, "sampled", rng)
+    model = make(3, "exact", rng)
     zero = [np.zeros((len(x), d)) for d in model.latent_dims]
     levels = model.encode(x)
     h = x
@@ -203,7 +203,7 @@ def test_encode_climbs_by_the_means(rng, x):
 
 
 def test_sample_fixes_a_level_and_draws_those_below(rng):
-    model = make(3, "sampled", rng)
+    model = make(3, "exact", rng)
     z2 = rng.standard_normal(3)
     again = model.sample(200, 1, z=z2, level=2)
     assert again.shape == (200, X_DIM) and again.std(axis=0).min() > 0          # z_1 is drawn
@@ -218,7 +218,7 @@ def test_sample_fixes_a_level_and_draws_those_below(rng):
 
 @pytest.mark.parametrize("fixed", [{}, {"z": [0.3, -0.2, 1.0], "level": 2}], ids=["from the top", "from z_2"])
 def test_x_is_drawn_at_the_z_of_its_mean(fixed, rng):
-    model = make(3, "sampled", rng)
+    model = make(3, "exact", rng)
     means, generator = model.sample(6, 1, **fixed), np.random.default_rng(1)
     model.draw_noise(6, generator)
     expected = (generator.random(means.shape) < means).astype(means.dtype)
@@ -226,7 +226,7 @@ def test_x_is_drawn_at_the_z_of_its_mean(fixed, rng):
 
 
 def test_reconstruct_goes_up_and_down_by_the_means(rng, x):
-    model = make(3, "sampled", rng)
+    model = make(3, "exact", rng)
     mu3 = model.encode(x)[2][0]
     mu2, _ = gaussian.halves(model.p[3].forward(mu3)[0])
     mu1, _ = gaussian.halves(model.p[2].forward(mu2)[0])

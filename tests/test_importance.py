@@ -490,8 +490,8 @@ def test_fit_goes_on_to_the_same_bits():
     (VAE, dict(importance=3, free_bits=0.1), "^free_bits must be left out .*"),
     (Autoencoder, dict(importance=3), "^model must be a VAE, an HVAE or a TopDown .*"),
     (lambda *_: Diffusion(X_DIM, 3), dict(objective="iwae"), "^model must be a VAE, an HVAE or a TopDown .*"),
-    (lambda *_: HVAE(X_DIM, (3, 2), consistency="analytic"), dict(objective="iwae"),
-     "^objective must be 'elbo' for a model with consistency='analytic', .*; got 'iwae'$"),
+    (lambda *_: HVAE(X_DIM, (3, 2), consistency="printed"), dict(objective="iwae"),
+     "^objective must be 'elbo' for a model with consistency='printed', .*; got 'iwae'$"),
     (lambda *_: HVAE(X_DIM, (3, 2)), dict(objective="iwae", estimator="doubly", beta=np.array([1, 0.5])),
      "^beta must be one number for all levels with the estimator 'doubly'; got .*"),
 ])
@@ -506,7 +506,7 @@ def test_what_does_not_go_together_is_told(make, options, says):
 
 
 def test_the_printed_form_may_have_many_draws_of_its_own_bound():
-    model = HVAE(X_DIM, (3, 2), (5,), consistency="analytic")
+    model = HVAE(X_DIM, (3, 2), (5,), consistency="printed")
     assert len(fit(model, B, epochs=2, importance=3)["elbo"]) == 2
 
 

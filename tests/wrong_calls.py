@@ -92,7 +92,7 @@ def doors():
         "SGD": (SGD, dict(learning_rate=0.1, momentum=0.5)),
         "Adam": (Adam, dict(learning_rate=0.1, beta1=0.9, beta2=0.9, epsilon=1e-8)),
         "VAE": (VAE, net), "Autoencoder": (Autoencoder, net),
-        "HVAE": (HVAE, dict(**deep, latent_dims=(3, 2), consistency="sampled")),
+        "HVAE": (HVAE, dict(**deep, latent_dims=(3, 2), consistency="exact")),
         "TopDown": (TopDown, dict(**deep, latent_dims=(3, 2))),
         "Diffusion": (Diffusion, dict(**deep, T=3, log_noise=(-2.0, 3.0), variance="posterior")),
         "Bernoulli": (Bernoulli, dict(x_dim=4)), "Gaussian": (Gaussian, dict(x_dim=4, logvar=0.5)),

@@ -144,9 +144,9 @@ def main() -> None:
     run = cli.load(args.run)
     activation = run.config["activation"]
     if not isinstance(run.model, (VAE, HVAE)) or isinstance(run.model, TopDown) \
-            or (run.config["likelihood"], run.config["consistency"]) != ("bernoulli", "sampled") \
+            or (run.config["likelihood"], run.config["consistency"]) != ("bernoulli", "exact") \
             or activation not in ("tanh", "relu", "leaky_relu"):
-        parser.error("the run must be of --model vae or hvae, --likelihood bernoulli, --consistency sampled, and "
+        parser.error("the run must be of --model vae or hvae, --likelihood bernoulli, --consistency exact, and "
                      "--activation tanh, relu or leaky_relu")
     model = run.model.astype(np.float64)
     x = examples.for_training(run.config, examples.read_own(run.config)).x.astype(np.float64)

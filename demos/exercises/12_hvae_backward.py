@@ -15,7 +15,7 @@ of what the three say.
 
 What bound left in the cache: the caches of the networks cache["q", t] and cache["p", t], of the draw cache["z", t], of
 the reconstruction cache["R"] and the prior matching cache["P"], and n in cache["n"].  For t < T also cache["C", t], of
-gaussian.log_prob, and cache["H", t], of gaussian.entropy; if self.consistency == "analytic", cache["C", t] is that of
+gaussian.log_prob, and cache["H", t], of gaussian.entropy; if self.consistency == "printed", cache["C", t] is that of
 gaussian.kl and there is no cache["H", t].  self.check_beta(beta) returns one beta for each level.
 
 weight and to_q are for the importance weights of lesson 14: they may be left alone, at their defaults.

@@ -286,8 +286,8 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         x = (rows.x if rows.held_out is None else rows.held_out)[:args.rows]
         about = (f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}; the "
                  f"pass is that of {len(x)} row{'s' * (len(x) > 1)} that {'was' if len(x) == 1 else 'were'} {part}.")
-    if args.importance and config["consistency"] == "analytic":
-        raise ValueError("--importance needs --consistency sampled: the printed form is the bound of no weights")
+    if args.importance and config["consistency"] == "printed":
+        raise ValueError("--importance needs --consistency exact: the printed form is the bound of no weights")
     output.check_path(args.out, (".html",), config, args.data)
     if args.run is None and epochs:
         fit(model, rows.x, epochs=epochs, learning_rate=3e-3, seed=config["seed"])

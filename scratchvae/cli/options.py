@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "max_bytes": None, "keep": None, "without": None, "kinds": None, "missing": "refuse",
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
-    "consistency": "sampled", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
+    "consistency": "exact", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
     "beta": 1.0, "warm_up": 0, "free_bits": None,
     "objective": "elbo", "importance": 1, "estimator": "plain",
@@ -162,7 +162,7 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: refuse, "
                              "or leave them out of log p(x | z)", choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
-        choices=("sampled", "analytic"))
+        choices=("exact", "printed"))
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
                                "give it as --log-noise=-3,8", metavar="A,B",

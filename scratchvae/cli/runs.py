@@ -22,7 +22,7 @@ from ..hvae import HVAE
 from ..layers import Array
 from ..topdown import TopDown
 from ..train import checkpoint, team
-from ..train.fit import History, Schedule, State, decay, fit, many_draws, steps, warm_up
+from ..train.fit import History, Schedule, State, decay, fit, objective_of, steps, warm_up
 from ..train.optim import SGD, Adam
 from ..train.progress import Interrupted
 from ..vae import VAE
@@ -240,5 +240,5 @@ def new(folder: Path, config: Config, x: Array) -> Run:
     model = build(config, x)
     rate_schedule(config)
     if config["model"] != "diffusion":
-        many_draws(model, config["objective"], config["importance"], config["estimator"], config["free_bits"])
+        objective_of(model, config["objective"], config["importance"], config["estimator"], config["free_bits"])
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))

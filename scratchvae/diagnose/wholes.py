@@ -43,13 +43,13 @@ def model_whole(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[A
         result = call() if kind == "c" else run(f"{what}.bound", call)
         outputs, cache, _ = outputs_of((result[0].loss(beta, ALPHA), result[1]) if isinstance(result, tuple)
                                        and len(result) == 2 else result, f"{what}.bound")
-        return {"loss": outputs["y"]}, (twin, cache)
+        return {"loss": outputs["y"]}, (twin, result[0], cache)
 
     def run_backward(dys: Arrays, kept: Any) -> Arrays:
-        (twin, cache), dy = kept, float(np.real(dys["loss"]))
+        (twin, elbo, cache), dy = kept, float(np.real(dys["loss"]))
         twin.gradient[:] = fill
         options = {"input_gradient": True} if wants_dx else {}
-        dx = run(f"{what}.backward", lambda: twin.backward(cache, beta, ALPHA, **options))
+        dx = run(f"{what}.backward", lambda: twin.backward(elbo.loss_backward(beta, ALPHA), cache, **options))
         found = {name: dy * view for name, view in twin.gradients.items()}
         return {**({"x": dy * gradient(dx, "x", x, f"{what}.backward")} if wants_dx else {}), **found}
 

@@ -116,7 +116,7 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     rows = point.check_x(x)
     noise = objective.draw_noise(len(rows), stream(2)) if noise is None else noise
     noise = point.check_noise(noise, len(rows) * K)
-    weights, alpha = objective.check_beta(beta), check.alpha(alpha)
+    weights, alpha = check.by_level("beta", beta, len(model.latent_dims), model.dtype), check.alpha(alpha)
     if image_shape is None and round(point.x_dim ** 0.5) ** 2 == point.x_dim > 4:
         image_shape = (round(point.x_dim ** 0.5),) * 2
     known = registry(point, MATH)

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ..layers import Array
-from ..model import ELBO
+from ..objective import ELBO
 from .source import Function, Statement, read
 
 Key = tuple[Any, ...]

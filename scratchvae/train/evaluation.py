@@ -11,7 +11,7 @@ from .. import check, gaussian
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
-from ..model import ELBO
+from ..objective import ELBO
 from ..topdown import TopDown
 from ..vae import VAE
 from . import processes, team

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import check
 from ..data.datasets import binarize
 from ..importance import ESTIMATORS, OBJECTIVES, Importance
 from ..layers import Array
 from ..model import Model
+from ..objective import ELBO, with_free_bits
 from .optim import SGD, Adam
 from .progress import Interrupted, Progress, held_back, where
 from .team import Team, chosen
@@ -162,17 +164,54 @@ def averaged(model: Model, state: State) -> Iterator[None]:
         state.theta = model.theta
 
 
-def spare(beta: Any, kl: Array, free_bits: Any) -> Array:
-    """Return beta, with 0 for each level whose KL, a mean over the batch, is not above its free bits."""
-    return np.where(kl.mean(axis=0) > free_bits, beta, 0.0)
+class OneDraw:
+    """The loss of `fit`: the ELBO at one draw of the latents for each example.
+
+    A batch may be computed in shares, and free bits need the KL of the whole batch.  So a step has two halves:
+    `begin` for each share, then, with the weights that the whole batch gives, `finish` for each share.
+
+    Parameters
+    ----------
+    model : Model
+        Its ``gradient`` is what `finish` fills.
+    free_bits : float or array of shape (T,), optional
+        In nats; see `fit`.
+    """
+
+    K = 1                                              # draws for each example
+
+    def __init__(self, model: Any, free_bits: Any = None) -> None:
+        self.model, self.free_bits = model, free_bits
+
+    def check_beta(self, beta: ArrayLike) -> Array:
+        """Return beta as one number for each level, or raise a ValueError."""
+        return check.by_level("beta", beta, len(self.model.latent_dims), self.model.dtype)
+
+    def begin(self, x: Array, rng: np.random.Generator, beta: ArrayLike = 1.0) -> tuple[ELBO, Any]:
+        """Return the parts of the bound of each example, and what `finish` needs."""
+        elbo, cache = self.model.bound(x, self.model.draw_noise(len(x), rng))
+        return elbo, (elbo, cache)
+
+    def of(self, model: Any) -> OneDraw:
+        """Return the same loss of another model."""
+        return OneDraw(model, self.free_bits)
+
+    def weights(self, beta: Any, kl: Array) -> Any:
+        """Return beta, with 0 for each level whose KL, a mean over the batch of shape (T,), is within its free bits."""
+        return beta if self.free_bits is None else with_free_bits(beta, kl, self.free_bits)
+
+    def finish(self, half: Any, beta: Any, n: int) -> None:
+        """Fill the model's ``gradient`` with this share's part of the mean over n examples."""
+        elbo, cache = half
+        self.model.backward(elbo.loss_backward(beta, n=n), cache)
 
 
-def many_draws(model: Model, objective: str, importance: int, estimator: str, free_bits: Any = None
-               ) -> Importance | None:
-    """Return what takes many draws for each example, or None for one draw of the ELBO, which the model itself takes."""
+def objective_of(model: Model, objective: str, importance: int, estimator: str, free_bits: Any = None
+                 ) -> OneDraw | Importance:
+    """Return the loss that `fit` minimises, with the two halves of a step: see `OneDraw`."""
     importance, _ = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
     if (importance, objective, check.choice("estimator", estimator, ESTIMATORS)) == (1, "elbo", "plain"):
-        return None
+        return OneDraw(model, free_bits)
     if free_bits is not None:
         raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or the "
                          f"objective is 'iwae'; got {check.shown(free_bits)}")
@@ -325,7 +364,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         If a worker was killed: the steps that were asked of it are lost half-way, so that
         a run must go on from a checkpoint.
     """
-    check.has("model", model, ("check_x", "check_beta", "draw_noise", "bound", "backward"), "VAE(64, 16)")
+    check.has("model", model, ("check_x", "draw_noise", "bound", "backward"), "VAE(64, 16)")
     x, T = model.check_x(x), len(model.latent_dims)
     epochs, batch_size = check.size("epochs", epochs), check.size("batch_size", batch_size)
     if free_bits is not None:
@@ -344,7 +383,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     if v is not None and v.shape != model.theta.shape:
         raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
                          f"{model.theta.size}")
-    many = many_draws(model, objective, importance, estimator, free_bits)
+    loss = objective_of(model, objective, importance, estimator, free_bits)
     workers = chosen(workers, model, optimizer, min(batch_size, len(x)) * importance)
     state = State.start(model, seed) if state is None else state
     check_state(state, T, -(-len(x) // batch_size), x_valid is not None)
@@ -362,12 +401,12 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line, (
             nullcontext() if workers is None else
-            Team(model, x, optimizer, batch_size, state, resample, free_bits, workers, many, average)) as team, \
+            Team(model, x, optimizer, batch_size, state, resample, workers, loss, average)) as team, \
             stepping(model, state, average):
         while state.epoch < epochs:
             epoch = state.epoch + 1
             beta_now = beta(epoch) if callable(beta) else beta
-            (many or model).check_beta(beta_now)
+            loss.check_beta(beta_now)
             if learning_rate is not None:
                 rate = learning_rate(epoch) if callable(learning_rate) else learning_rate
                 optimizer.learning_rate = check.number("learning_rate", rate, 0, open_low=True)
@@ -382,11 +421,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
                     batch = x[order[first:first + batch_size]]
                     if resample:
                         batch = binarize(batch, "sample", state.rng)
-                    if many is None:
-                        elbo, cache = model.bound(batch, model.draw_noise(len(batch), state.rng))
-                        model.backward(cache, beta_now if free_bits is None else spare(beta_now, elbo.kl, free_bits))
-                    else:
-                        elbo = many.gradient(batch, state.rng, beta_now)
+                    elbo, half = loss.begin(batch, state.rng, beta_now)
+                    loss.finish(half, loss.weights(beta_now, elbo.kl.mean(axis=0)), len(batch))
                     optimizer.step(model.theta, model.gradient)
                     if average is not None:
                         state.add(model.theta, average)

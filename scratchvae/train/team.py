@@ -24,7 +24,6 @@ import numpy as np
 
 from .. import check
 from ..data.datasets import binarize
-from ..importance import Importance
 from ..layers import Array
 from ..model import Model
 from .optim import SGD, Adam
@@ -107,18 +106,16 @@ class Team(Workers):
     state : State
         Of the run; all noise follows from its seed.
     resample : bool
-    free_bits : array of shape (T,), optional
     workers : int
         At most so many; fewer where there is not work for all.
-    many : Importance, optional
-        How more than one draw for each example, or importance weights, are to be taken.
+    loss : OneDraw or Importance
+        What is minimised.
     average : float, optional
         As for `fit`.
     """
 
     def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
-                 free_bits: Array | None, workers: int, many: Importance | None = None,
-                 average: float | None = None) -> None:
+                 workers: int, loss: Any, average: float | None = None) -> None:
         if not isinstance(model, Model):
             raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
         if not isinstance(optimizer, (SGD, Adam)):
@@ -131,7 +128,7 @@ class Team(Workers):
         size, T, rows = model.theta.size, len(model.latent_dims), min(batch_size, len(x))
         n_shares = len(cut(rows))
         workers = min(workers, max(n_shares, size // ENTRIES, 1))
-        self.ahead = max(1, min(AHEAD, WORK // (size * rows * (1 if many is None else many.K))))
+        self.ahead = max(1, min(AHEAD, WORK // (size * rows * loss.K)))
         dtype = model.theta.dtype
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
                   **dict.fromkeys(self.vectors, ((size,), dtype)), "gradients": ((n_shares, size), dtype),
@@ -144,8 +141,9 @@ class Team(Workers):
         bare = copy.copy(optimizer), copy.copy(state)  # without their vectors, which are shared
         for twin in bare:
             vars(twin).update({name: None for name, value in vars(twin).items() if isinstance(value, np.ndarray)})
-        super().__init__(train, workers, layout, model, *bare, batch_size, resample, free_bits,
-                         None if many is None else (many.K, many.objective, many.estimator), average, memory=memory)
+        bare_loss = copy.copy(loss)                    # without its model: each share has a copy
+        vars(bare_loss).update(model=None, twin=None)
+        super().__init__(train, workers, layout, model, *bare, bare_loss, batch_size, resample, average, memory=memory)
         try:
             self.hear_all()                            # they are there
         except BaseException:
@@ -210,8 +208,7 @@ class Team(Workers):
 
 
 def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Model, optimizer: Any, state: Any,
-          batch_size: int, resample: bool, free_bits: Array | None, many: tuple[Any, ...] | None,
-          average: float | None) -> None:
+          loss: Any, batch_size: int, resample: bool, average: float | None) -> None:
     """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta.  MATH (9.4)."""
     of = arrays(memory, layout)
     x, order, theta, gradients = (of[name] for name in ("x", "order", "theta", "gradients"))
@@ -220,6 +217,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     models = {s: copy.deepcopy(model) for s in own}
     for s in own:
         lay(models[s], theta, gradients[s])
+    losses = {s: loss.of(models[s]) for s in own}
     here = slice(theta.size * w // n, theta.size * (w + 1) // n)
     for name, owner in owners(optimizer, state, average).items():
         setattr(owner, name, of[name][here])
@@ -245,22 +243,17 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
             step, beta = int(job[1]), job[-T:]
             vars(optimizer).update(zip(settings(optimizer), job[2:-T].tolist()))
             rows = order[step * batch_size:(step + 1) * batch_size]
-            shares, caches = cut(len(rows)), {}
+            shares, halves = cut(len(rows)), {}
             for s, rng in zip(range(w, len(shares), n), rngs[k]):
                 share = rows[shares[s]]
                 batch = binarize(x[share], "sample", rng) if resample else x[share]
-                if many is None:
-                    elbo, caches[s] = models[s].bound(batch, models[s].draw_noise(len(share), rng))
-                else:                                  # the weights of an example are of its own draws alone
-                    elbo = Importance(models[s], *many).gradient(batch, rng, beta)
-                    models[s].gradient *= len(share) / len(rows)               # n_s/n
+                elbo, halves[s] = losses[s].begin(batch, rng, beta)
                 sums[s, 0], sums[s, 1:] = elbo.reconstruction.sum(), elbo.kl.sum(axis=0)
-            if free_bits is not None:                  # as training.spare: the mean is over all shares
+            if loss.free_bits is not None:             # they need the KL of all shares
                 meet()
-                beta = np.where(sums[:len(shares), 1:].sum(axis=0) / len(rows) > free_bits, beta, 0.0)
-            for s, cache in caches.items():
-                weight = (shares[s].stop - shares[s].start) / len(rows)        # n_s/n
-                models[s].backward(cache, beta * weight, weight)
+            beta = loss.weights(beta, sums[:len(shares), 1:].sum(axis=0) / len(rows))
+            for s, half in halves.items():
+                losses[s].finish(half, beta, len(rows))
             meet()
             gradient = gradients[0, here]
             for s in range(1, len(shares)):

@@ -37,7 +37,7 @@ from ..hvae import HVAE
 from ..layers import Array
 from ..likelihood import Gaussian
 from ..mlp import MLP
-from ..model import ELBO
+from ..objective import ELBO
 from ..topdown import TopDown
 from ..vae import VAE
 
@@ -55,7 +55,7 @@ class Affine(NamedTuple):
 # From the library's networks to these matrices, and back ----------------------------------------
 
 
-def linear_hvae(x_dim: int, latent_dims: Sequence[int], rng: Any = 0, consistency: str = "sampled") -> HVAE:
+def linear_hvae(x_dim: int, latent_dims: Sequence[int], rng: Any = 0, consistency: str = "exact") -> HVAE:
     """Draw a linear-Gaussian hierarchy, q and p, in float64; its S_t = s_t² I are isotropic."""
     rng = check.generator("rng", rng)
     model = HVAE(x_dim, latent_dims, (), consistency=consistency, likelihood=Gaussian(x_dim, logvar=rng.normal()),
@@ -211,7 +211,7 @@ def elbo(model: LinearModel, x: Any) -> ELBO:
         Its consistency in the model's form, exact or as printed.
     """
     p, q, T = generation(model), inference(model), len(model.latent_dims)
-    printed = isinstance(model, HVAE) and model.consistency == "analytic"
+    printed = isinstance(model, HVAE) and model.consistency == "printed"
     m = {0: check.array("x", x, ("n", model.x_dim), float)}
     Q = {0: np.zeros((model.x_dim, model.x_dim)), **{t: q[t].cov for t in q}}  # x is given: no variance
     V = {0: Q[0]}

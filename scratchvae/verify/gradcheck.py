@@ -318,9 +318,9 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
 
     gradients = {}
     point.gradient[:] = np.nan                         # backward must write all of it
-    _, cache = point.forward(x, noise)
+    elbo, cache = point.forward(x, noise)
     for of, (beta, alpha) in weights.items():
-        dx = point.backward(cache, beta, alpha, input_gradient=True)
+        dx = point.backward(elbo.loss_backward(beta, alpha), cache, input_gradient=True)
         gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
 
     twin = point.astype(np.complex128 if method == "complex" else np.float64)

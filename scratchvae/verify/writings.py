@@ -3,8 +3,8 @@
 The third part of the bound of a hierarchy can be written in three ways (hvae.py has
 two of them, and for a learned q the third is that of a q from the top down):
 
-    "sampled"    -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1})                at the z_t drawn
-    "analytic"   KL( q(z_t | z_{t-1})    || p(z_t | z_{t+1}) )                as printed
+    "exact"    -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1})                at the z_t drawn
+    "printed"   KL( q(z_t | z_{t-1})    || p(z_t | z_{t+1}) )                as printed
     "top-down"   KL( q(z_t | z_{t+1}, x) || p(z_t | z_{t+1}) )                what diffusion is trained with
 
 The first and the last are exact, with another share for the top level: together with
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from .. import check, gaussian
 from ..diffusion import Diffusion
 from ..layers import Array
-from ..model import ELBO
+from ..objective import ELBO
 from ..schedule import between, signal, spread
 
 
@@ -53,7 +53,7 @@ def readings(model: Diffusion, z: ArrayLike, level: int) -> Readings:
     """
     gamma = model.check_level(level)
     z = check.array("z", z, ("n", model.x_dim), model.dtype)
-    a = model.guess(model.read(z, gamma)[0])
+    a = model.signal.guess(model.read(z, gamma)[0])
     noise = (z - model.column(signal(gamma)) * a) / model.column(spread(gamma))
     return Readings(a, noise, -noise / model.column(spread(gamma)))
 
@@ -74,15 +74,15 @@ def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generato
     Returns
     -------
     dict of str to ELBO
-        For "analytic", "sampled" and "top-down"; consistency has shape (n, T - 1), column
+        For "printed", "exact" and "top-down"; consistency has shape (n, T - 1), column
         t - 1 being that of z_t.
     """
     model.check_level(1)                                                        # levels have numbers: T is finite
     x, rng = model.check_x(x), check.generator("rng", rng)
-    a, T = model.to_signal(x), int(model.T)
+    a, T = model.signal.forward(x), int(model.T)
     alpha, rest = (model.column(v)[:, 0] for v in between(model.gamma[:-1], model.gamma[1:]))       # of the T steps up
     log_v_q, log_v_p = (model.column(np.log(v)) for v in (model.schedule.v_q, model.schedule.v_p))
-    parts = {form: np.empty((len(x), T - 1), model.dtype) for form in ("analytic", "sampled", "top-down")}
+    parts = {form: np.empty((len(x), T - 1), model.dtype) for form in ("printed", "exact", "top-down")}
 
     def step(z: Array, t: int) -> tuple[Array, Array, Array]:
         mu, logvar = np.sqrt(alpha[t - 1]) * z, np.log(rest[t - 1]) + 0 * z     # q(z_t | z_{t-1})
@@ -92,10 +92,10 @@ def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generato
     reconstruction, _ = model.likelihood.log_prob(x, model.read(z, model.gamma[1:2])[0])
     for t in range(1, T):
         mu_above, logvar_above, z_above = step(z, t + 1)                        # q(z_{t+1} | z_t), and z_{t+1}
-        a_hat = model.guess(model.read(z_above, model.gamma[t + 1:t + 2])[0])
+        a_hat = model.signal.guess(model.read(z_above, model.gamma[t + 1:t + 2])[0])
         p = model.down(z_above, a_hat, t), log_v_p[t - 1]                       # p(z_t | z_{t+1})
-        parts["analytic"][:, t - 1] = gaussian.kl(mu, logvar, *p)[0]
-        parts["sampled"][:, t - 1] = -gaussian.entropy(logvar)[0] - gaussian.log_prob(z, *p)[0]
+        parts["printed"][:, t - 1] = gaussian.kl(mu, logvar, *p)[0]
+        parts["exact"][:, t - 1] = -gaussian.entropy(logvar)[0] - gaussian.log_prob(z, *p)[0]
         parts["top-down"][:, t - 1] = gaussian.kl(model.down(z_above, a, t), log_v_q[t - 1], *p)[0]
         mu, logvar, z = mu_above, logvar_above, z_above
     up, _ = gaussian.kl_standard(mu, logvar)                                    # KL( q(z_T | z_{T-1}) || N(0, I) )

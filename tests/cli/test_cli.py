@@ -110,7 +110,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     words = {"data": home_file(tmp_path), "key": "x", "labels": "y", "header": "auto", "image_shape": "2,3",
              "hold_out": "5", "max_bytes": "99999", "scaling": "unit", "binarize": "threshold",
              "model": "hvae", "latents": "3,2", "hidden": "7,6/5",
-             "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64",
+             "activation": "softplus", "likelihood": "gaussian", "consistency": "printed", "dtype": "float64",
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
              "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
              "beta": "2", "patience": "50", "workers": "2"}
@@ -125,11 +125,11 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
     assert {name: config[name] for name in words} == {
         "data": str(tmp_path / "data.npz"), "key": "x", "labels": "y", "image_shape": [2, 3], "hold_out": 5,
         "scaling": "unit", "binarize": "threshold", "model": "hvae", "latents": [3, 2], "hidden": [[7, 6], [5]],
-        "activation": "softplus", "likelihood": "gaussian", "consistency": "analytic", "dtype": "float64", "epochs": 3,
+        "activation": "softplus", "likelihood": "gaussian", "consistency": "printed", "dtype": "float64", "epochs": 3,
         "batch_size": 11, "learning_rate": 0.01, "schedule": "steps:2=0.002,3=0.0004", "warm_up": 4,
         "free_bits": [0.5, 0.25], "average": 0.9, "seed": 9, "checkpoint_every": 0.0, "header": "auto",
         "max_bytes": 99999, "beta": 2.0, "patience": 50, "workers": 2}
-    assert model.theta.dtype == np.float64 and model.consistency == "analytic" and config["scale"] == 255
+    assert model.theta.dtype == np.float64 and model.consistency == "printed" and config["scale"] == 255
     assert [layer for layer in model.networks["q1"].layers] == ["dense1", "softplus1", "dense2", "softplus2", "dense3"]
     assert opened.optimizer.learning_rate == 0.0004 and opened.optimizer.t == 3 * 4      # 40 rows of 50 in elevens
     assert opened.state.history["beta"] == [0.5, 1.0, 1.5] and opened.state.seed == 9

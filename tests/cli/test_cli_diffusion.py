@@ -60,7 +60,7 @@ def test_training_goes_on_and_gradients_are_right(home, capsys):
 
 REFUSED = [
     (["train", "--model", "diffusion", "--latents", "3"], "--latents is not for --model diffusion"),
-    (["train", "--model", "diffusion", "--consistency", "analytic"], "--consistency is not for --model diffusion"),
+    (["train", "--model", "diffusion", "--consistency", "printed"], "--consistency is not for --model diffusion"),
     (["train", "--model", "diffusion", "--free-bits", "1"], "--free-bits is not for --model diffusion"),
     (["train", "--levels", "9"], "--levels is not for --model vae"),
     (["train", "--model", "hvae", "--log-noise=-3,8"], "--log-noise is not for --model hvae"),

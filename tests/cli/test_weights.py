@@ -48,7 +48,7 @@ def test_a_run_that_is_older_than_the_options_has_one_draw_of_the_elbo(home, mon
 
 
 @pytest.mark.parametrize("words, says", [
-    (["--consistency", "analytic", "--objective", "iwae"], "objective must be 'elbo' for a model with consistency"),
+    (["--consistency", "printed", "--objective", "iwae"], "objective must be 'elbo' for a model with consistency"),
     (["--free-bits", "0.1", "--importance", "3"], "free_bits must be left out"),
     (["--estimator", "landing"], "estimator must be 'plain' for objective 'elbo'"),
     (["--importance", "0"], "it must be a whole number of at least 1"),

@@ -86,7 +86,7 @@ def some_model(rng):
     dims = tuple(int(k) for k in rng.integers(1, 4, rng.integers(1, 4)))
     model = (Autoencoder(d, dims[0], hidden, **options) if kind == 0 else
              VAE(d, dims[0], hidden, **options) if kind == 1 else
-             HVAE(d, dims, hidden, consistency=str(rng.choice(["sampled", "analytic"])), **options))
+             HVAE(d, dims, hidden, consistency=str(rng.choice(["exact", "printed"])), **options))
     model.theta += rng.choice([0.01, 0.5]) * rng.standard_normal(model.theta.size)
     return type(model).__name__, diagnose_model(model, rng.random((rng.integers(1, 5), d)))
 

@@ -125,10 +125,10 @@ def hvae_cases() -> Iterator[Case]:
     """From one level to four, the sampled form first, then the printed one."""
     rng = np.random.default_rng(6)
     for n, D, dims, form, beta, alpha in (
-            (1, 2, (1,), "sampled", None, None), (3, 4, (2, 3), "sampled", None, None),
-            (2, 3, (3, 3, 3), "sampled", 1.0, 1.0), (4, 3, (2, 1, 3, 2), "sampled", (0.5, 2.0, 1.5, 3.0), 0.7),
-            (2, 3, (2, 3), "sampled", (1.0, 0.0), 0.0), (3, 4, (2, 3), "analytic", 1.0, 1.0),
-            (2, 3, (2, 2, 2, 2), "analytic", (0.5, 2.0, 1.5, 3.0), 0.7)):
+            (1, 2, (1,), "exact", None, None), (3, 4, (2, 3), "exact", None, None),
+            (2, 3, (3, 3, 3), "exact", 1.0, 1.0), (4, 3, (2, 1, 3, 2), "exact", (0.5, 2.0, 1.5, 3.0), 0.7),
+            (2, 3, (2, 3), "exact", (1.0, 0.0), 0.0), (3, 4, (2, 3), "printed", 1.0, 1.0),
+            (2, 3, (2, 2, 2, 2), "printed", (0.5, 2.0, 1.5, 3.0), 0.7)):
         x, noise = rng.choice([0.0, 1.0], size=(n, D)), [rng.normal(size=(n, d)).round(2) for d in dims]
 
         def make(code: Any) -> Any:
@@ -155,7 +155,7 @@ def hvae_cases() -> Iterator[Case]:
                         dz = broadcast(v[f"dz_{k}"][t], noise[t - 1])
                         found[text] = np.hstack(gaussian.sample_backward(dz, cache["z", t]))
                 own = [broadcast(v[name][t], noise[t - 1]) for name in ("dmu_q", "dlogvar_q")]
-                text = "the prior matching" if t == len(dims) else "the entropy" if form == "sampled" else "the KL"
+                text = "the prior matching" if t == len(dims) else "the entropy" if form == "exact" else "the KL"
                 found[text] = np.hstack(own)
                 return found
             return find_them

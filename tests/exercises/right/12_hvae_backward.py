@@ -12,7 +12,7 @@ class HVAE(hvae.HVAE):
         dmu, dlogvar = {t: 0.0 for t in range(T + 1)}, {t: 0.0 for t in range(T + 1)}
         for t in range(1, T):
             g = np.full(n, w[t - 1] / n)
-            if self.consistency == "sampled":
+            if self.consistency == "exact":
                 dlogvar[t] = -entropy_backward(g, cache["H", t])
                 at_z, dmu_p, dlogvar_p = log_prob_backward(-g, cache["C", t])
                 dz[t] = dz[t] + at_z
@@ -37,14 +37,14 @@ class HVAE(hvae.HVAE):
             dz, dmu, dlogvar = up, 0.0, 0.0
             if t == self.T:
                 dmu, dlogvar = kl_standard_backward(np.full(n, w[t - 1]), cache["P"])
-            elif self.consistency == "sampled":
+            elif self.consistency == "exact":
                 dlogvar = entropy_backward(np.full(n, -w[t - 1]), cache["H", t])
                 dz = dz + log_prob_backward(np.full(n, -w[t - 1]), cache["C", t])[0]
             else:
                 dmu, dlogvar, _, _ = kl_backward(np.full(n, w[t - 1]), cache["C", t])
             if t == 1:
                 dx, dh = self.likelihood.log_prob_backward(np.full(n, -alpha / n), cache["R"])
-            elif self.consistency == "sampled":
+            elif self.consistency == "exact":
                 dh = halves_backward(*log_prob_backward(np.full(n, -w[t - 2]), cache["C", t - 1])[1:])
             else:
                 dh = halves_backward(*kl_backward(np.full(n, w[t - 2]), cache["C", t - 1])[2:])
@@ -61,7 +61,7 @@ class HVAE(hvae.HVAE):
         dkl = np.outer(self.check_beta(beta), np.ones(n)) / n
         own, down, point = [None] * (T + 1), [None] * (T + 1), [0] * (T + 1)
         for t in range(T - 1, 0, -1):
-            if self.consistency == "analytic":
+            if self.consistency == "printed":
                 a, b, c, d = gaussian.kl_backward(dkl[t - 1], cache["C", t])
                 own[t], p_side = (a, b), (c, d)
             else:
@@ -87,7 +87,7 @@ class HVAE(hvae.HVAE):
         dmu_q = [np.zeros((n, d)) for d in self.d]
         dlogvar_q = [np.zeros((n, d)) for d in self.d]
         for t in range(1, T):
-            if self.consistency == "sampled":
+            if self.consistency == "exact":
                 dlogvar_q[t] -= betas[t - 1] / n / 2
                 diff, u = cache["C", t]
                 g = betas[t - 1] / n
@@ -115,7 +115,7 @@ class HVAE(hvae.HVAE):
 
         def third(t):
             """Return what (C) says to mu and logvar of q_t, to z_t, and to the output of p_{t+1}."""
-            if self.consistency == "sampled":
+            if self.consistency == "exact":
                 dz, dmu, dlogvar = log_prob_backward(-one, cache["C", t])
                 parts = 0 * dz, -entropy_backward(one, cache["H", t]), dz, halves_backward(dmu, dlogvar)
             else:

@@ -1,0 +1,81 @@
+"""How q and p are compared at a level: forward takes z, q and p and returns nats, backward returns dz, dq and dp.
+
+q and p are Gaussians as a network returns them, one array [mu | logvar] of shape (n, 2 d); z is a draw from q.
+There are three readings of log q - log p, with the same mean over z ~ q where neither q nor p depends on that z:
+
+    KL          KL( q || p )            the mean over z, in closed form
+    ExactDraw   -H( q ) - log p(z)      the mean of log q in closed form, log p at the draw
+    LogRatio    log q(z) - log p(z)     both at the draw
+
+and StandardKL is the KL to N(0, I), written out.  A model chooses one for each level when it is built.  A comparison
+may have more than these: a learned prior has parameters and noise of its own, and takes that noise in the place of p.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from . import gaussian
+from .gaussian import halves, halves_backward
+from .layers import Array, Cache
+
+
+class KL:
+    """KL( q || p ).  MATH (3.5), (8.1)."""
+
+    def forward(self, z: Array, q: Array, p: Array) -> tuple[Array, Cache]:
+        """Return the KL of each row, of shape (n,), in nats; z is not used."""
+        return gaussian.kl(*halves(q), *halves(p))
+
+    def backward(self, dkl: Array, cache: Cache) -> tuple[Any, Array, Array]:
+        """Return dz = 0, dq and dp."""
+        dmu_q, dlogvar_q, dmu_p, dlogvar_p = gaussian.kl_backward(dkl, cache)
+        return 0, halves_backward(dmu_q, dlogvar_q), halves_backward(dmu_p, dlogvar_p)
+
+
+class StandardKL:
+    """KL( q || N(0, I) ), for the top level.  MATH (3.5)."""
+
+    def forward(self, z: Array, q: Array, p: Array) -> tuple[Array, Cache]:
+        """Return the KL of each row, of shape (n,), in nats; z and p are not used."""
+        return gaussian.kl_standard(*halves(q))
+
+    def backward(self, dkl: Array, cache: Cache) -> tuple[Any, Array, Any]:
+        """Return dz = 0, dq and dp = 0."""
+        dmu, dlogvar = gaussian.kl_standard_backward(dkl, cache)
+        return 0, halves_backward(dmu, dlogvar), 0
+
+
+class ExactDraw:
+    """-H( q ) - log p(z).  MATH (7.3)."""
+
+    def forward(self, z: Array, q: Array, p: Array) -> tuple[Array, Cache]:
+        """Return it for each row, of shape (n,), in nats."""
+        _, logvar_q = halves(q)
+        entropy, q_cache = gaussian.entropy(logvar_q)                          # (n,)
+        log_p, p_cache = gaussian.log_prob(z, *halves(p))                       # (n,)
+        return -entropy - log_p, (q_cache, p_cache)
+
+    def backward(self, dkl: Array, cache: Cache) -> tuple[Array, Array, Array]:
+        """Return dz, dq and dp; the entropy does not depend on mu."""
+        q_cache, p_cache = cache
+        dz, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl, p_cache)        # (n, d) each
+        dlogvar_q = gaussian.entropy_backward(-dkl, q_cache)                    # (n, d)
+        dmu_q = np.zeros_like(dlogvar_q)
+        return dz, halves_backward(dmu_q, dlogvar_q), halves_backward(dmu_p, dlogvar_p)
+
+
+class LogRatio:
+    """log q(z) - log p(z).  MATH (14.2)."""
+
+    def forward(self, z: Array, q: Array, p: Array) -> tuple[Array, Cache]:
+        """Return it for each row, of shape (n,), in nats."""
+        return gaussian.log_ratio(z, *halves(q), *halves(p))
+
+    def backward(self, dkl: Array, cache: Cache) -> tuple[Array, Array, Array]:
+        """Return dz, dq and dp; z is the point of both densities."""
+        dz, dmu_q, dlogvar_q, dmu_p, dlogvar_p = gaussian.log_ratio_backward(dkl, cache)
+        return dz, halves_backward(dmu_q, dlogvar_q), halves_backward(dmu_p, dlogvar_p)
+
+
+CONSISTENCY = {"exact": ExactDraw(), "printed": KL()}  # the two forms of a hierarchy's third part
