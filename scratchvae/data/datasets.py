@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +36,7 @@ def digits() -> Dataset:
         x float32 of shape (1438, 64) and (359, 64), in multiples of 1/16; labels
         int64, 0 to 9; image_shape (8, 8).
     """
-    with resources.files("scratchvae").joinpath("data/digits.npz").open("rb") as file, \
-            np.load(file, allow_pickle=False) as archive:
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as archive:
         x, y = archive["x"].astype(np.float32) / 16, archive["y"].astype(np.int64)
     test = np.arange(len(x)) % 5 == 4
     return Dataset(x[~test], y[~test], x[test], y[test], (8, 8))
