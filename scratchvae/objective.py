@@ -69,13 +69,12 @@ class ELBO:
         """The whole, of shape (n,): reconstruction - prior matching - consistency.  MATH (5.3), (7.2)."""
         return self.reconstruction - self.kl.sum(axis=1)
 
-    def weighted(self, beta: ArrayLike = 1.0, alpha: float = 1.0) -> Array:
+    def weighted(self, beta: ArrayLike, alpha: float) -> Array:
         """Return alpha · reconstruction - Σₜ beta_t · kl_t, of shape (n,).  MATH (5.4)."""
         return alpha * self.reconstruction - (np.asarray(beta, self.kl.dtype) * self.kl).sum(axis=1)
 
-    def weighted_backward(self, dweighted: Array, beta: ArrayLike = 1.0, alpha: float = 1.0) -> ELBOGradient:
-        """Return the gradient by each part, given that by `weighted`, of shape (n,).  MATH (5.4)."""
-        beta = check.by_level("beta", beta, self.kl.shape[1], self.kl.dtype)                # (T,)
+    def weighted_backward(self, dweighted: Array, beta: Array, alpha: float) -> ELBOGradient:
+        """Return the gradient by each part, given that by `weighted`; beta has shape (T,).  MATH (5.4)."""
         dkl = -beta * dweighted[:, None]                                        # (n, T)
         return ELBOGradient(alpha * dweighted, dkl[:, -1], dkl[:, :-1])
 

@@ -28,7 +28,7 @@ def test_gradients(parts, agrees, beta, alpha):
     agrees(check_function(lambda *parts: (ELBO(*parts).loss(beta, alpha)[None], ELBO(*parts)),
                           lambda dy, elbo: tuple(dy[0] * dv for dv in listed(elbo.loss_backward(beta, alpha))), *parts))
     agrees(check_function(lambda *parts: (ELBO(*parts).weighted(beta, alpha), ELBO(*parts)),
-                          lambda dy, elbo: tuple(listed(elbo.weighted_backward(dy, beta, alpha))), *parts))
+                          lambda dy, elbo: tuple(listed(elbo.weighted_backward(dy, np.full(3, beta), alpha))), *parts))
 
 
 def test_the_loss_by_hand(parts):
@@ -44,6 +44,20 @@ def test_the_loss_by_hand(parts):
     np.testing.assert_allclose(delbo.dkl, np.tile([0.1 / 5, 0.2 / 5, 0.3 / 5], (5, 1)), rtol=1e-15)
 
 
+def test_all_weights_are_1_by_default(parts):
+    elbo = ELBO(*parts)
+    for given, default in zip(listed(elbo.loss_backward(1.0, 1.0, 5)), listed(elbo.loss_backward())):
+        np.testing.assert_array_equal(given, default)
+    assert elbo.loss() == elbo.loss(1.0, 1.0) == -elbo.total.mean()
+
+
+def test_it_prints_as_a_small_table():
+    elbo = ELBO(np.array([-3.0, -5.0]), np.array([1.0, 2.0]), np.array([[0.5, 0.25], [0.5, 0.25]]) + 1j)
+    assert str(elbo) == "\n".join(["reconstruction      -4.000 nats", "prior matching       1.500 nats",
+                                   "consistency 1        0.500 nats", "consistency 2        0.250 nats",
+                                   "ELBO                -6.250 nats"])
+
+
 def test_shares_of_a_batch_add_up_to_the_batch(parts):
     whole = ELBO(*parts).loss_backward(0.4)
     shares = [ELBO(*(part[rows] for part in parts)).loss_backward(0.4, n=5) for rows in (slice(0, 2), slice(2, 5))]
@@ -54,9 +68,9 @@ def test_shares_of_a_batch_add_up_to_the_batch(parts):
 def test_single_precision_is_kept(parts):
     elbo = ELBO(*(part.astype(np.float32) for part in parts))
     for delbo in (elbo.loss_backward(0.3), elbo.loss_backward([1, 2, 3], 0.5),
-                  elbo.weighted_backward(np.ones(5, np.float32), 0.3)):
+                  elbo.weighted_backward(np.ones(5, np.float32), np.ones(3, np.float32), 1.0)):
         assert {dv.dtype for dv in (*listed(delbo), delbo.dkl)} == {np.dtype(np.float32)}
-    assert elbo.loss(0.3).dtype == elbo.weighted([1, 2, 3]).dtype == np.float32
+    assert elbo.loss(0.3).dtype == elbo.weighted([1, 2, 3], 1.0).dtype == np.float32
 
 
 @pytest.mark.parametrize("weights, says", [

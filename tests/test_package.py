@@ -13,8 +13,8 @@ import scratchvae
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
 ORDER = {                                              # of the files in each folder; the root is the math
-    "": ["startup", "check", "layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective", "model",
-         "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "importance"],
+    "": ["startup", "check", "layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective",
+         "model", "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "importance"],
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
     "train": ["optim", "progress", "processes", "team", "fit", "checkpoint", "evaluation", "plotting"],
     "verify": ["gradcheck", "exact", "writings"],

@@ -45,8 +45,10 @@ from mutants import Mutant, listed, mutants            # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("equivalent.txt")
 TESTS = {
-    "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"], "compare": ["compare"],
-    "likelihood": ["likelihood"], "objective": ["objective"], "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
+    "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"],
+    "compare": ["compare"],
+    "likelihood": ["likelihood"], "objective": ["objective"],
+    "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
     "vae": ["vae", "bad_input", "importance", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
