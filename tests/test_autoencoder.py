@@ -21,12 +21,12 @@ def test_gradients(likelihood, rng, x, agrees):
 
 def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
     model = Autoencoder(6, 2, (5,), rng=rng, dtype=np.float64)
-    _, cache = model.forward(x, None)
-    assert model.backward(cache, 1.0, 1.0, input_gradient=True).shape == x.shape
+    elbo, cache = model.forward(x, None)
+    assert model.backward(elbo.loss_backward(1.0, 1.0), cache, input_gradient=True).shape == x.shape
     of_loss = model.gradient.copy()
-    assert model.backward(cache).shape == (len(x), 0)
+    assert model.backward(elbo.loss_backward(), cache).shape == (len(x), 0)
     np.testing.assert_array_equal(model.gradient, of_loss)
-    model.backward(cache, alpha=0.25)
+    model.backward(elbo.loss_backward(alpha=0.25), cache)
     np.testing.assert_array_equal(model.gradient, 0.25 * of_loss)
 
 
@@ -50,8 +50,9 @@ def test_precision_is_kept_from_end_to_end(dtype, hidden_dims, x):
     """And what comes in another precision, or as a list, is converted at the door."""
     model = Autoencoder(6, 2, hidden_dims, dtype=dtype)
     elbo, cache = model.forward(x.tolist(), None)
-    arrays = [elbo.reconstruction, elbo.prior_matching, elbo.consistency, model.backward(cache, input_gradient=True),
-              model.gradient, model.encode(x.tolist()), model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
+    dx = model.backward(elbo.loss_backward(), cache, input_gradient=True)
+    arrays = [elbo.reconstruction, elbo.prior_matching, elbo.consistency, dx, model.gradient, model.encode(x.tolist()),
+              model.decode(np.ones((3, 2)).tolist()), model.reconstruct(x)]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}
     assert elbo.total.shape == (len(x),) and elbo.consistency.shape == (len(x), 0)
 

@@ -9,6 +9,7 @@ import scipy.special
 import scipy.stats
 
 from scratchvae import VAE, Adam, Diffusion, Gaussian, fit, gaussian, readings, three_writings
+from scratchvae.diffusion import BinarySignal
 from scratchvae.layers import sigmoid
 from scratchvae.schedule import Schedule, between, signal, spread, times
 from scratchvae.verify.gradcheck import check_model
@@ -87,20 +88,21 @@ def test_gradients_at_full_size(rng, agrees):
 def test_weights_of_the_parts(beta, alpha, rng, x):
     """dx is linear in the weights."""
     model = make(rng)
-    _, cache = model.forward(x, model.draw_noise(len(x), rng))
-    parts = [model.backward(cache, b, a, input_gradient=True) for b, a in (([1, 0], 0), ([0, 1], 0), (0, 1))]
+    elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
+    parts = [model.backward(elbo.loss_backward(b, a), cache, input_gradient=True)
+             for b, a in (([1, 0], 0), ([0, 1], 0), (0, 1))]
     b = np.broadcast_to(beta, 2)
-    np.testing.assert_allclose(model.backward(cache, beta, alpha, input_gradient=True),
+    np.testing.assert_allclose(model.backward(elbo.loss_backward(beta, alpha), cache, input_gradient=True),
                                b[0] * parts[0] + b[1] * parts[1] + alpha * parts[2], atol=1e-14)
-    assert model.backward(cache, beta, alpha).shape == (len(x), 0)
+    assert model.backward(elbo.loss_backward(beta, alpha), cache).shape == (len(x), 0)
 
 
 def test_backward_by_default_is_that_of_the_loss(rng, x):
     model = make(rng)
-    _, cache = model.forward(x, model.draw_noise(len(x), rng))
-    model.backward(cache)
+    elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
+    model.backward(elbo.loss_backward(), cache)
     of_loss = model.gradient.copy()
-    model.backward(cache, 1.0, 1.0)
+    model.backward(elbo.loss_backward(1.0, 1.0), cache)
     np.testing.assert_array_equal(model.gradient, of_loss)
 
 
@@ -246,8 +248,8 @@ def test_one_level_is_a_vae_with_a_fixed_encoder(likelihood, rng, x):
     assert elbo.consistency.shape == elbo.kl[:, :-1].shape == (len(x), 0) and model.latent_dims == (D,)
     np.testing.assert_allclose(elbo.reconstruction, expected.reconstruction, rtol=1e-12)
     np.testing.assert_allclose(elbo.prior_matching, expected.prior_matching, rtol=1e-12)
-    np.testing.assert_allclose(model.backward(cache, input_gradient=True), vae.backward(vae_cache, input_gradient=True),
-                               atol=1e-13)
+    np.testing.assert_allclose(model.backward(elbo.loss_backward(), cache, input_gradient=True),
+                               vae.backward(expected.loss_backward(), vae_cache, input_gradient=True), atol=1e-13)
     np.testing.assert_allclose(model.f.output.dW[:D], gain * vae.p.output.dW, atol=1e-13)
     weights = [m.log_weight(x, 4, np.random.default_rng(1)) for m in (model, vae)]
     np.testing.assert_allclose(*weights, rtol=1e-11)
@@ -534,7 +536,8 @@ def test_precision_is_kept_from_end_to_end(dtype, T, likelihood, x):
     elbo, cache = model.forward(x, model.draw_noise(len(x), np.random.default_rng(0)))
     assert elbo.total.dtype == elbo.kl.dtype == model.theta.dtype == dtype
     if dtype != np.complex128:
-        assert model.backward(cache, input_gradient=True).dtype == model.gradient.dtype == dtype
+        dx = model.backward(elbo.loss_backward(), cache, input_gradient=True)
+        assert dx.dtype == model.gradient.dtype == dtype
         assert model.bound_by_level(x, 0, 3).total.dtype == model.with_levels(7).sample(3).dtype == dtype
         assert model.with_levels(3).log_weight(x.astype(dtype), 2, np.random.default_rng(0)).dtype == dtype
         finite = model.with_levels(3)
@@ -715,7 +718,6 @@ BAD = [
     (lambda: Diffusion(6, 3).draw_noise(2, "dice"), "^rng must be a Generator or a seed"),
     (lambda: next(Diffusion(6, 3).descend(0, 0)), "^n must be a whole number of at least 1; got 0"),
     (lambda: next(Diffusion(6, 3).descend(2, "dice")), "^rng must be a Generator or a seed"),
-    (lambda: Diffusion(6, 3).backward((None,) * 7, alpha="x"), "^alpha must be a number"),
     (lambda: Diffusion(6, 3).bound_by_level(np.full((4, 6), 2.0)), r"^x must lie in \[0, 1\]"),
     (lambda: Diffusion(6, math.inf).bound_by_level(np.zeros((4, 6)), 0, 0), "^n_times must be"),
     (lambda: Diffusion(6, 3).bound_by_level(np.zeros((4, 6)), "dice"), "^rng must be a Generator or a seed"),

@@ -55,7 +55,7 @@ def test_printed_form_prefers_another_q(T):
     def loss(values):
         model.theta[free] = values
         bound, cache = model.forward(rows, noise)
-        model.backward(cache)
+        model.backward(bound.loss_backward(), cache)
         return bound.loss(), model.gradient[free].copy()
 
     start = -loss(theta[free])[0]

@@ -20,8 +20,8 @@ def test_best_posterior_of_a_linear_vae():
     np.testing.assert_allclose(x @ best.W + best.b, (x - b) @ W.T @ np.linalg.inv(M), rtol=1e-10)
     np.testing.assert_allclose(best.cov, np.diag(0.5 / ((W * W).sum(axis=1) + 0.5)), rtol=1e-10)
     rows, noise, _ = repeat(x, sigma_points(vae))
-    _, cache = vae.forward(rows, noise)
-    vae.backward(cache)                                               # the gradient of the expected bound
+    elbo, cache = vae.forward(rows, noise)
+    vae.backward(elbo.loss_backward(), cache)                         # the gradient of the expected bound
     for name in ("q1.dense1.W", "q1.dense1.b"):
         assert np.abs(vae.gradients[name]).max() < 1e-12, name
     assert np.abs(vae.gradients["p1.dense1.W"]).max() > 0.1           # this W itself is not the best

@@ -64,8 +64,8 @@ def test_one_level_is_the_vae_number_for_number(consistency, rng, x):
     np.testing.assert_array_equal(elbo_v.prior_matching, elbo_h.prior_matching)
     assert elbo_h.consistency.shape == (len(x), 0)
     for beta, alpha in [(1.0, 1.0), (0.3, 2.0)]:
-        dx_v = vae.backward(cache_v, beta, alpha, input_gradient=True)
-        dx_h = hvae.backward(cache_h, beta, alpha, input_gradient=True)
+        dx_v = vae.backward(elbo_v.loss_backward(beta, alpha), cache_v, input_gradient=True)
+        dx_h = hvae.backward(elbo_h.loss_backward(beta, alpha), cache_h, input_gradient=True)
         np.testing.assert_array_equal(vae.gradient, hvae.gradient)
         np.testing.assert_array_equal(dx_v, dx_h)
     np.testing.assert_array_equal(vae.encode(x)[0], hvae.encode(x)[0][0])
@@ -77,30 +77,30 @@ def test_one_level_is_the_vae_number_for_number(consistency, rng, x):
 @pytest.mark.parametrize("T", DIMS)
 def test_parts_by_their_definitions(T, rng, x):
     """Reconstruction, prior matching and both consistency forms, from densities at the drawn z."""
-    sampled, analytic = (make(T, form, np.random.default_rng(1)) for form in FORMS)
-    noise = sampled.draw_noise(len(x), rng)
+    exact, printed = (make(T, form, np.random.default_rng(1)) for form in FORMS)
+    noise = exact.draw_noise(len(x), rng)
     z, q = [x], [None]
-    for t in sampled.levels:
-        q.append(gaussian.halves(sampled.q[t].forward(z[-1])[0]))
+    for t in exact.levels:
+        q.append(gaussian.halves(exact.q[t].forward(z[-1])[0]))
         z.append(q[t][0] + np.exp(q[t][1] / 2) * noise[t - 1])
-    elbo, printed = sampled.forward(x, noise)[0], analytic.forward(x, noise)[0]
-    log_p_x = sampled.likelihood.log_prob(x, sampled.p[1].forward(z[1])[0])[0]
+    elbo, other = exact.forward(x, noise)[0], printed.forward(x, noise)[0]
+    log_p_x = exact.likelihood.log_prob(x, exact.p[1].forward(z[1])[0])[0]
     np.testing.assert_allclose(elbo.reconstruction, log_p_x, rtol=1e-13)
     zero = np.zeros_like(z[T])
     np.testing.assert_allclose(elbo.prior_matching, gaussian.kl(*q[T], zero, zero)[0], rtol=1e-12)
     for t in range(1, T):
-        p = gaussian.halves(sampled.p[t + 1].forward(z[t + 1])[0])
+        p = gaussian.halves(exact.p[t + 1].forward(z[t + 1])[0])
         np.testing.assert_allclose(elbo.consistency[:, t - 1],
                                    -gaussian.entropy(q[t][1])[0] - gaussian.log_prob(z[t], *p)[0], rtol=1e-12)
-        np.testing.assert_allclose(printed.consistency[:, t - 1], gaussian.kl(*q[t], *p)[0], rtol=1e-12)
-    np.testing.assert_array_equal(printed.reconstruction, elbo.reconstruction)
+        np.testing.assert_allclose(other.consistency[:, t - 1], gaussian.kl(*q[t], *p)[0], rtol=1e-12)
+    np.testing.assert_array_equal(other.reconstruction, elbo.reconstruction)
     np.testing.assert_allclose(elbo.total, elbo.reconstruction - elbo.kl.sum(axis=1), rtol=1e-13)
     np.testing.assert_allclose(elbo.kl[:, -1], elbo.prior_matching)
 
 
 @pytest.mark.parametrize("T", [2, 3])
 def test_bound_is_the_mean_of_the_log_weights(T, rng, x):
-    """E[log p(x, z) - log q(z | x)] by `log_weight`, which knows no parts, is the sampled form's ELBO."""
+    """E[log p(x, z) - log q(z | x)] by `log_weight`, which knows no parts, is the exact form's ELBO."""
     model = make(T, "exact", rng)
     draws = model.log_weight(x, 20_000, rng)
     totals = np.array([model.forward(x, model.draw_noise(len(x), rng))[0].total for _ in range(5000)])
@@ -108,7 +108,7 @@ def test_bound_is_the_mean_of_the_log_weights(T, rng, x):
     assert np.all(np.abs(draws.mean(axis=0) - totals.mean(axis=0)) < 4.5 * scatter)
 
 
-def test_sampled_consistency_may_be_negative_but_its_mean_with_the_rest_is_a_bound(rng, x):
+def test_exact_consistency_may_be_negative_but_its_mean_with_the_rest_is_a_bound(rng, x):
     """One draw of log q - log p is no KL; the ELBO's mean still lies below log p(x)."""
     model = make(3, "exact", rng)
     totals = np.array([model.forward(x, model.draw_noise(len(x), rng))[0].total for _ in range(2000)])
@@ -118,23 +118,35 @@ def test_sampled_consistency_may_be_negative_but_its_mean_with_the_rest_is_a_bou
 def test_gradient_of_z_collects_all_three_uses(rng, x):
     """Without the condition of p, the point of the density or the next q, the gradient by q1 changes."""
     model = make(2, "exact", rng)
-    _, cache = model.forward(x, model.draw_noise(len(x), rng))
+    elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
     by_use = []
     for beta, alpha in [((0, 0), 1), ((1, 0), 0), ((0, 1), 0)]:
-        model.backward(cache, np.array(beta, float), alpha)
+        model.backward(elbo.loss_backward(np.array(beta, float), alpha), cache)
         by_use.append(model.gradients["q1.dense1.W"].copy())
-    model.backward(cache)
+    model.backward(elbo.loss_backward(), cache)
     np.testing.assert_allclose(sum(by_use), model.gradients["q1.dense1.W"], atol=1e-13)
     assert all(np.abs(g).max() > 1e-4 for g in by_use)
 
 
 def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
     model = make(3, "exact", rng)
-    _, cache = model.forward(x, model.draw_noise(len(x), rng))
-    assert model.backward(cache, np.ones(3), 1.0, input_gradient=True).shape == x.shape
+    elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
+    assert model.backward(elbo.loss_backward(np.ones(3), 1.0), cache, input_gradient=True).shape == x.shape
     of_loss = model.gradient.copy()
-    assert model.backward(cache).shape == (len(x), 0)
+    assert model.backward(elbo.loss_backward(), cache).shape == (len(x), 0)
     np.testing.assert_array_equal(model.gradient, of_loss)
+
+
+def test_the_form_may_change_between_two_steps_and_no_other_word_is_taken(rng, x):
+    """Setting it chooses how q and p are compared; the names of version 0.1 are still read."""
+    model, printed = make(3, "sampled", np.random.default_rng(1)), make(3, "analytic", np.random.default_rng(1))
+    assert (model.consistency, printed.consistency) == ("exact", "printed")
+    with pytest.raises(ValueError, match="^consistency must be one of 'exact', 'printed'; got 'exakt'$"):
+        model.consistency = "exakt"
+    noise = model.draw_noise(len(x), rng)
+    assert model.forward(x, noise)[0].loss() != printed.forward(x, noise)[0].loss()
+    model.consistency = "printed"
+    assert model.forward(x, noise)[0].loss() == printed.forward(x, noise)[0].loss()
 
 
 def test_defaults_are_those_of_the_docstring():
@@ -241,7 +253,8 @@ def test_precision_is_kept_from_end_to_end(T, hidden_dims, rng, x):
     for form in FORMS:
         model = HVAE(X_DIM, DIMS[T], hidden_dims, consistency=form)
         elbo, cache = model.forward(x.tolist(), [eps.tolist() for eps in model.draw_noise(len(x), rng)])
-        assert elbo.total.dtype == model.backward(cache, input_gradient=True).dtype == np.float32
+        dx = model.backward(elbo.loss_backward(), cache, input_gradient=True)
+        assert elbo.total.dtype == dx.dtype == np.float32
         assert elbo.reconstruction.dtype == elbo.consistency.dtype == elbo.prior_matching.dtype == np.float32
         assert model.gradient.dtype == model.sample(2).dtype == np.float32
         assert model.encode(x.tolist())[-1][0].dtype == model.decode(np.ones((3, 4)).tolist()).dtype == np.float32

@@ -99,8 +99,8 @@ def test_what_stands_behind_nan_has_no_effect(rng):
     """The bound is the same whichever columns of a missing kind are NaN, and its gradient by x is 0 there."""
     likelihood, x = table(rng, missing=0.3)
     model = VAE(likelihood.x_dim, 2, (3,), likelihood=likelihood, rng=rng, dtype=np.float64)
-    _, cache = model.forward(x, np.zeros((len(x), 2)))
-    dx = model.backward(cache, input_gradient=True)
+    elbo, cache = model.forward(x, np.zeros((len(x), 2)))
+    dx = model.backward(elbo.loss_backward(), cache, input_gradient=True)
     assert np.isnan(x).any() and (dx[np.isnan(x)] == 0).all() and np.isfinite(dx).all()
     assert np.isfinite(model.gradient).all()
 

@@ -63,23 +63,43 @@ def test_weights_of_the_parts(beta, alpha, rng, x):
     """The gradient is linear in the weights: alpha times that of -R, plus beta times that of P."""
     model = make(rng)
     noise = model.draw_noise(len(x), rng)
-    _, cache = model.forward(x, noise)
-    model.backward(cache, 0.0, 1.0)
+    elbo, cache = model.forward(x, noise)
+    model.backward(elbo.loss_backward(0.0, 1.0), cache)
     of_reconstruction = model.gradient.copy()
-    model.backward(cache, 1.0, 0.0)
+    model.backward(elbo.loss_backward(1.0, 0.0), cache)
     of_prior_matching = model.gradient.copy()
-    model.backward(cache, beta, alpha)
+    model.backward(elbo.loss_backward(beta, alpha), cache)
     np.testing.assert_allclose(model.gradient, alpha * of_reconstruction + beta * of_prior_matching, atol=1e-14)
 
 
 def test_backward_by_default_is_that_of_the_loss_and_leaves_out_dx(rng, x):
     model = make(rng)
     elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
-    assert model.backward(cache, 1.0, 1.0, input_gradient=True).shape == x.shape
+    assert model.backward(elbo.loss_backward(1.0, 1.0), cache, input_gradient=True).shape == x.shape
     of_loss = model.gradient.copy()
-    assert model.backward(cache).shape == (len(x), 0)
+    assert model.backward(elbo.loss_backward(), cache).shape == (len(x), 0)
     np.testing.assert_array_equal(model.gradient, of_loss)
     assert elbo.loss() == elbo.loss(1.0, 1.0)
+
+
+def test_the_bound_itself_is_no_gradient_of_it(rng, x):
+    model = make(rng)
+    elbo, cache = model.forward(x, model.draw_noise(len(x), rng))
+    with pytest.raises(AttributeError):
+        model.backward(elbo, cache)
+
+
+def test_gradients_of_shares_add_up_to_that_of_the_batch(rng, x):
+    """MATH (9.4): each share's loss is its part of the mean over n examples."""
+    model = make(rng)
+    noise, total = model.draw_noise(len(x), rng), np.zeros_like(model.theta)
+    for share in (slice(0, 3), slice(3, 8)):
+        elbo, cache = model.forward(x[share], noise[share])
+        model.backward(elbo.loss_backward(0.5, 2.0, n=len(x)), cache)
+        total += model.gradient
+    elbo, cache = model.forward(x, noise)
+    model.backward(elbo.loss_backward(0.5, 2.0), cache)
+    np.testing.assert_allclose(total, model.gradient, rtol=0, atol=1e-15)
 
 
 def test_theta_is_ready_for_scipy(rng, x):
@@ -90,7 +110,7 @@ def test_theta_is_ready_for_scipy(rng, x):
     def loss_and_gradient(theta):
         model.theta[:] = theta
         elbo, cache = model.forward(x, noise)
-        model.backward(cache)
+        model.backward(elbo.loss_backward(), cache)
         return elbo.loss(), model.gradient.copy()
 
     start = loss_and_gradient(model.theta.copy())[0]
@@ -228,7 +248,8 @@ def test_precision_is_kept_from_end_to_end(dtype, hidden_dims, x):
     elbo, cache = model.forward(x, model.draw_noise(len(x), np.random.default_rng(0)))
     assert elbo.total.dtype == elbo.kl.dtype == model.theta.dtype == dtype
     if dtype != np.complex128:
-        assert model.backward(cache, input_gradient=True).dtype == model.gradient.dtype == dtype
+        dx = model.backward(elbo.loss_backward(), cache, input_gradient=True)
+        assert dx.dtype == model.gradient.dtype == dtype
         assert model.reconstruct(x).dtype == model.sample(3).dtype == dtype
     assert model.encode(x.tolist())[0].dtype == model.decode(np.ones((3, 2)).tolist()).dtype == dtype
 
@@ -295,7 +316,7 @@ def test_elbo_prints_its_parts():
                                           "ELBO                -5.375 nats"]
 
 
-@pytest.mark.parametrize("method, n_arguments", [("draw_noise", 2), ("bound", 2), ("backward", 1), ("log_weight", 3)])
+@pytest.mark.parametrize("method, n_arguments", [("draw_noise", 2), ("bound", 2), ("backward", 2), ("log_weight", 3)])
 def test_a_model_that_lacks_a_method_says_so(method, n_arguments):
     with pytest.raises(NotImplementedError):
         getattr(Model(3, [2], "tanh", "bernoulli", np.float32), method)(*[None] * n_arguments)
