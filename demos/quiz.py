@@ -32,6 +32,7 @@ POINTS, CHECK, WRONG_FILE, WRONG_BUG = 12, 1, 3, 2      # at the start; what is 
 DECOYS = {                                             # for files with few bugs: what might be, and is not
     "vae": ["The KL's gradient is added to mu twice, to logvar not at all.",
             "The loss is a sum over the batch, its gradient a mean.", "z, not mu, goes into the KL."],
+    "compare": ["log p(z_t | z_{t+1}) is taken at the mean of q, not at z_t.", "KL(q || p) lacks its 1/2."],
     "model": ["The weights are averaged over the batch, not over the samples.",
               "log q is added to log p, where it should be subtracted."],
     "data/datasets": ["The pixels are inverted: ink is 0, paper is 1.", "Labels and images are shuffled apart."],

@@ -22,7 +22,7 @@ TABLE = {                                              # the checks that catch t
         "KL without its 1/2", "KL averaged over dimensions", "prior matching at the wrong level",
         "one noise for all levels", "sign of the entropy", "printed form sold as exact"],
     "KL by sampling, exact posterior, quadrature": ["std = exp(logvar)"],
-    "exact posterior": ["log q of the top level alone"],
+    "exact posterior": ["log-ratio of the top level alone"],
     "exact posterior, densities": ["log 2π dropped", "squared error for log p(x | z)"],
     "exact posterior, quadrature": ["log K missing"],
     "densities": ["softplus that overflows"],

@@ -123,6 +123,18 @@ BUGS = [
         ("gaussian:log_prob", "LOG_2PI + ", ""),
         ("gaussian:entropy", "LOG_2PI + 1 + ", "1 + ")]),
 
+    # compare.py
+    Bug("sign of the entropy", "H[q] is charged where it should be credited: q is made as narrow as can be.", [
+        ("compare:ExactDraw.forward", "-entropy - log_p", "entropy - log_p"),
+        ("compare:ExactDraw.backward", "entropy_backward(-dkl", "entropy_backward(dkl")]),
+    Bug("printed form sold as exact", "The KL in closed form, though z_{t+1} was drawn from this very z_t.", [
+        ("compare:ExactDraw.forward", "-entropy - log_p, (q_cache, p_cache)", "gaussian.kl(*halves(q), *halves(p))"),
+        ("compare:ExactDraw.backward", "q_cache, p_cache = cache", "return KL().backward(dkl, cache)")]),
+    Bug("KL(p || q) for KL(q || p)", "The arguments of the KL between two levels are swapped.", [
+        ("compare:KL.forward", "gaussian.kl(*halves(q), *halves(p))", "gaussian.kl(*halves(p), *halves(q))"),
+        ("compare:KL.backward", "dmu_q, dlogvar_q, dmu_p, dlogvar_p = ",
+         "dmu_p, dlogvar_p, dmu_q, dlogvar_q = ")]),
+
     # likelihood.py
     Bug("pixels averaged, KL summed", "A mean over the D pixels where a sum belongs: the KL weighs D times too much.", [
         ("likelihood:Bernoulli.log_prob", ".sum(axis=-1)", ".mean(axis=-1)"),
@@ -147,7 +159,7 @@ BUGS = [
 
     # vae.py
     Bug("reconstruction spares logvar", "The noise is detached: only the KL speaks to logvar, and takes it to 0.", [
-        ("vae:VAE.backward", "dlogvar_z + dlogvar_k", "dlogvar_k")]),
+        ("vae:VAE.backward", "gaussian.draw_backward(dz, z_cache)", "gaussian.halves_backward(dz, 0 * dz)")]),
 
     # hvae.py
     Bug("gradient overwritten", "z_1 is used twice or more, and its last use overwrites what the others said.", [
@@ -155,28 +167,16 @@ BUGS = [
     Bug("z_t detached as the point", "log p(z_t | z_{t+1}) moves its mean to z_t, but not z_t to that mean.", [
         ("hvae:HVAE.backward", " + dz_3[t]", "")]),
     Bug("z_{t+1} detached as the condition", "The gradient of log p(z_t | z_{t+1}) by its condition is left out.", [
-        ("hvae:HVAE.backward", "dz_2[t + 1] = ", "dz_2[t + 1] = 0 * ")]),
+        ("hvae:HVAE.backward", "dz_2[t] = ", "dz_2[t] = (t == 1) * ")]),
     Bug("prior matching at the wrong level", "The KL with N(0, I) is charged to z_1 at the bottom, not to z_T.", [
-        ("hvae:HVAE.bound", "kl_standard(mu_q[T], logvar_q[T])", "kl_standard(mu_q[1], logvar_q[1])"),
-        ("hvae:HVAE.backward", "dmu_q[T], dlogvar_q[T] = ", "dmu_q[T], dlogvar_q[T] = 0, 0; dmu, dlogvar = "),
-        ("hvae:HVAE.backward", "dx, dh = ", "dmu_q[1] = dmu_q[1] + dmu; dlogvar_q[1] = dlogvar_q[1] + dlogvar\n"
-                                            "    dx, dh = ")]),
+        ("hvae:HVAE.bound", "forward(z[t], q[t], p[t])", "forward(z[t], q[t if t < self.T else 1], p[t])"),
+        ("hvae:HVAE.backward", "for t in reversed(self.levels):",
+         "if self.T > 1:\n        dq[1], dq[self.T] = dq[1] + dq[self.T], 0\n    for t in reversed(self.levels):")]),
     Bug("one noise for all levels", "Every level needs a draw of its own; here all are cut from the same one.", [
         ("hvae:HVAE.draw_noise", "return [self.normal(rng, n, d) for d in self.latent_dims]",
          "eps = self.normal(rng, n, max(self.latent_dims)); return [eps[:, :d] for d in self.latent_dims]")]),
-    Bug("sign of the entropy", "H[q] is charged where it should be credited: q is made as narrow as can be.", [
-        ("hvae:HVAE.bound", "-entropy - log_p", "entropy - log_p"),
-        ("hvae:HVAE.backward", "entropy_backward(-dkl", "entropy_backward(dkl")]),
-    Bug("printed form sold as exact", "The KL in closed form, though z_{t+1} was drawn from this very z_t.", [
-        ("hvae:HVAE.bound", "if self.consistency == \"sampled\"", "if False"),
-        ("hvae:HVAE.backward", "if self.consistency == \"sampled\"", "if False")]),
-    Bug("KL(p || q) for KL(q || p)", "The arguments of the KL between two levels are swapped.", [
-        ("hvae:HVAE.bound", "gaussian.kl(mu_q[t], logvar_q[t], mu_p, logvar_p)",
-         "gaussian.kl(mu_p, logvar_p, mu_q[t], logvar_q[t])"),
-        ("hvae:HVAE.backward", "dmu_q[t], dlogvar_q[t], dmu_p, dlogvar_p = gaussian.kl_backward",
-         "dmu_p, dlogvar_p, dmu_q[t], dlogvar_q[t] = gaussian.kl_backward")]),
-    Bug("log q of the top level alone", "A sum over the levels is overwritten: the weights lack most of log q.", [
-        ("hvae:HVAE.log_weight", "log_q = log_q + ", "log_q = ")]),
+    Bug("log-ratio of the top level alone", "A sum over the levels is overwritten: only its last term is left.", [
+        ("hvae:HVAE.log_weight", "for t in self.levels], axis=0)", "for t in self.levels][-1:], axis=0)")]),
 
     # train/optim.py
     Bug("momentum with the wrong sign", "Every step takes back a part of the one before it.", [

@@ -111,7 +111,7 @@ def one_level():
     noise, found = vae.draw_noise(len(x), np.random.default_rng(0)), []
     for model, eps in ((vae, noise), (hvae, [noise])):
         bound, cache = model.forward(x, eps)
-        model.backward(cache)
+        model.backward(bound.loss_backward(), cache)
         log_weight = model.log_weight(x, 5, np.random.default_rng(0))
         found.append(np.concatenate([bound.total, model.gradient, log_weight.ravel()]))
     return np.allclose(*found, rtol=1e-12, atol=1e-12)

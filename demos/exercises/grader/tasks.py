@@ -81,7 +81,7 @@ class Exercise(NamedTuple):
 
     def bugs(self) -> list[Bug]:
         """Return the mistakes that touch these functions alone: its own, then those of the gallery."""
-        mine = {f"{self.module}:{target}" for target in self.targets}
+        mine = {f"{self.module.replace('.', '/')}:{target}" for target in self.targets}
         return [*self.mistakes, *(bug for bug in BUGS if {where for where, _, _ in bug.changes} <= mine)]
 
 
