@@ -11,6 +11,7 @@ from grader.cases_densities import kl_standard_terms
 from grader.tasks import Array, Case, Problem, locals_of, num, parts, shapes
 
 from scratchvae import HVAE, VAE, Gaussian, gaussian
+from scratchvae.objective import ELBO, ELBOGradient
 
 
 def moved(model: Any) -> Any:
@@ -20,14 +21,25 @@ def moved(model: Any) -> Any:
     return model
 
 
-def back(model: Any, cache: Any, beta: Any, alpha: Any) -> Any:
-    """Call backward; without beta and alpha, as training does, the defaults count and no dx is asked for."""
-    return model.backward(cache) if beta is None else model.backward(cache, beta, alpha, input_gradient=True)
+def back(model: Any, cache: Any, n: int, loss: Any) -> Any:
+    """Call backward with the derivatives of a loss by its parts; as training does, without asking for dx, for None.
+
+    The loss is beta and alpha, or "rows": then each row of each part has a number of its own.
+    """
+    T = len(model.latent_dims)
+    if loss == "rows":
+        rng = np.random.default_rng(8)
+        delbo = ELBOGradient(*(rng.normal(size=shape).round(2) for shape in (n, n, (n, T - 1))))
+    else:
+        delbo = ELBO(np.zeros(n), np.zeros(n), np.zeros((n, T - 1))).loss_backward(*loss or (1.0, 1.0))
+    return model.backward(delbo, cache) if loss is None else model.backward(delbo, cache, input_gradient=True)
 
 
-def said(beta: Any, alpha: Any) -> str:
-    """Say what beta and alpha are."""
-    return "beta and alpha not given, so both 1" if beta is None else f"beta {beta} and alpha {alpha}"
+def said(loss: Any) -> str:
+    """Say what delbo is."""
+    if loss == "rows":
+        return "and a delbo whose rows all differ"
+    return f"and delbo = elbo.loss_backward({'' if loss is None else f'beta={loss[0]}, alpha={loss[1]}'})"
 
 
 def gradients(model: Any, dx: Any, input_gradient: bool) -> dict[str, Any]:
@@ -55,13 +67,13 @@ def broadcast(value: Any, like: Array) -> Array:
 
 
 def vae_cases() -> Iterator[Case]:
-    """Two likelihoods, several shapes, beta and alpha; each part of the bound, then the gradients."""
+    """Two likelihoods, several shapes and losses; each part of the bound, then the gradients."""
     rng = np.random.default_rng(5)
-    for n, D, d, hidden, options, beta, alpha in (
-            (3, 2, 1, (), {}, None, None), (3, 5, 2, (4,), {}, 1.0, 1.0), (3, 3, 3, (3,), {}, 0.0, 1.0),
-            (2, 4, 3, (3, 5), {"likelihood": Gaussian(4)}, 1.0, 1.0),
-            (4, 3, 2, (4,), {"likelihood": Gaussian(3, logvar=-0.5), "activation": "softplus"}, 0.3, 1.0),
-            (4, 4, 2, (), {}, 2.0, 0.0), (3, 4, 1, (2,), {}, 0.5, 2.5)):
+    for n, D, d, hidden, options, loss in (
+            (3, 2, 1, (), {}, None), (3, 5, 2, (4,), {}, (1.0, 1.0)), (3, 3, 3, (3,), {}, (0.0, 1.0)),
+            (2, 4, 3, (3, 5), {"likelihood": Gaussian(4)}, (1.0, 1.0)),
+            (4, 3, 2, (4,), {"likelihood": Gaussian(3, logvar=-0.5), "activation": "softplus"}, "rows"),
+            (4, 4, 2, (), {}, (2.0, 0.0)), (3, 4, 1, (2,), {}, "rows")):
         x, noise = rng.choice([0.0, 1.0], size=(n, D)), rng.normal(size=(n, d)).round(2)
 
         def make(code: Any) -> Any:
@@ -78,7 +90,7 @@ def vae_cases() -> Iterator[Case]:
         def backward(code: Any, x: Array, noise: Array) -> dict[str, Any]:
             model = make(code)
             _, cache = parts("VAE.bound", model.bound(x, noise), "the bound", "the cache")
-            return gradients(model, back(model, cache, beta, alpha), beta is not None)
+            return gradients(model, back(model, cache, n, loss), loss is not None)
 
         def diagnose(code: Any, tool: Any, x: Array, noise: Array) -> Any:
             return tool.diagnose_model(make(code), x, noise)
@@ -86,15 +98,15 @@ def vae_cases() -> Iterator[Case]:
         def seen() -> dict[str, Any]:
             model = moved(VAE(D, d, hidden, dtype=float, **options))
             cache = model.bound(x, noise)[1]
-            return locals_of(VAE.backward, lambda: back(model, cache, beta, alpha))
+            return locals_of(VAE.backward, lambda: back(model, cache, n, loss))
 
         def q_columns() -> dict[str, Array]:
             v = seen()
-            return {"the draw, Σₙ of sample_backward": np.hstack([v["dmu_z"], v["dlogvar_z"]]),
-                    "the KL, Σₙ of kl_standard_backward": np.hstack([v["dmu_k"], v["dlogvar_k"]])}
+            return {"the draw, Σₙ of draw_backward": gaussian.draw_backward(v["dz"], v["z_cache"]),
+                    "the KL, Σₙ of dq of compare.backward": v["dq_k"]}
 
         def p_columns() -> dict[str, Array]:
-            return {"Σₙ of dh of log_prob_backward": seen()["dh_p"]}
+            return {"Σₙ of dh of log_prob_backward": seen()["dh"]}
 
         def dx_terms(i: int, j: int) -> list[Any]:
             v = seen()
@@ -106,7 +118,7 @@ def vae_cases() -> Iterator[Case]:
                 model = moved(VAE(D, d, hidden, dtype=float, **options))
                 v = locals_of(VAE.bound, lambda: model.bound(x, noise))
                 if name == "the KL":
-                    return kl_standard_terms(v["mu"], v["logvar"], x)["kl"](i)
+                    return kl_standard_terms(*gaussian.halves(v["q"]), x)["kl"](i)
                 return [("log_prob of the likelihood, at x and the output of p", f"row {i}", v["reconstruction"][i])]
             return terms
 
@@ -115,20 +127,20 @@ def vae_cases() -> Iterator[Case]:
         yield Case(0, about, {"x": x, "noise": noise}, bound,
                    {"reconstruction": level("reconstruction"), "the KL": level("the KL")},
                    {"n, the number of rows": n, "d, the columns of z": d, "D, the columns of x": D})
-        yield Case(1, f"{about}, {said(beta, alpha)}", {"x": x, "noise": noise}, backward,
+        yield Case(1, f"{about}, {said(loss)}", {"x": x, "noise": noise}, backward,
                    {last_bias(model, "q1"): bias_terms(model, "q1", q_columns),
                     last_bias(model, "p1"): bias_terms(model, "p1", p_columns), "dx": dx_terms},
                    {"n, the number of rows": n, "d, the columns of z": d, "D, the columns of x": D}, diagnose)
 
 
 def hvae_cases() -> Iterator[Case]:
-    """From one level to four, the sampled form first, then the printed one."""
+    """From one level to four, the exact form first, then the printed one."""
     rng = np.random.default_rng(6)
-    for n, D, dims, form, beta, alpha in (
-            (1, 2, (1,), "exact", None, None), (3, 4, (2, 3), "exact", None, None),
-            (2, 3, (3, 3, 3), "exact", 1.0, 1.0), (4, 3, (2, 1, 3, 2), "exact", (0.5, 2.0, 1.5, 3.0), 0.7),
-            (2, 3, (2, 3), "exact", (1.0, 0.0), 0.0), (3, 4, (2, 3), "printed", 1.0, 1.0),
-            (2, 3, (2, 2, 2, 2), "printed", (0.5, 2.0, 1.5, 3.0), 0.7)):
+    for n, D, dims, form, loss in (
+            (1, 2, (1,), "exact", None), (3, 4, (2, 3), "exact", None), (2, 3, (3, 3, 3), "exact", (1.0, 1.0)),
+            (4, 3, (2, 1, 3, 2), "exact", ((0.5, 2.0, 1.5, 3.0), 0.7)), (3, 3, (3, 2, 2), "exact", "rows"),
+            (2, 3, (2, 3), "exact", ((1.0, 0.0), 0.0)), (3, 4, (2, 3), "printed", (1.0, 1.0)),
+            (2, 3, (2, 2, 2, 2), "printed", "rows")):
         x, noise = rng.choice([0.0, 1.0], size=(n, D)), [rng.normal(size=(n, d)).round(2) for d in dims]
 
         def make(code: Any) -> Any:
@@ -137,7 +149,7 @@ def hvae_cases() -> Iterator[Case]:
         def backward(code: Any, x: Array, **noise: Array) -> dict[str, Any]:
             model = make(code)
             _, cache = model.bound(x, list(noise.values()))
-            return gradients(model, back(model, cache, beta, alpha), beta is not None)
+            return gradients(model, back(model, cache, n, loss), loss is not None)
 
         def diagnose(code: Any, tool: Any, x: Array, **noise: Array) -> Any:
             return tool.diagnose_model(make(code), x, list(noise.values()))
@@ -146,24 +158,23 @@ def hvae_cases() -> Iterator[Case]:
             def find_them() -> dict[str, Array]:
                 model = moved(HVAE(D, dims, (3,), consistency=form, dtype=float))
                 cache = model.bound(x, noise)[1]
-                v = locals_of(HVAE.backward, lambda: back(model, cache, beta, alpha))
+                v = locals_of(HVAE.backward, lambda: back(model, cache, n, loss))
                 found = {}
                 for k, text in ((2, f"use 2 of z_{t}, by p({'x' if t == 1 else f'z_{t - 1}'} | z_{t})"),
                                 (1, f"use 1 of z_{t}, by q(z_{t + 1} | z_{t})"),
                                 (3, f"use 3 of z_{t}, in p(z_{t} | z_{t + 1})")):
                     if k == 2 or t < len(dims):
                         dz = broadcast(v[f"dz_{k}"][t], noise[t - 1])
-                        found[text] = np.hstack(gaussian.sample_backward(dz, cache["z", t]))
-                own = [broadcast(v[name][t], noise[t - 1]) for name in ("dmu_q", "dlogvar_q")]
+                        found[text] = gaussian.draw_backward(dz, cache["z", t])
                 text = "the prior matching" if t == len(dims) else "the entropy" if form == "exact" else "the KL"
-                found[text] = np.hstack(own)
+                _, found[text], _ = model.compare[t].backward(v["dkl"][:, t - 1], cache["k", t])
                 return found
             return find_them
 
         model = make(SimpleNamespace(HVAE=HVAE))
         inputs = {"x": x, **{f"noise_{t}": eps for t, eps in enumerate(noise, start=1)}}
         about = f"HVAE({D}, {dims}, (3,), consistency='{form}'), {shapes(x=x)}"
-        yield Case(0, f"{about}, {said(beta, alpha)}", inputs,
+        yield Case(0, f"{about}, {said(loss)}", inputs,
                    backward, {last_bias(model, f"q{t}"): bias_terms(model, f"q{t}", columns(t))
                               for t in range(1, len(dims) + 1)},
                    {"n, the number of rows": n}, diagnose)

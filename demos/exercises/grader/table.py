@@ -102,34 +102,37 @@ EXERCISES = [
         Bug("averaged over the pixels", "log p(x) is the sum over the pixels.", [
             ("likelihood:Bernoulli.log_prob", ".sum(axis=-1)", ".mean(axis=-1)")]))),
     Exercise("11_vae", "vae", ("VAE.bound", "VAE.backward"), """
-        bound: six calls, in the order of the picture; gaussian.halves reads the output of q as mu and logvar. backward:
-        the loss is a mean, so the derivative of the loss by reconstruction[i] is -alpha / n for each i, and by kl[i] it
-        is beta / n. From there go back, call by call. mu and logvar were used twice, by the draw and by the KL: add the
-        two derivatives before gaussian.halves_backward puts them side by side. The likelihood's backward returns dx
-        and dh; with what q.backward returns, dx has two parts as well.
+        bound: five calls, in the order of the picture. backward: go back, call by call, with delbo.dprior_matching for
+        the KL and delbo.dreconstruction for log p(x | z); a mean over the rows, and all signs, are in them already. q
+        was used twice, by the draw and by the KL: add the two derivatives before self.q.backward. The likelihood's
+        backward returns dx and dh; with what self.q.backward returns, dx has two parts as well.
         """, vae_cases, (
-        Bug("the KL's part of mu and logvar is missing", "They are used by the draw and by the KL: add both.", [
-            ("vae:VAE.backward", "dmu_z + dmu_k, dlogvar_z + dlogvar_k", "dmu_z, dlogvar_z")]),
-        Bug("the draw's part of mu and logvar is missing", "They are used by the draw and by the KL: add both.", [
-            ("vae:VAE.backward", "dmu_z + dmu_k, dlogvar_z + dlogvar_k", "dmu_k, dlogvar_k")]),
-        Bug("a sum over the examples", "The loss is the mean over them: 1/n is missing.", [
-            ("vae:VAE.backward", "-alpha / n", "-alpha"), ("vae:VAE.backward", "(beta) / n", "(beta)")]),
-        Bug("the gradient of the bound", "The loss is minus the bound: all signs are the other way round.", [
-            ("vae:VAE.backward", "-alpha / n", "alpha / n"),
-            ("vae:VAE.backward", "self.check_beta(beta) / n", "-self.check_beta(beta) / n")]),
-        Bug("beta is ignored", "The KL counts beta times.", [("vae:VAE.backward", "self.check_beta(beta)", "1.0")]))),
+        Bug("the KL's part of q is missing", "mu and logvar are used by the draw and by the KL: add both.", [
+            ("vae:VAE.backward", " + dq_k", "")]),
+        Bug("the draw's part of q is missing", "mu and logvar are used by the draw and by the KL: add both.", [
+            ("vae:VAE.backward", "gaussian.draw_backward(dz, z_cache) + dq_k", "dq_k")]),
+        Bug("a mean over the examples, twice", "delbo has the 1/n of the loss already, if there is one.", [
+            ("vae:VAE.backward", "(delbo.dprior_matching,", "(delbo.dprior_matching / len(delbo.dkl),"),
+            ("vae:VAE.backward", "(delbo.dreconstruction,", "(delbo.dreconstruction / len(delbo.dkl),")]),
+        Bug("the wrong sign of the KL", "delbo has the signs already: more KL makes the loss larger, not smaller.", [
+            ("vae:VAE.backward", "(delbo.dprior_matching,", "(-delbo.dprior_matching,")]),
+        Bug("delbo is ignored", "Each row of each part has a number in delbo; -1/n and 1/n are those of one loss.", [
+            ("vae:VAE.backward", "(delbo.dprior_matching,", "(np.full(len(delbo.dkl), 1 / len(delbo.dkl)),"),
+            ("vae:VAE.backward", "(delbo.dreconstruction,", "(np.full(len(delbo.dkl), -1 / len(delbo.dkl)),")]))),
     Exercise("12_hvae_backward", "hvae", ("HVAE.backward",), """
-        Begin where bound ended. First, for each t < T, go through consistency t = -entropy - log_prob: it gives
-        derivatives of logvar of q, of z_t as the point (use 3), and of mu and logvar of p, which self.p[t + 1].backward
-        takes to z_{t+1} (use 2). Then the prior matching, and the reconstruction, which self.p[1].backward takes to
-        z_1 (use 2). Last, from t = T down to 1: add the uses of z_t, go through the draw, add what mu and logvar have
-        from their KL or entropy, and let self.q[t].backward take it to z_{t-1} (use 1). Dictionaries by t help:
-        dz_1[t], dz_2[t], dz_3[t].
+        Begin where bound ended. The reconstruction gives dx, and dp[0], the derivative by the output of p's network at
+        level 1. For each t, self.compare[t].backward gives the derivatives of z_t as the point (use 3), of q, and of p,
+        which is the output of p's network at level t + 1. For each t, self.p[t].backward takes dp[t - 1] to z_t (use
+        2). Last, from t = T down to 1: add the uses of z_t, go through the draw, add what q has from the comparison,
+        and let self.q[t].backward take it to z_{t-1} (use 1). Dictionaries by t help: dz_1[t], dz_2[t], dz_3[t].
         """, hvae_cases, (
-        Bug("a sum over the examples", "The loss is the mean over them: 1/n is missing.", [
-            ("hvae:HVAE.backward", "-alpha / n", "-alpha"), ("hvae:HVAE.backward", "[:, None] / n", "[:, None]")]),
+        Bug("a mean over the examples, twice", "delbo has the 1/n of the loss already, if there is one.", [
+            ("hvae:HVAE.backward", "{}, delbo.dkl", "{}, delbo.dkl / len(delbo.dkl)"),
+            ("hvae:HVAE.backward", "(delbo.dreconstruction,", "(delbo.dreconstruction / len(delbo.dkl),")]),
         Bug("use 1 of z_t is forgotten", "What q(z_{t+1} | z_t) wants of its condition is missing.", [
-            ("hvae:HVAE.backward", "dz_1[t] + dz_2[t]", "dz_2[t]")]))),
+            ("hvae:HVAE.backward", "dz_1[t] + dz_2[t]", "dz_2[t]")]),
+        Bug("the comparison's part of q is forgotten", "mu and logvar are used by the draw, and compared with p's.", [
+            ("hvae:HVAE.backward", " + dq[t]", "")]))),
     Exercise("13_adam", "train.optim", ("Adam.step",), """
         In the first step make self.m and self.v zeros of theta's shape; they are None until then. Count the step:
         self.t += 1 comes before the corrections, so that the first step has t = 1. Keep the corrected numbers in

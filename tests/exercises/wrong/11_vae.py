@@ -1,53 +1,75 @@
 """Wrong solutions of exercise 11; after the colon, what the grader must say."""
 import numpy as np
 from scratchvae import gaussian, vae
-from scratchvae.model import ELBO
+from scratchvae.objective import ELBO
 
 
 class Base(vae.VAE):
     def bound(self, x, noise):
-        h, q = self.q.forward(x)
-        mu, logvar = gaussian.halves(h)
-        z, s = gaussian.sample(mu, logvar, noise)
+        q, q_cache = self.q.forward(x)
+        z, s = gaussian.draw(q, noise)
         o, p = self.p.forward(z)
         r, l = self.likelihood.log_prob(x, o)
-        k, c = gaussian.kl_standard(mu, logvar)
-        return ELBO(r, k, np.zeros((len(x), 0))), (q, s, p, l, c)
+        k, c = self.compare.forward(z, q, 0 * q)
+        return ELBO(r, k, np.zeros((len(x), 0))), (q_cache, s, p, l, c)
 
-# %% the KL forgotten: the KL's part of mu and logvar is missing.
+# %% the KL forgotten: the KL's part of q is missing.
 class VAE(vae.VAE):
     def bound(self, x, noise):
         return Base.bound(self, x, noise)
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, delbo, cache, input_gradient=False):
         q, s, p, l, c = cache
-        dx, do = self.likelihood.log_prob_backward(np.full(len(s), -alpha / len(s)), l)
-        dh = gaussian.halves_backward(*gaussian.sample_backward(self.p.backward(do, p), s))
-        return self.q.backward(dh, q) + dx
+        dx, do = self.likelihood.log_prob_backward(delbo.dreconstruction, l)
+        return self.q.backward(gaussian.draw_backward(self.p.backward(do, p), s), q) + dx
 
-# %% no mean: a sum over the examples. The loss is the mean over them
+# %% a mean of a mean: a mean over the examples, twice. delbo has the 1/n of the loss already
 class VAE(vae.VAE):
     def bound(self, x, noise):
         return Base.bound(self, x, noise)
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, delbo, cache, input_gradient=False):
         q, s, p, l, c = cache
-        dx, do = self.likelihood.log_prob_backward(np.full(len(s), -alpha), l)
-        first = gaussian.sample_backward(self.p.backward(do, p), s)
-        second = gaussian.kl_standard_backward(np.full(len(s), beta), c)
-        return self.q.backward(gaussian.halves_backward(*(a + b for a, b in zip(first, second))), q) + dx
+        dx, do = self.likelihood.log_prob_backward(delbo.dreconstruction / len(s), l)
+        first = gaussian.draw_backward(self.p.backward(do, p), s)
+        _, second, _ = self.compare.backward(delbo.dprior_matching / len(s), c)
+        return self.q.backward(first + second, q) + dx
+
+# %% the loss of its own: delbo is ignored. Each row of each part has a number in delbo
+class VAE(vae.VAE):
+    def bound(self, x, noise):
+        return Base.bound(self, x, noise)
+
+    def backward(self, delbo, cache, input_gradient=False):
+        q, s, p, l, c = cache
+        dx, do = self.likelihood.log_prob_backward(np.full(len(s), -1 / len(s)), l)
+        first = gaussian.draw_backward(self.p.backward(do, p), s)
+        _, second, _ = self.compare.backward(np.full(len(s), 1 / len(s)), c)
+        return self.q.backward(first + second, q) + dx
+
+# %% minus the KL: the wrong sign of the KL.
+class VAE(vae.VAE):
+    def bound(self, x, noise):
+        return Base.bound(self, x, noise)
+
+    def backward(self, delbo, cache, input_gradient=False):
+        q, s, p, l, c = cache
+        dx, do = self.likelihood.log_prob_backward(delbo.dreconstruction, l)
+        first = gaussian.draw_backward(self.p.backward(do, p), s)
+        _, second, _ = self.compare.backward(delbo.dprior_matching, c)
+        return self.q.backward(first - second, q) + dx
 
 # %% one use of x: dx[0, 0] is a sum of 2 terms
 class VAE(vae.VAE):
     def bound(self, x, noise):
         return Base.bound(self, x, noise)
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, delbo, cache, input_gradient=False):
         q, s, p, l, c = cache
-        dx, do = self.likelihood.log_prob_backward(np.full(len(s), -alpha / len(s)), l)
-        first = gaussian.sample_backward(self.p.backward(do, p), s)
-        second = gaussian.kl_standard_backward(np.full(len(s), beta / len(s)), c)
-        return self.q.backward(gaussian.halves_backward(*(a + b for a, b in zip(first, second))), q)
+        dx, do = self.likelihood.log_prob_backward(delbo.dreconstruction, l)
+        first = gaussian.draw_backward(self.p.backward(do, p), s)
+        _, second, _ = self.compare.backward(delbo.dprior_matching, c)
+        return self.q.backward(first + second, q)
 
 # %% numbers for the bound: should return ELBO(reconstruction, kl, np.zeros((n, 0)))
 class VAE(vae.VAE):
@@ -55,5 +77,5 @@ class VAE(vae.VAE):
         elbo, cache = Base.bound(self, x, noise)
         return elbo.total, cache
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, delbo, cache, input_gradient=False):
         return 0
