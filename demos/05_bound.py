@@ -18,9 +18,9 @@
 # - The *KL divergence* KL(q || p) = E_q[log q - log p] says how far q is from p: 0 if they are equal, otherwise more.
 # - The *ELBO* (evidence lower bound) is E_q[log p(x | z)] - KL(q(z | x) || p(z)): *reconstruction* minus the *KL*.
 #
-# **The math.** MATH (5.2): log p(x) = ELBO + KL(q(z | x) || p(z | x)). The last term is the *gap*, and is never
-# negative. (5.3) is the ELBO as reconstruction minus KL, (5.5) importance sampling, and section 11 the model in which
-# all is known.
+# **The math.** MATH (5.1) and (5.2), derived below: log p(x) = ELBO + KL(q(z | x) || p(z | x)). The last term is the
+# *gap*, and is never negative. (5.3) is the ELBO as reconstruction minus KL, (5.5) importance sampling, and section
+# 11 the model in which all is known.
 #
 # `python demos/05_bound.py` takes some seconds.
 
@@ -40,6 +40,32 @@ if not 1 <= args.latents <= 5:
     parser.error("--latents must lie between 1 and 5")
 
 # %% [markdown]
+# ## Where the bound comes from
+#
+# We want log p(x), and p(x) is an integral that nobody can do. Three steps lead around it.
+#
+# *One.* The product rule says p(x, z) = p(x) p(z | x). Divide by the last factor, MATH (5.1):
+#
+#     p(x) = p(x, z) / p(z | x)               for every z
+#
+# The left side does not contain z. So whatever z you put in on the right, the answer is the same. But we do not know
+# the posterior p(z | x).
+#
+# *Two.* Take the logarithm, and put in a density q(z | x) that we do know. It is subtracted once and added once:
+#
+#     log p(x) = [ log p(x, z) - log q(z | x) ] + [ log q(z | x) - log p(z | x) ]         still for every z
+#
+# The first bracket can be computed. The second cannot.
+#
+# *Three.* Average over z drawn from q. The left side stays as it is, and the second bracket becomes a KL divergence.
+# No KL is negative: log u <= u - 1, so -KL(q || p) = E_q[log(p/q)] <= E_q[p/q - 1] <= 0, as no density has more than
+# 1 in all. This is MATH (5.2):
+#
+#     log p(x) = E_q[ log p(x, z) - log q(z | x) ] + KL( q(z | x) || p(z | x) )  >=  E_q[ log p(x, z) - log q(z | x) ]
+#                             ELBO                              gap
+#
+# *How it is computed.* Split p(x, z) = p(x | z) p(z), and give p(z) to log q: reconstruction minus KL, MATH (5.3).
+#
 # ## On the blackboard: one number z, one number x
 #
 # Let z ~ N(0, 1) and x | z ~ N(z, 1), and let x = 2 be what we see. Variances add, so x ~ N(0, 2). The posterior lies
@@ -51,15 +77,25 @@ if not 1 <= args.latents <= 5:
 #
 # and ELBO + gap = log p(x). In the ELBO, 4 + 1 is the mean of (2 - z)² over the lazy q: for z ~ N(0, 1) the number
 # 2 - z has mean 2 and variance 1, and the mean of a square is the square of the mean plus the variance. The run
-# computes log p(x), ELBO and gap separately.
+# computes log p(x), ELBO and gap separately. Then it puts a few z into the two brackets of step two.
 
 # %%
 log_p = gaussian.log_prob(*np.array([[[2.0]], [[0.0]], [[np.log(2)]]]))[0][0]
 bound = -0.5 * (gaussian.LOG_2PI + (2 - 0) ** 2 + 1) - gaussian.kl_standard(np.zeros((1, 1)), np.zeros((1, 1)))[0][0]
 gap = gaussian.kl(*np.array([[[0.0]], [[0.0]], [[1.0]], [[np.log(0.5)]]]))[0][0]
 print(f"x = 2, q lazy: log p(x) {log_p:.4f}, ELBO {bound:.4f}, gap {gap:.4f}, ELBO + gap {bound + gap:.4f}\n")
+print("the two brackets, for q lazy\n     z    first   second   their sum")
+for z in np.array([[[-1.0]], [[0.0]], [[1.0]], [[2.0]]]):
+    log_joint = gaussian.log_prob(z, 0 * z, 0 * z)[0][0] + gaussian.log_prob(0 * z + 2, z, 0 * z)[0][0]
+    log_q, log_posterior = gaussian.log_prob(z, 0 * z, 0 * z)[0][0], gaussian.log_prob(z, 0 * z + 1, np.log(0.5))[0][0]
+    first, second = log_joint - log_q, log_q - log_posterior
+    print(f"{z[0, 0]:6.1f} {first:8.4f} {second:8.4f} {first + second:11.4f}")
+print()
 
 # %% [markdown]
+# Each bracket changes with z, their sum does not: the run prints `-1.0 -5.4189 3.1534 -2.2655` and `2.0 -0.9189 -1.3466
+# -2.2655`. The second bracket may be negative for one z; its mean over q is the gap.
+#
 # ## The bound rises to the evidence
 #
 # Now six numbers x, made from two latents by a random matrix and some noise, 500 examples. The model is a VAE with

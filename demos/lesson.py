@@ -76,12 +76,12 @@ def thumbnails(folder):
     from matplotlib import image
 
     THUMBNAILS.mkdir(exist_ok=True)
-    for path in sorted(folder.glob("[0-9][0-9]_*.png")):
+    for path in sorted(folder.glob("[0-9][0-9]*_*.png")):
         page = image.imread(path)[..., :3]
         k = max(1, page.shape[1] // THUMBNAIL_WIDTH)
         rows, columns = page.shape[0] // k, page.shape[1] // k
         small = page[:rows * k, :columns * k].reshape(rows, k, columns, k, 3).mean(axis=(1, 3))
-        image.imsave(THUMBNAILS / f"{path.name[:2]}.png", small)
+        image.imsave(THUMBNAILS / f"{path.name.split('_')[0]}.png", small)
 
 
 if __name__ == "__main__":

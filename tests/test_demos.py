@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[1]
 SHORT = {                                              # options with which a lesson runs as quickly as it can
     "01_backprop_by_hand": [], "02_gradient_check": [], "03_autoencoder": ["--epochs", "5"],
     "04_reparameterisation": ["--draws", "1000"], "05_bound": ["--epochs", "20"], "06_vae": ["--epochs", "1"],
-    "07_dead_latents": ["--epochs", "2"], "08_hierarchy": ["--epochs", "5"], "09_consistency": ["--epochs", "5"],
-    "10_bugs": [], "11_mend": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"],
+    "07_dead_latents": ["--epochs", "2"], "08_hierarchy": ["--epochs", "5"],
+    "08b_hierarchy_backward": ["--epochs", "2"], "09_consistency": ["--epochs", "5"], "10_bugs": [],
+    "11_mend": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"],
     "14_importance": ["--epochs", "2", "--repeats", "20"]}
 PAGE = "00_one_page"                                   # test_one_page.py
 TABLE = "13_one_bound"                                  # it prints a table, and draws nothing
@@ -122,6 +123,39 @@ def test_lesson_4_by_quadrature(printed):
         assert round(estimate / 4) == int(ratio)
 
 
+def test_lesson_8b_by_differences(printed):
+    """Its blackboard is the loss of two levels written out once more; each use that is forgotten is missed."""
+    out = printed("08b_hierarchy_backward", *SHORT["08b_hierarchy_backward"])
+    theta = {("q1", 0): 0.5, ("q2", 0): 0.5, ("p2", 0): 0.5, ("p1", 0): 1.0}           # slopes of mu; the rest is 0
+
+    def loss(name, column, what, step):
+        value = {(n, c, w): theta.get((n, c), 0) * (w == "W") for n in ("q1", "q2", "p1", "p2") for c in (0, 1)
+                 for w in "Wb"}
+        value[name, column, what] += step
+
+        def output(n, c, z):
+            return value[n, c, "W"] * z + value[n, c, "b"]
+
+        z_1 = output("q1", 0, 2) + np.exp(output("q1", 1, 2) / 2) * 0.5
+        mu, logvar = output("q2", 0, z_1), output("q2", 1, z_1)
+        z_2 = mu + np.exp(logvar / 2) * 0.75
+        return (-stats.norm.logpdf(2, output("p1", 0, z_1)) + (mu ** 2 + np.exp(logvar) - 1 - logvar) / 2
+                - stats.norm.entropy(0, np.exp(output("q1", 1, 2) / 2))
+                - stats.norm.logpdf(z_1, output("p2", 0, z_2), np.exp(output("p2", 1, z_2) / 2)))
+
+    lines = re.findall(r"(q1|q2|p1|p2)\.dense1\.([Wb]) +dmu +(\S+?)(?:, dlogvar +(\S+))?\n", out)
+    assert len(lines) == 8
+    for name, what, *gradients in lines:
+        for column, gradient in enumerate(filter(None, gradients)):
+            difference = (loss(name, column, what, 1e-5) - loss(name, column, what, -1e-5)) / 2e-5
+            assert np.isclose(difference, float(gradient), rtol=0, atol=1e-6)
+    assert f"loss = {loss('q1', 0, 'W', 0):.4f} nats" in out
+    errors = re.findall(rf"({NUMBER}) from the library's gradient, ({NUMBER}) from the complex step", out)
+    assert len(errors) == 5 and all(float(error) < 1e-14 for pair in errors for error in pair)
+    wrong = [int(percent) for percent in re.findall(r"wrong by (\d+)%", out)]
+    assert wrong[0] == 0 and len(wrong) == 4 and min(wrong[1:]) > 5
+
+
 def claims():
     """Return (lesson, options, what its text says that it prints) for every such claim."""
     found = []
@@ -215,7 +249,7 @@ def test_a_wrong_option_is_told(argv, message, run_here, capsys):
 
 def test_thumbnails_are_there_and_small():
     thumbnails = {path.stem: path.stat().st_size for path in (ROOT / "demos" / "thumbnails").glob("*.png")}
-    assert {name[:2] for name in SHORT} <= set(thumbnails) and sum(thumbnails.values()) < 1_000_000
+    assert {name.split("_")[0] for name in SHORT} <= set(thumbnails) and sum(thumbnails.values()) < 1_000_000
 
 
 @pytest.mark.slow
