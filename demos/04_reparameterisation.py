@@ -161,8 +161,8 @@ model = VAE(6, 3, (8,), rng=args.seed, dtype=float)
 model.theta += 0.1 * rng.standard_normal(model.theta.size)
 x = rng.integers(0, 2, (4, 6)).astype(float)
 noise = model.draw_noise(len(x), rng)
-_, cache = model.forward(x, noise)
-model.backward(cache)
+elbo, cache = model.forward(x, noise)
+model.backward(elbo.loss_backward(), cache)
 v, h = rng.standard_normal(model.theta.size), 1e-5
 by_hand = model.gradient @ v
 start = model.theta.copy()

@@ -27,6 +27,7 @@ from scratchvae import HVAE, VAE, fit, gaussian
 from scratchvae.data import binarize, digits
 from scratchvae.explain import explain
 from scratchvae.layers import Dense
+from scratchvae.objective import ELBO
 from scratchvae.train.plotting import figure, images
 from scratchvae.verify.gradcheck import check_model
 
@@ -64,52 +65,52 @@ def show(name, value, what):
 
 # %%
 print("Forward")
-h_q, q_cache = model.q.forward(x)
-mu, logvar = gaussian.halves(h_q)
-z, z_cache = gaussian.sample(mu, logvar, eps)
-h_p, p_cache = model.p.forward(z)
-reconstruction, r_cache = model.likelihood.log_prob(x, h_p)
-prior_matching, k_cache = gaussian.kl_standard(mu, logvar)
-elbo = reconstruction - prior_matching
-loss = -elbo.mean()
+q, q_cache = model.q.forward(x)
+z, z_cache = gaussian.draw(q, eps)
+h, p_cache = model.p.forward(z)
+reconstruction, r_cache = model.likelihood.log_prob(x, h)
+prior_matching, k_cache = model.compare.forward(z, q, np.zeros_like(q))
+elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0)))    # no third part: one level
+loss = elbo.loss()
+mu, logvar = gaussian.halves(q)
 show("x", x, "pixels, 0 or 1")
-show("h_q", h_q, "the encoder's output, [ mu | logvar ]")
+show("q", q, "the encoder's output, [ mu | logvar ]")
 show("mu", mu, "its left half: the mean of q(z | x)")
 show("logvar", logvar, "its right half: log σ²")
 show("eps", eps, "noise from N(0, I)")
 show("z", z, "mu + exp(logvar / 2) · eps")
-show("h_p", h_p, "the decoder's output: logits of the pixels")
+show("h", h, "the decoder's output: logits of the pixels")
 show("reconstruction", reconstruction, "log p(x | z), one number for each digit, nats")
 show("prior_matching", prior_matching, "KL( q(z | x) || N(0, I) ), nats")
-show("elbo", elbo, "their difference")
+show("elbo.total", elbo.total, "their difference")
 print(f"loss = -(mean of the three) = {loss:.4f} nats\n")
 
 # %% [markdown]
 # ## Backward
 #
 # From the last line up. Each line of forward has its line here, and each is one derivative that you can do on paper.
-# Two variables were used twice, mu and logvar: by the draw and by the KL. Their gradients are sums of two.
+# It begins with the loss: a mean over n digits of prior matching minus reconstruction. One array was used twice, q: by
+# the draw and by the KL. Its gradient is a sum of two.
 
 # %%
 print("Backward, from the bottom of forward to its top")
-n = len(x)
-dreconstruction = np.full(n, -1 / n)                                   # the loss is a mean of -reconstruction ...
-dprior_matching = np.full(n, 1 / n)                                    # ... + prior matching
-dmu_k, dlogvar_k = gaussian.kl_standard_backward(dprior_matching, k_cache)
-_, dh_p = model.likelihood.log_prob_backward(dreconstruction, r_cache)
-dz = model.p.backward(dh_p, p_cache)
-dmu_z, dlogvar_z = gaussian.sample_backward(dz, z_cache)
-dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)
-model.q.backward(dh_q, q_cache)
-show("dreconstruction", dreconstruction, "-1/n")
-show("dprior_matching", dprior_matching, "+1/n")
+delbo = elbo.loss_backward()
+_, dq_k, _ = model.compare.backward(delbo.dprior_matching, k_cache)    # by z and by p: 0, this KL uses q alone
+_, dh = model.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)
+dz = model.p.backward(dh, p_cache)
+dq_z = gaussian.draw_backward(dz, z_cache)
+dq = dq_z + dq_k
+model.q.backward(dq, q_cache)
+(dmu_k, dlogvar_k), (dmu_z, dlogvar_z) = gaussian.halves(dq_k), gaussian.halves(dq_z)
+show("dreconstruction", delbo.dreconstruction, "-1/n")
+show("dprior_matching", delbo.dprior_matching, "+1/n")
 show("dmu_k", dmu_k, "mu / n: the KL pulls mu to 0")
 show("dlogvar_k", dlogvar_k, "(σ² - 1) / 2n: and σ to 1")
-show("dh_p", dh_p, "(sigmoid(l) - x) / n: what was expected minus what is there")
+show("dh", dh, "(sigmoid(l) - x) / n: what was expected minus what is there")
 show("dz", dz, "through the decoder")
 show("dmu_z", dmu_z, "dz: moving mu moves z")
 show("dlogvar_z", dlogvar_z, "dz · (z - mu) / 2")
-show("dh_q", dh_q, "[ dmu | dlogvar ], each the sum of both uses")
+show("dq", dq, "[ dmu | dlogvar ], each the sum of both uses")
 
 dW = model.gradients["q1.dense1.W"]                                    # (64, 16): the encoder's first weights
 pixel = int(np.argmax(np.abs(dW).sum(axis=1)))
@@ -123,8 +124,8 @@ print(f"and so to the gradient of a first weight, from pixel {pixel} to hidden u
 # step of lesson 2, which knows none of these lines, must, too.
 
 # %%
-_, cache = model.forward(x, eps)
-model.backward(cache)
+elbo, cache = model.forward(x, eps)
+model.backward(elbo.loss_backward(), cache)
 twin = model.astype(np.complex128)
 twin.parameters["q1.dense1.W"][pixel, 0] += 1e-30j
 by_step = twin.bound(x.astype(complex), eps)[0].loss().imag / 1e-30
@@ -133,7 +134,7 @@ print(f"{'by the complex step':>74}: {by_step:.10f}")
 print(f"relative difference: {abs(by_step - by_hand) / abs(by_hand):.0e}\n")
 
 # %% [markdown]
-# By hand, by the library and by the complex step the run prints -0.0958691126: `relative difference: 9e-16`.
+# By hand, by the library and by the complex step the run prints -0.0958691126: `relative difference: 1e-16`.
 #
 # ## The ledger
 #
@@ -187,13 +188,13 @@ for name, large in models.items():
 # %%
 parts = {}
 for name, alpha, beta in (("reconstruction", 1, 0), ("prior matching", 0, 1), ("loss: the sum", 1, 1)):
-    model.backward(cache, beta=beta, alpha=alpha)
+    model.backward(elbo.loss_backward(beta, alpha), cache)
     parts[name] = model.gradients["q1.dense1.W"].T[:4].copy()          # (4, 64)
 
 page = figure(10, 4.6)
 left, right = page.subfigures(1, 2, width_ratios=(1, 1.25))
 ax = left.subplots()
-images(ax, np.stack([x, model.likelihood.mean(h_p)]), data.image_shape, "", ["x", "E[x | z]"])
+images(ax, np.stack([x, model.likelihood.mean(h)]), data.image_shape, "", ["x", "E[x | z]"])
 ax.set_title("three digits, and what the decoder expects\n(white 0, black 1)", fontsize=10)
 axes = right.subplots(len(parts), 4)
 size = max(np.abs(table).max() for table in parts.values())

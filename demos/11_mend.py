@@ -6,9 +6,9 @@
 #
 # - *printed*: q goes up from the data, and the third part is a KL in closed form, as Luo 2022 prints it. It is not
 #   the bound of that q, and the upper levels die.
-# - *sampled*: the same q with its own bound. The levels live, but the third part is no KL: of one draw it may be
+# - *exact*: the same q with its own bound. The levels live, but the third part is no KL: of one draw it may be
 #   negative, and it is as noisy as a draw is.
-# - *top-down*: q comes down from the top. Now the third part **is** a KL in closed form, and it is exact.
+# - *top-down*: q comes down from the top. Now the third part **is** a KL in closed form, and exact all the same.
 #
 # **Words.** A *level* t is one set of latents, z_t; level 1 stands next to the data. The *KL of a level* is what it
 # costs the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
@@ -37,7 +37,7 @@ from scratchvae.data import binarize, digits
 from scratchvae.train.plotting import figure, images
 from scratchvae.verify import exact
 
-parser = lesson.options("Lesson 11: printed, sampled, top-down: where the KL goes.", epochs=300)
+parser = lesson.options("Lesson 11: printed, exact, top-down: where the KL goes.", epochs=300)
 parser.add_argument("--hidden", type=int, nargs="+", default=[128], help="hidden layers of every network (default 128)")
 parser.add_argument("--batch-size", type=int, default=64, help="digits in a step (default 64)")
 parser.add_argument("--average", type=float, help="train with an average of the parameters, such as 0.998")
@@ -81,7 +81,7 @@ print(f"  printed bound                    {exact.elbo(up, x).total[0]:.10f}\n")
 # ## Digits
 #
 # The three are trained alike. All are measured by log p(x) from 1000 importance samples, and by a bound that is q's
-# own: for the printed one, that is the sampled form.
+# own: for the printed one, that is the exact form.
 
 # %%
 data = digits()
@@ -106,7 +106,7 @@ for name, model in models.items():
     print(f"{name:<11} {found[name].log_likelihood.mean():9.2f} {found[name].elbo.total.mean():8.2f}  {levels}"
           f"{seconds:11.0f} s", flush=True)
 gain = found["top-down"].log_likelihood - found["exact"].log_likelihood
-print(f"\nlog p(x), top-down minus sampled, digit by digit: {gain.mean():+.3f} nats, standard error "
+print(f"\nlog p(x), top-down minus exact, digit by digit: {gain.mean():+.3f} nats, standard error "
       f"{gain.std(ddof=1) / np.sqrt(len(gain)):.3f} over digits")
 
 # %% [markdown]
@@ -186,10 +186,10 @@ lesson.save(page, "11_mend", args)
 # %% [markdown]
 # ## What the default run finds
 #
-# log p(x) is -22.85 nats with the printed form, -22.63 with the sampled one and -22.40 top-down: each form has some 0.2
+# log p(x) is -22.85 nats with the printed form, -22.63 with the exact one and -22.40 top-down: each form has some 0.2
 # nats over the one before it. The printed form leaves all to level 1 (KL 5.98, -0.01, 0.00: measured by draws, a 0 may
 # come out a little negative); the other two use all three levels (2.54, 2.08, 1.43 and 2.13, 1.82, 1.61). And the
-# third part of the top-down q is less noisy: its standard deviation over draws is 0.47 nats, where the sampled one has
+# third part of the top-down q is less noisy: its standard deviation over draws is 0.47 nats, where the exact form has
 # 2.82.
 #
 # ## Try this
@@ -203,5 +203,5 @@ lesson.save(page, "11_mend", args)
 #   exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows what z_2 tells. But log p(x) is a matter of
 #   p alone: 1000 importance samples find -22.43 with this poor q, and -22.40 with the right one.
 # - *Train longer*, with more steps and their average: `python demos/11_mend.py --epochs 1000 --batch-size 32
-#   --average 0.998`. The printed form ends at -22.41, the sampled at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
+#   --average 0.998`. The printed form ends at -22.41, the exact one at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
 #   1.74). More training helps all three, and no training revives the upper levels of the printed form.

@@ -74,12 +74,11 @@ guesses = np.stack([finite.decode(path[t], t) for t in levels])
 # %%
 chain = model.with_levels(50)
 found = three_writings(chain, x_test, args.seed)
-names = {"printed": "printed", "exact": "exact", "top-down": "top-down"}
 print("\nthe bound with 50 levels, in nats (standard error), and the standard deviation of one draw of it for a digit:")
-for form, name in names.items():
+for form in ("printed", "exact", "top-down"):
     total, redrawn = found[form].total, three_writings(chain, x_test, args.seed + 1)[form].total
     std = (total - redrawn).std() / math.sqrt(2)
-    print(f"  {name:<9} {total.mean():9.2f} ({std / math.sqrt(len(total)):.2f}) {std:8.2f}")
+    print(f"  {form:<9} {total.mean():9.2f} ({std / math.sqrt(len(total)):.2f}) {std:8.2f}")
 
 # %% The figure
 page = figure(10, 8.2)
@@ -102,10 +101,10 @@ images(ax_guess, guesses, data.image_shape, "and the network's guess E[x | z]", 
 
 ax_mean, ax_std = bottom.subplots(1, 2)
 t = np.arange(1, 50)
-for (form, name), style in zip(names.items(), ("-", ":", "--")):
+for form, style in (("printed", "-"), ("exact", ":"), ("top-down", "--")):
     part = found[form].consistency
-    ax_mean.plot(t, part.mean(axis=0), style, color="0.1", linewidth=1.4, label=name)
-    ax_std.plot(t, part.std(axis=0), style, color="0.1", linewidth=1.4, label=name)
+    ax_mean.plot(t, part.mean(axis=0), style, color="0.1", linewidth=1.4, label=form)
+    ax_std.plot(t, part.std(axis=0), style, color="0.1", linewidth=1.4, label=form)
 ax_mean.set_title("the third part in three writings, of 50 levels: mean", fontsize=10)
 ax_mean.set_ylabel("nats per digit and level", fontsize=8)
 ax_std.set_title("and standard deviation over digits and draws", fontsize=10)
@@ -119,7 +118,7 @@ ax_mean.legend(fontsize=8, loc="center right")
 ax_std.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.08, 0.02))
 first = [found[form].consistency[:, 0].mean() for form in ("printed", "exact")]
 ax_mean.set_ylim(-14, 74)
-ax_mean.text(4, 67, f"level 1: printed {first[0]:.0f}, sampled {first[1]:.0f}", fontsize=8)
+ax_mean.text(4, 67, f"level 1: printed {first[0]:.0f}, exact {first[1]:.0f}", fontsize=8)
 
 print()
 lesson.save(page, "12_diffusion", args)
@@ -129,14 +128,14 @@ lesson.save(page, "12_diffusion", args)
 #
 # For the points in the plane the bound is -0.445 nats, where log p(x) is -0.312: the network's guess is not perfect.
 # For the digits the bound is -23.47 nats with infinitely many levels, and -26.45 (standard error 0.44) with 50: many
-# levels matter. The sampled writing, -25.70 (2.03), and the top-down one are estimates of the same number: they differ
+# levels matter. The exact writing, -25.70 (2.03), and the top-down one are estimates of the same number: they differ
 # by less than the error of the first, of which one draw scatters by 38 nats, where one of the second scatters by 8. The
 # printed form, -2779, is another number: lower by nearly 1 nat for each of 64 pixels at each of 49 levels.
 #
 # ## Try this
 #
 # - *One writing for another.* `three_writings(model.with_levels(T), x_test, 0)` for T = 10, 100, 1000: the top-down
-#   bound rises with T towards the limit, -44.4, -25.1 and -24.0 nats; the sampled one has the same mean, but of one
+#   bound rises with T towards the limit, -44.4, -25.1 and -24.0 nats; the exact one has the same mean, but of one
 #   draw its standard error grows, 1.2, 3.1 and 9.6; and the printed one falls without end, -250, -6233 and -69,007: by
 #   some 66 to 70 nats with every level, MATH (13.10).
 # - *The likelihood, by importance sampling.* `model.with_levels(200).log_likelihood(x_test[:50], 20)` is above the

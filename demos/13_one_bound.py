@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13. One bound for all, in one table
 #
-# **What you will see.** An autoencoder, a VAE, the hierarchy with its third part as printed, sampled and from the top
+# **What you will see.** An autoencoder, a VAE, the hierarchy with its third part as printed, exact and from the top
 # down, and a diffusion, trained on the same digits, measured on the same 359 held-out digits with the same
 # binarisation, in nats. The bound is that of MATH (5.2) for each of them; log p(x) is estimated by importance
 # sampling, MATH (5.5), with --samples draws. An autoencoder has neither: its number is the reconstruction alone, MATH
@@ -39,7 +39,7 @@ models = {
     "autoencoder 16": Autoencoder(64, 16, (128,), **options),
     "VAE 16": VAE(64, 16, (128,), **options),
     "hierarchy 16, 8, 4, printed": HVAE(64, (16, 8, 4), (128,), consistency="printed", **options),
-    "hierarchy 16, 8, 4, sampled": HVAE(64, (16, 8, 4), (128,), **options),
+    "hierarchy 16, 8, 4, exact": HVAE(64, (16, 8, 4), (128,), **options),
     "hierarchy 16, 8, 4, top-down": TopDown(64, (16, 8, 4), (128,), **options),
     "diffusion, infinitely many": Diffusion(64, math.inf, (256, 256), log_noise=(-3, 8), **options),
 }
@@ -80,7 +80,7 @@ for name, model in models.items():
 #
 # The numbers of `--epochs 1000` stand in ../README.md. (1) In every row log p(x) is above the bound. (2) The
 # reconstruction of the autoencoder, -5.15 nats, is the highest number and means least: it leaves out the price of z.
-# (3) More levels help: -22.45 nats with one, -22.23 with three in the sampled form, -22.03 from the top down; the
+# (3) More levels help: -22.45 nats with one, -22.23 with three in the exact form, -22.03 from the top down; the
 # printed form helps least, -22.41. (4) The diffusion, -22.06, is as good as the best hierarchy here, with nearly three
 # times the parameters.
 #

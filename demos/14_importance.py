@@ -14,16 +14,18 @@
 # as those of the density log q(z_k | x), and through the draw z_k = mu + σ eps_k:
 #
 # - *plain*: both ways;
-# - *landing*: through z_k alone, MATH (14.4). Where q is the posterior nothing is left, for every draw;
-# - *doubly*: through z_k alone, with w̃_k² in the place of w̃_k, MATH (14.5).
+# - *stl*, sticking the landing: through z_k alone, MATH (14.4). Where q is the posterior nothing is left, for every
+#   draw;
+# - *dreg*, doubly reparameterised: through z_k alone, with w̃_k² in the place of w̃_k, MATH (14.5).
 #
-# A framework that differentiates by itself needs a command for this, "stop gradient". Here backward is written by hand,
-# and what is stopped is a line that is not there. In `VAE.backward`:
+# A framework that differentiates by itself needs a command for this, "stop gradient". Here we subtract: the whole
+# gradient, minus the *direct* gradient, that of log q at a z which is held still. For a VAE (`importance.py`):
 #
-#     plain                dh_q = gaussian.halves_backward(dmu_z + dmu_k, dlogvar_z + dlogvar_k)
-#     landing, doubly      dh_q = gaussian.halves_backward(dmu_z, dlogvar_z)
+#     whole                model.backward(delbo, cache)
+#     direct               _, dq, _ = model.compare.backward(delbo.dprior_matching, k_cache)
+#                          model.q.backward(dq, q_cache, False)
 #
-# dmu_k and dlogvar_k are what log q itself says of its mu and logvar.
+# model.compare is log q(z | x) - log p(z) at the draw, and dq is what log q itself says of its mu and logvar.
 #
 # `python demos/14_importance.py` takes under a minute.
 
@@ -41,8 +43,8 @@ from scratchvae.verify import exact
 
 parser = lesson.options("Lesson 14: the importance-weighted bound, and three gradients.", epochs=200)
 parser.add_argument("--draws", type=int, nargs="+", default=[1, 5], help="K, draws for each digit (default 1 5)")
-parser.add_argument("--estimator", default="doubly", choices=("plain", "landing", "doubly"),
-                    help="q's gradient on the digits, for K above 1 (default doubly)")
+parser.add_argument("--estimator", default="dreg", choices=("plain", "stl", "dreg"),
+                    help="q's gradient on the digits, for K above 1 (default dreg)")
 parser.add_argument("--repeats", type=int, default=1000, help="of each gradient of part 2 (default 1000)")
 args = lesson.parse(parser)
 
@@ -63,7 +65,7 @@ of_q = np.concatenate([np.full(view.size, name.startswith("q")) for name, view i
 
 def gradients(K, repeats, seed=0):
     """Return q's gradient by each estimator, a row for each repeat, all at the same noise."""
-    rng, found = np.random.default_rng(seed), {name: [] for name in ("plain", "landing", "doubly")}
+    rng, found = np.random.default_rng(seed), {name: [] for name in ("plain", "stl", "dreg")}
     for _ in range(repeats):
         noise = model.draw_noise(K, rng)
         for name, rows in found.items():
@@ -76,7 +78,7 @@ def gradients(K, repeats, seed=0):
 
 print("q = the posterior: the largest entry of q's gradient, over 100 draws with K = 5")
 for name, rows in gradients(5, 100).items():
-    print(f"  {name:<8} {np.abs(rows).max():.1e}")
+    print(f"  {name:<5} {np.abs(rows).max():.1e}")
 
 rng = np.random.default_rng(args.seed)
 exact.set_q(model, {1: exact.Affine(f.W, f.b + 0.3 * np.sqrt(np.diag(f.cov)) * rng.normal(size=3), 1.4 * f.cov)
@@ -96,25 +98,25 @@ print(f"\nq near the posterior: log p(x) = {log_p:.4f}; below it\n"
 #
 # The better the bound, the less it depends on q: for K → ∞ it is log p(x), whatever q is. So q's gradient becomes
 # small, as 1/K, and the noise of the plain one only as 1/√K: the signal drowns. With w̃_k² the noise falls faster than
-# the signal. (*landing* has the noise of the plain one or less, but for K > 1 another mean: it is biased.)
+# the signal. (*stl* has the noise of the plain one or less, but for K > 1 another mean: it is biased.)
 
 # %%
-ratio, noise_of, signal, bias = {"plain": [], "doubly": []}, {"plain": [], "doubly": []}, [], []
+ratio, noise_of, signal, bias = {"plain": [], "dreg": []}, {"plain": [], "dreg": []}, [], []
 for K in Ks:
     found = gradients(int(K), args.repeats, seed=1)
-    mean = found["doubly"].mean(axis=0)                # that of the plain one too, and with less noise
+    mean = found["dreg"].mean(axis=0)                  # that of the plain one too, and with less noise
     signal.append(np.linalg.norm(mean))
-    bias.append(np.linalg.norm(found["landing"].mean(axis=0) - mean) / signal[-1])
+    bias.append(np.linalg.norm(found["stl"].mean(axis=0) - mean) / signal[-1])
     for name in ratio:
         noise_of[name].append(np.linalg.norm(found[name].std(axis=0)))
         ratio[name].append(signal[-1] / noise_of[name][-1])
-print("\nq's gradient at one x, its signal to noise; and the bias of landing, over the signal")
-print(f"  {'K':>3} {'signal':>8} {'plain':>8} {'doubly':>8} {'bias of landing':>17}")
+print("\nq's gradient at one x, its signal to noise; and the bias of stl, over the signal")
+print(f"  {'K':>3} {'signal':>8} {'plain':>8} {'dreg':>8} {'bias of stl':>12}")
 for i, K in enumerate(Ks):
-    print(f"  {K:>3} {signal[i]:8.4f} {ratio['plain'][i]:8.3f} {ratio['doubly'][i]:8.3f} {bias[i]:17.1f}")
+    print(f"  {K:>3} {signal[i]:8.4f} {ratio['plain'][i]:8.3f} {ratio['dreg'][i]:8.3f} {bias[i]:12.1f}")
 slope = {name: np.polyfit(np.log(Ks[1:]), np.log(values[1:]), 1)[0] for name, values in ratio.items()}
 print(f"from K = 4 on, signal to noise is K to the power of {slope['plain']:.2f} (plain), "
-      f"{slope['doubly']:.2f} (doubly)")
+      f"{slope['dreg']:.2f} (dreg)")
 
 # %% [markdown]
 # ## 3. Digits
@@ -151,10 +153,10 @@ ax_L.errorbar(Ks, means, errors, fmt="o-", color=lesson.BLUE, markersize=4, line
 ax_L.axhline(log_p, color="0.2", linestyle="--", linewidth=1, label="log p(x)")
 ax_L.set_title("the bound rises to log p(x)", fontsize=10)
 ax_L.set_ylabel("nats", fontsize=8)
-for name, colour, mark in (("plain", lesson.RED, "s-"), ("doubly", lesson.GREEN, "o-")):
+for name, colour, mark in (("plain", lesson.RED, "s-"), ("dreg", lesson.GREEN, "o-")):
     ax_ratio.plot(Ks, ratio[name], mark, color=colour, markersize=4, linewidth=1.2, label=name)
 ax_ratio.plot(Ks, ratio["plain"][1] * np.sqrt(Ks[1] / Ks), ":", color="0.3", linewidth=1, label="as $1/\\sqrt{K}$")
-ax_ratio.plot(Ks, ratio["doubly"][1] * np.sqrt(Ks / Ks[1]), "--", color="0.3", linewidth=1, label="as $\\sqrt{K}$")
+ax_ratio.plot(Ks, ratio["dreg"][1] * np.sqrt(Ks / Ks[1]), "--", color="0.3", linewidth=1, label="as $\\sqrt{K}$")
 ax_ratio.set_yscale("log")
 ax_ratio.set_title("signal to noise of q's gradient", fontsize=10)
 for ax in (ax_L, ax_ratio):
@@ -190,10 +192,10 @@ lesson.save(page, "14_importance", args)
 # ## Try this
 #
 # - *What the default run finds*: it prints `the ELBO -22.77 -23.14` and `L_5 -22.42 -23.21`, and for 64 draws it prints
-#   `64 0.0087 0.012 2.538 70.4`: the signal, its ratio to the noise of either gradient, and a bias of landing that is
-#   70 times the signal.
-# - *The plain gradient*: `--estimator plain --draws 5 --epochs 1000` ends at -22.07 nats, where doubly has -21.98.
-# - *The biased one*: `--estimator landing`. For many draws it follows another objective, KL( p(z | x) || q(z | x) ):
+#   `64 0.0087 0.012 2.538 70.4`: the signal, its ratio to the noise of either gradient, and a bias of stl that is 70
+#   times the signal.
+# - *The plain gradient*: `--estimator plain --draws 5 --epochs 1000` ends at -22.07 nats, where dreg has -21.98.
+# - *The biased one*: `--estimator stl`. For many draws it follows another objective, KL( p(z | x) || q(z | x) ):
 #   MATH (14.4). Is that bad for q?
 # - *In your own loop*: `many = Importance(model, 5)`, then for each batch `many.gradient(x, rng)` and a step of the
 #   optimiser.

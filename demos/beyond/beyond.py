@@ -152,7 +152,7 @@ def main() -> None:
     x = examples.for_training(run.config, examples.read_own(run.config)).x.astype(np.float64)
     noise = model.draw_noise(200, np.random.default_rng(0))
     elbo, cache = model.forward(x[:200], noise)
-    model.backward(cache)
+    model.backward(elbo.loss_backward(), cache)
     print(f"scratchvae: the bound of 200 rows is {elbo.total.mean():.10f} nats")
     for name, compute in (("jax", in_jax), ("torch", in_torch)):
         if importlib.util.find_spec(name) is None:

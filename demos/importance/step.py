@@ -18,8 +18,8 @@ import numpy as np
 
 from scratchvae import HVAE, VAE, Adam, fit
 
-CASES = [(1, 100, "elbo", "plain"), (5, 20, "iwae", "plain"), (5, 20, "iwae", "landing"), (5, 20, "iwae", "doubly"),
-         (50, 2, "iwae", "doubly"), (5, 100, "iwae", "doubly"), (50, 100, "iwae", "doubly")]
+CASES = [(1, 100, "elbo", "plain"), (5, 20, "iwae", "plain"), (5, 20, "iwae", "stl"), (5, 20, "iwae", "dreg"),
+         (50, 2, "iwae", "dreg"), (5, 100, "iwae", "dreg"), (50, 100, "iwae", "dreg")]
 
 
 def main():

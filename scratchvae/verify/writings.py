@@ -3,8 +3,8 @@
 The third part of the bound of a hierarchy can be written in three ways (hvae.py has
 two of them, and for a learned q the third is that of a q from the top down):
 
-    "exact"    -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1})                at the z_t drawn
-    "printed"   KL( q(z_t | z_{t-1})    || p(z_t | z_{t+1}) )                as printed
+    "exact"      -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1})                at the z_t drawn
+    "printed"    KL( q(z_t | z_{t-1})    || p(z_t | z_{t+1}) )                as printed
     "top-down"   KL( q(z_t | z_{t+1}, x) || p(z_t | z_{t+1}) )                what diffusion is trained with
 
 The first and the last are exact, with another share for the top level: together with
