@@ -254,11 +254,11 @@ def test_values_are_those_of_the_pass():
     noise = model.draw_noise(2, np.random.default_rng(5))
     page = explain(model, x, noise)
     elbo, cache = model.forward(x, noise)
-    model.backward(cache)
+    model.backward(elbo.loss_backward(), cache)
     mu, logvar = model.encode(x)
     close = {"rtol": 6e-4, "atol": 1e-12}              # four digits are written
     np.testing.assert_allclose(numbers(page, "vae.VAE.bound", "z"), mu + np.exp(logvar / 2) * noise, **close)
-    np.testing.assert_allclose(numbers(page, "vae.VAE.bound", "mu"), mu, **close)
+    np.testing.assert_allclose(numbers(page, "vae.VAE.bound", "q"), np.hstack([mu, logvar]), **close)
     np.testing.assert_allclose(numbers(page, "vae.VAE.bound", "reconstruction")[0], elbo.reconstruction, **close)
     np.testing.assert_allclose(numbers(page, "vae.VAE.bound", "prior_matching")[0], elbo.prior_matching, **close)
     found = re.findall(r'data-line="layers.Dense.backward:\d+"(?:(?!data-line).)*?>self\.dW<(?:(?!data-line).)*?min '
@@ -275,7 +275,7 @@ def test_the_three_uses_of_a_latent_have_one_mark(pages):
     page = pages("hvae")
     number = re.search(r'class="name"[^>]*data-a="(\d+)">z\[1\]<', page)[1]
     uses = re.findall(rf'<a href="#a{number}" data-a="{number}">([^<]*)</a>', page)
-    assert {"z[t - 1]", "z[1]", "z[t]"} <= set(uses)
+    assert {"z[t - 1]", "z[t]"} <= set(uses) and uses.count("z[t]") >= 2
 
 
 def test_a_changed_library_is_a_changed_page():

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import (autoencoder, check, diffusion, discrete, gaussian, hvae, importance as importance_file, layers,
-                likelihood, mixed, mlp, model as model_file, schedule, topdown, vae)
+from .. import (autoencoder, check, compare as compare_file, diffusion, discrete, gaussian, hvae,
+                importance as importance_file, layers, likelihood, mixed, mlp, model as model_file, objective as
+                objective_file, schedule, topdown, vae)
 from ..data.writing import write
 from ..importance import Importance
 from ..model import Model
@@ -33,8 +34,8 @@ from .source import registry
 from .trace import Trace
 from .verdict import Pass
 
-MATH = [layers, mlp, gaussian, likelihood, discrete, mixed, model_file, autoencoder, vae, hvae, topdown, schedule,
-        diffusion, importance_file]
+MATH = [layers, mlp, gaussian, compare_file, likelihood, discrete, mixed, objective_file, model_file, autoencoder, vae,
+        hvae, topdown, schedule, diffusion, importance_file]
 MODELS = (autoencoder.Autoencoder, vae.VAE, hvae.HVAE, diffusion.Diffusion)
 
 __all__ = ["Page", "explain", "trace_pass"]
@@ -120,13 +121,21 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     if image_shape is None and round(point.x_dim ** 0.5) ** 2 == point.x_dim > 4:
         image_shape = (round(point.x_dim ** 0.5),) * 2
     known = registry(point, MATH)
-    objective.backward(objective.bound(rows, noise)[1], weights, alpha)         # what it leaves must not matter
+    point.gradient[:] = stream(3).standard_normal(point.gradient.size)         # what it holds must not matter
     trace = Trace(known)
     (elbo, cache), bound = trace.run(objective.bound, rows, noise)
-    loss, summed = trace.run(loss_of, objective, elbo, weights, alpha)
-    _, backward = trace.run(objective.backward, cache, weights, alpha, *([] if importance else [True]))
-    forwards, backwards = (trace.calls[:summed.index], trace.calls[backward.index:])
-    pairs = pairs_of(forwards, backwards, bound, backward)
+    if importance is None:
+        loss, summed = trace.run(elbo.loss, weights, alpha)
+        delbo, begun = trace.run(elbo.loss_backward, weights, alpha)
+        _, backward = trace.run(point.backward, delbo, cache, True)
+        pairs = {begun.index: summed}
+    else:
+        (L, _), summed = trace.run(objective.value, elbo, weights, alpha)
+        _, backward = trace.run(objective.backward, cache, weights, alpha)
+        loss, begun, pairs = -L.mean(), None, {}
+    first = (begun or backward).index
+    backwards = trace.calls[first:]
+    pairs |= pairs_of(trace.calls[:first], backwards, bound, backward)
     mover = Mover(moved, twin.check_x(rows), twin.check_noise(noise, len(rows) * K), weights, alpha, known)
-    return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, backward, pairs,
+    return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, begun, backward, pairs,
                 checks(mover, backwards, pairs, point), image_shape, K, about)

@@ -19,8 +19,9 @@ import numpy as np
 
 from ..importance import Importance
 from ..layers import Array
+from ..objective import ELBO
 from ..verify.gradcheck import COMPLEX_STEP, stream
-from .trace import Call, Key, Made, Visit, is_array, key_of
+from .trace import Call, Key, Made, Visit, is_array, key_of, leaves
 
 TOLERANCE = 1e-12
 SMALL = 1e-3                                           # of the largest gradient: what a smaller one is compared with
@@ -37,9 +38,11 @@ class Check:
     error: float
 
 
-def leaves(value: Any) -> list[Any]:
-    """Return the entries of tuples one by one."""
-    return [leaf for entry in value for leaf in leaves(entry)] if isinstance(value, tuple) else [value]
+def outputs_of(result: Any) -> list[Any]:
+    """Return what a function returns without its cache: the first entry of a tuple, or the views of one array."""
+    found = leaves(result)
+    bases = [leaf.base if is_array(leaf) else None for leaf in found]
+    return found if bases and bases[0] is not None and all(base is bases[0] for base in bases) else leaves(result[:1])
 
 
 def loss_of(objective: Any, elbo: Any, beta: Any, alpha: float) -> Any:
@@ -58,17 +61,18 @@ def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backwar
             continue
         wanted = f"{name}.{'forward' if last == 'backward' else last[:-len('_backward')]}"
         cache = call.args.get("cache", call.args.get("caches"))
-        if cache is None:                              # nothing was kept: of those not yet answered, the last call
-            taken = {other.index for other in found.values()}
-            shapes = [np.shape(v) for v in call.args.values()]
-            for other in calls:
-                if other.function.name == wanted and other.index not in taken:
-                    made = [np.shape(leaf) for leaf in leaves(other.result)]
-                    if made == shapes[:len(made)]:
-                        found[call.index] = other
+        if cache is None:                              # nothing was kept: of those not yet answered, one with these
+            taken = {other.index for other in found.values()}                  # shapes: the first within the forward
+            shapes = [np.shape(v) for v in call.args.values()]                 # of the caller, or the last
+            open_ = [other for other in calls if other.function.name == wanted and other.index not in taken
+                     and (made := [np.shape(leaf) for leaf in leaves(other.result)]) == shapes[:len(made)]]
+            caller = found.get(call.parent.call.index) if call.parent is not None else None
+            inside = [other for other in open_ if caller is not None and within(other, caller)]
+            if open_:
+                found[call.index] = inside[0] if inside else open_[-1]
             continue
         for other in calls:
-            if (other.function.name in (wanted, f"{name}.bound") and other.owner is call.owner
+            if (other.function.name in (wanted, f"{name}.bound" if last == "backward" else wanted) and other.owner is call.owner
                     and isinstance(other.result, tuple) and len(other.result) == 2 and other.result[1] is cache):
                 found[call.index] = other
     return found
@@ -111,10 +115,13 @@ class Mover:
             moved[0][0].imag[...] = 0
         elif place[0] == "part":
             elbo = self.twin.bound(self.x, self.noise)[0]
-            v = self.rng.standard_normal(elbo.kl.shape)
-            elbo.consistency.imag[...] = COMPLEX_STEP * v[:, :-1]
-            elbo.prior_matching.imag[...] = COMPLEX_STEP * v[:, -1]
-            moved.append((elbo.kl, v.T))
+            part = elbo.kl if place[2] == "kl" else np.zeros_like(elbo.reconstruction)
+            move(part)
+            if place[2] == "kl":
+                elbo = ELBO(elbo.reconstruction, part[:, -1], part[:, :-1])
+            else:                                      # the weight of a draw has alpha times it
+                elbo = ELBO(elbo.reconstruction + part / (self.alpha if place[2] == "log_w" else 1),
+                            elbo.prior_matching, elbo.consistency)
             loss = self.loss(elbo)
         else:
             loss = self.traced(place, move)
@@ -134,6 +141,7 @@ class Mover:
         role, index, which = place
         count = -1
         open_frames: list[FrameType] = []
+        holds: list[tuple[FrameType, Array]] = []
 
         def enter(frame: FrameType, event: str, arg: Any) -> Any:
             nonlocal count
@@ -143,10 +151,10 @@ class Mover:
                 return None
             count += 1
             open_frames.append(frame)
-            mine, held = count == index, None
+            mine = count == index
             if mine and role == "out":
-                held = frame.f_locals[which]
-                move(held)
+                move(frame.f_locals[which])
+                holds.append((frame, frame.f_locals[which]))
 
             def watch(frame: FrameType, event: str, arg: Any) -> Any:
                 if mine and role == "inside" and event == "line" and which in frame.f_locals:
@@ -154,11 +162,17 @@ class Mover:
                 if event == "return":
                     open_frames.pop()
                     if mine and role == "in":
-                        move([leaf for leaf in leaves(arg) if is_array(leaf)][which])
-                    if mine and role == "out" and is_array(held) and not any(
-                            leaf is not held and is_array(leaf) and np.shares_memory(leaf, held)
-                            for leaf in leaves(arg[:1])):
-                        held.imag[...] = 0             # elsewhere it is used as it was
+                        leaf = [leaf for leaf in leaves(arg) if is_array(leaf)][which]
+                        move(leaf)
+                        if any(is_array(v) and np.shares_memory(v, leaf) for v in frame.f_locals.values() if v is not leaf):
+                            holds.append((open_frames[-1], leaf))
+                    if holds and holds[-1][0] is frame:
+                        _, held = holds.pop()
+                        if open_frames and any(is_array(leaf) and np.shares_memory(leaf, held)
+                                               for leaf in outputs_of(arg)):
+                            holds.append((open_frames[-1], held))              # a view of it goes on
+                        else:
+                            np.asarray(held).imag[...] = 0         # elsewhere it is used as it was
                 return watch
             return watch
 
@@ -176,20 +190,22 @@ def places(backward: Call, forward: Call, model: Any) -> Iterator[tuple[str, Any
     outputs = leaves(forward.result if backward.args.keys().isdisjoint(("cache", "caches")) else forward.result[0])
     given = [v for n, v in backward.args.items() if is_array(v) and "cache" not in n]
     whole = forward.function.name.endswith(".bound")
+    inputs, results = inputs_of(forward), zip(leaves(backward.result), backward.values)
+    handed_on = {key_of(v) for _, v in inputs if is_array(v)} & {key_of(y) for y in outputs if is_array(y)}
     if not whole:
         for i, (dy, y) in enumerate(zip(given, outputs)):
-            if is_array(dy) and is_array(y) and dy.shape == y.shape:
+            if is_array(dy) and is_array(y) and dy.shape == y.shape and key_of(y) not in handed_on:
                 yield "in", i, "y", dy, key_of(dy)
-    inputs = inputs_of(forward)
-    for (name, v), dv in zip(inputs, leaves(backward.result)):
+    for (name, v), (dv, value) in zip(inputs, results):
         twice = any(is_array(other) and np.shares_memory(other, v) for n, other in inputs if n != name)
-        if is_array(v) and is_array(dv) and v.shape == dv.shape and not twice:
-            yield "out", name, name, dv, key_of(dv)
+        if is_array(v) and is_array(dv) and v.shape == dv.shape and not twice and key_of(v) not in handed_on:
+            yield "out", name, name, value, key_of(dv)
     given_keys = {key_of(v) for v in forward.args.values() if is_array(v)}
     of_forward = [m for visit in forward.visits for m in visit.made]
     labels = [m.label for m in of_forward]             # of what a loop makes again and again, which is meant?
     names = {m.label for m in of_forward
-             if m.label.isidentifier() and m.key not in given_keys and labels.count(m.label) == 1}
+             if m.label.isidentifier() and m.key not in given_keys and labels.count(m.label) == 1
+             and not any(label.startswith(m.label + "[") for label in labels)}          # it is filled later
     last = {made.label: visit for visit in backward.visits for made in visit.made}      # where a sum is whole
     for visit in backward.visits:
         for made in visit.made:
@@ -200,12 +216,11 @@ def places(backward: Call, forward: Call, model: Any) -> Iterator[tuple[str, Any
         for full, view in model.gradients.items():
             if is_array(gradient) and key_of(view) == key_of(gradient):
                 yield "parameter", full, full, gradient, key_of(gradient)
-    if whole:
+    if whole or isinstance(forward.owner, ELBO):       # of the loss, by each part of the bound
         for visit in backward.visits:
             for made in visit.made:
-                if made.label == "dkl":                # for each example, or one for all of them
-                    n = len(forward.result[0].reconstruction)
-                    yield "part", "kl", "kl", np.broadcast_to(made.value.T, (n, len(made.value))).T, made.key
+                if made.label in ("dreconstruction", "dkl", "dlog_w") and made.value.ndim:
+                    yield "part", made.label[1:], made.label[1:], made.value, made.key
 
 
 def checks(mover: Mover, backward: list[Call], pairs: dict[int, Call], model: Any) -> list[Check]:
@@ -255,7 +270,8 @@ def within(call: Call | None, outer: Call) -> bool:
 
 def check_of(visit: Visit, made: Made, found: list[Check]) -> Check | None:
     """Return the comparison of an array where it was made: by the nearest backward that gave or got it."""
-    of_it = [c for c in found if c.key == made.key]
+    of_it = [c for c in found if c.key == made.key] or [       # or of the array of which this is the left part
+        c for c in found if c.role == "in" and (c.key[0], c.key[2]) == (made.key[0], made.key[2])]
     name = made.label.rpartition(".")[2].partition("[")[0]
     if name[:1] != "d":
         return None

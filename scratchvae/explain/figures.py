@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import pictures
-from .compare import leaves
-from .trace import is_array, key_of
+from .trace import is_array, key_of, leaves
 from .verdict import Pass
 
 
@@ -63,7 +62,7 @@ def graph(found: Pass) -> str:
             nodes.append((found.title(call).replace(".forward", "").rpartition(".")[2], column))
             made_by.update({key_of(o): node for o in outputs})
             edges += [(s, node, "d" + labels.get(key_of(a), n), float(np.linalg.norm(gradients[n])))
-                      for s, n, a in sources if gradients.get(n) is not None and gradients[n].size]
+                      for s, n, a in sources if is_array(gradients.get(n)) and gradients[n].size]
         last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
         for made in visit.made:                        # what no part of the model made, but some line of what it made
             if made.value.any():                       # and not a constant 0

@@ -255,9 +255,9 @@ class Writer:
         verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
                    + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
         given, strip, graph = self.given(), figures.strip(found), figures.graph(found)
-        summed, lines = self.alone(found.summed, 0), self.mirror(found.bound, found.backward, 0)
+        lines = self.mirror(found.bound, found.backward, 0)
+        summed = self.mirror(found.summed, found.begun, 0) if found.begun else self.alone(found.summed, 0)
         if found.origin is not None:
-            lines = lines.replace('class="made origin"', 'class="made origin" id="wrong"', 1)
             lines = opened(lines)
         lines, summed = self.linked(lines), self.linked(summed)
         return f"""<!DOCTYPE html>
@@ -289,7 +289,8 @@ compared.</p></section>
 <section aria-labelledby="s5"><h2 id="s5">{owner}.bound and {owner}.backward</h2>{self.words(found.bound)}
 {self.words(found.backward)}{lines}</section>
 <section aria-labelledby="s6"><h2 id="s6">The loss, with which backward begins</h2>
-<p>It is {found.loss:.6g} nats, a mean over the examples.</p>{self.words(found.summed)}{summed}
+<p>It is {found.loss:.6g} nats, a mean over the examples.</p>{self.words(found.summed)}
+{self.words(found.begun) if found.begun else ""}{summed}
 </section>
 </main>
 <script>{SCRIPT}</script></body></html>
@@ -298,7 +299,8 @@ compared.</p></section>
 
 def opened(lines: str) -> str:
     """Return the lines with every fold open in which the first wrong gradient lies."""
-    at = lines.index('id="wrong"')
+    lines = lines.replace('class="made origin"', 'class="made origin" id="wrong"', 1)
+    at = lines.find('id="wrong"')
     opening: list[Any] = []
     for found in re.finditer(r"<details[^>]*>|</details>", lines[:at]):
         if found.group() == "</details>":

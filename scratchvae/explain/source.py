@@ -28,6 +28,13 @@ class Statement:
     targets: list[ast.expr] = field(default_factory=list)
     body: tuple[int, int] | None = None                # of a loop: its lines
 
+    def unfilled(self, label: str) -> bool:
+        """Whether what has this name is an array of np.empty, which holds nothing yet."""
+        value = getattr(self.node, "value", None)
+        if isinstance(value, ast.Tuple) and len(value.elts) == len(self.targets):
+            value = next((v for t, v in zip(self.targets, value.elts) if ast.unparse(t) == label), value)
+        return value is not None and "np.empty(" in ast.unparse(value)
+
 
 @dataclass
 class Function:

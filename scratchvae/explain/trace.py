@@ -67,6 +67,12 @@ class Call:
     parent: Visit | None
     visits: list[Visit] = field(default_factory=list)
     result: Any = None
+    values: list[Any] = field(default_factory=list)    # its arrays as they were then
+
+
+def leaves(value: Any) -> list[Any]:
+    """Return the entries of tuples one by one."""
+    return [leaf for entry in value for leaf in leaves(entry)] if isinstance(value, tuple) else [value]
 
 
 def is_array(value: Any) -> TypeGuard[Array]:
@@ -161,7 +167,7 @@ class Trace:
                 visit.used = self.uses(statement, frame)
                 call.visits.append(visit)
         elif event == "return":
-            call.result = arg
+            call.result, call.values = arg, [leaf.copy() if is_array(leaf) else leaf for leaf in leaves(arg)]
             self.alive.append(arg)
             self.finish(frame, call, arg)
             self.open.pop()
@@ -183,7 +189,7 @@ class Trace:
             if isinstance(value, ELBO):                # its sum is what the pass is for
                 label, value = "elbo.total", value.total
                 self.alive.append(value)
-            if is_array(value) and "cache" not in label:
+            if is_array(value) and "cache" not in label and not visit.statement.unfilled(label):
                 self.note(value)
                 visit.made.append(Made(label, key_of(value), value.copy()))
             elif isinstance(value, np.generic) and value.dtype.kind in "fc":

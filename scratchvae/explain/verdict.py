@@ -26,7 +26,8 @@ class Pass:
     loss: float
     trace: Trace
     bound: Call
-    summed: Call                                       # the call of elbo.loss
+    summed: Call                                       # the call of elbo.loss, or of Importance.value
+    begun: Call | None                                 # that of elbo.loss_backward, which Importance.backward has within
     backward: Call
     pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
     checks: list[Check]
