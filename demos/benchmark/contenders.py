@@ -212,7 +212,7 @@ class Clock:
     """Where scratchvae's time goes: its functions are wrapped, and each part gets the time that no inner part took."""
 
     def __init__(self) -> None:
-        from scratchvae import HVAE, VAE, Adam, Bernoulli, gaussian, layers
+        from scratchvae import HVAE, VAE, Adam, Bernoulli, compare, gaussian, layers
         self.spent: defaultdict[str, float] = defaultdict(float)
         self.inner, self.inside, self.outside = [0.0], 0.0, 0.0
         self.calibrate()
@@ -222,6 +222,8 @@ class Clock:
         self.wrap("likelihood", Bernoulli, "log_prob", "log_prob_backward")
         self.wrap("latents", gaussian, *(name for name, value in vars(gaussian).items()
                                          if getattr(value, "__module__", "") == gaussian.__name__))
+        for Comparison in (compare.StandardKL, compare.ExactDraw):  # the parts of VAE and HVAE that call them
+            self.wrap("latents", Comparison, "forward", "backward")
         self.wrap("Adam", Adam, "step")
         self.wrap("noise", VAE, "draw_noise")
         self.wrap("noise", HVAE, "draw_noise")
