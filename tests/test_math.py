@@ -5,6 +5,7 @@ test: `test_gaussian.py::test_gradients```.  The docstring of that code cites it
 """
 
 import ast
+import importlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -18,18 +19,20 @@ from scratchvae import Bernoulli, Categorical, Poisson, discrete, gaussian, laye
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
-COVERED = ("layers", "mlp", "gaussian", "likelihood", "discrete", "mixed", "model", "autoencoder", "vae", "hvae",
-           "topdown", "schedule", "diffusion", "importance", "train.optim", "verify.exact", "verify.writings")
+COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective", "model",
+           "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "importance", "train.optim", "verify.exact",
+           "verify.writings")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
     *(f"likelihood.Likelihood.{name}" for name in ("log_prob", "log_prob_backward", "mean", "sample", "bias",
                                                    "check_support")),
     *(f"model.Model.{name}" for name in ("pack", "astype", "seeing", "set_output_bias", "check_x", "check_noise",
-                                         "check_beta", "normal", "forward")),
+                                         "normal", "forward")),
+    "objective.ELBOGradient.dkl",
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
     "importance.Importance.check_beta", *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
-    *(f"hvae.HVAE.{name}" for name in ("levels", "draw_noise", "check_noise", "reconstruct")),
+    *(f"hvae.HVAE.{name}" for name in ("consistency", "draw_noise", "check_noise", "reconstruct")),
     *(f"diffusion.Diffusion.{name}" for name in ("with_levels", "column", "draw_noise", "check_noise", "check_level",
                                                  "reconstruct")),
     *(f"verify.exact.{name}" for name in ("Affine", "linear_hvae", "generation", "inference", "set_q")),
@@ -188,8 +191,10 @@ def test_math(check):
 def test_named_code_is_importable():
     for equation in equations(read()).values():
         for name in equation.code:
-            found = scratchvae
-            for part in name.split("."):
+            parts = name.split(".")
+            n = 2 if (PACKAGE / parts[0]).is_dir() else 1          # train.optim.SGD, gaussian.kl
+            found = importlib.import_module(".".join(["scratchvae", *parts[:n]]))
+            for part in parts[n:]:
                 found = getattr(found, part)
 
 
