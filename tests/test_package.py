@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import scratchvae
+from scratchvae import VAE
 
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
@@ -128,6 +130,34 @@ def test_line_counts_of_the_readme_are_true():
     wrong = {name: code_lines(PACKAGE / f"{name}.py") for name, stated in rows
              if int(stated) != code_lines(PACKAGE / f"{name}.py")}
     assert not wrong, f"the README should say: {wrong}"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_readme_shows_the_vae_as_it_is():
+    """Statement by statement, `bound` and `backward` are those of vae.py; comments and types may be left out."""
+    shown, = re.findall(r"```python\n(def bound\(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    there = {node.name: node for node in ast.walk(ast.parse((PACKAGE / "vae.py").read_text(encoding="utf-8")))
+             if isinstance(node, ast.FunctionDef)}
+    functions = ast.parse(shown).body
+    assert [function.name for function in functions] == ["bound", "backward"]
+    for function in functions:
+        whole = there[function.name]
+        assert ast.get_docstring(whole) and not ast.get_docstring(function)
+        assert [ast.unparse(line) for line in function.body] == [ast.unparse(line) for line in whole.body[1:]]
+        arguments = [argument.arg for argument in whole.args.args]
+        assert [argument.arg for argument in function.args.args] == arguments
+        assert ast.dump(ast.Tuple(function.args.defaults)) == ast.dump(ast.Tuple(whole.args.defaults))
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_readmes_step_of_gradient_descent_makes_the_loss_smaller():
+    step, = re.findall(r"```python\n(elbo, cache = .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(step.strip().splitlines()) == 4
+    names = {"np": np, "model": VAE(6, 2), "x": np.eye(6)}
+    exec(step, names)
+    before = names["elbo"].loss()
+    exec(step, names)
+    assert names["elbo"].loss() < before
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
