@@ -20,8 +20,8 @@ from scratchvae import Bernoulli, Categorical, Poisson, discrete, gaussian, laye
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
 COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective", "model",
-           "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "importance", "train.optim", "verify.exact",
-           "verify.writings")
+           "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "importance", "train.optim",
+           "verify.exact", "verify.writings")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
