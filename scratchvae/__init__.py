@@ -23,8 +23,10 @@ from .objective import ELBO
 from .topdown import TopDown
 from .train import checkpoint
 from .train.evaluation import Evaluation, evaluate
-from .train.fit import State, decay, fit, steps, warm_up
+from .train.fit import fit
 from .train.optim import SGD, Adam
+from .train.schedules import decay, steps, warm_up
+from .train.state import State
 from .vae import VAE
 from .verify import gradcheck
 from .verify.writings import readings, three_writings

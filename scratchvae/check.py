@@ -291,6 +291,16 @@ def has(name: str, value: Any, methods: Iterable[str], such_as: str) -> Any:
     return value
 
 
+def model(name: str, value: Any, methods: Iterable[str]) -> Any:
+    """Return a model that has these methods, the last of them a backward that takes the gradient by each part."""
+    has(name, value, methods, "VAE(64, 16)")
+    takes = list(inspect.signature(value.backward).parameters)
+    if takes[:1] == ["cache"]:                         # until 0.1
+        raise ValueError(f"{name} must have a method backward(delbo, cache), where delbo is what elbo.loss_backward() "
+                         f"returns; that of {type(value).__name__} takes ({', '.join(takes)})")
+    return value
+
+
 def stream(name: str, value: Any) -> Any:
     """Return a text stream, to be written to, or None."""
     return value if value is None else has(name, value, ("write", "flush", "isatty"), "sys.stderr, or True for it")

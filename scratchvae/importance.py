@@ -39,7 +39,6 @@ from .compare import LogRatio
 from .hvae import HVAE
 from .layers import Array, Cache
 from .mlp import MLP
-from .model import Model
 from .objective import ELBO, ELBOGradient
 from .topdown import TopDown, merge_backward
 from .vae import VAE
@@ -117,7 +116,7 @@ class Importance:
 
     Parameters
     ----------
-    model : VAE, HVAE or TopDown
+    model : VAE, HVAE or TopDown; for 'elbo', any model
         Its ``gradient`` is what `backward` fills.
     importance : int, default 5
         K, draws of z for each example.
@@ -132,28 +131,24 @@ class Importance:
         If an argument is not of this kind; the message names it.
     """
 
-    free_bits = None
-
-    def __init__(self, model: Model, importance: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
+    def __init__(self, model: Any, importance: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
         self.K, self.objective = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
         self.estimator = check.choice("estimator", estimator, ESTIMATORS)
-        if not isinstance(model, (VAE, HVAE)):
-            raise ValueError("model must be a VAE, an HVAE or a TopDown to be trained with more than one draw of z for "
-                             f"each example, or with importance weights; got {check.shown(model)}")
+        check.model("model", model, ("draw_noise", "bound", "backward"))
         if objective == "elbo" and self.estimator != "plain":
             raise ValueError(f"estimator must be 'plain' for objective 'elbo'; got {estimator!r}, which is of "
                              "objective 'iwae' (with importance 1 that is the ELBO, too)")
-        if objective == "iwae" and type(model).bound not in (VAE.bound, HVAE.bound, TopDown.bound):
+        if objective == "iwae" and not is_known(model):
             raise ValueError(f"objective must be 'elbo' for a {type(model).__name__}, which has a bound of its own: "
                              "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'")
         if objective == "iwae" and getattr(model, "consistency", "exact") == "printed":
             raise ValueError("objective must be 'elbo' for a model with consistency='printed', "
                              "which is not the bound of any weights; got 'iwae'")
-        self.model, self.twin = model, twin_of(model, self.K, objective)
+        self.model, self.twin = model, twin_of(model, self.K, objective) if is_known(model) else model
 
     def check_beta(self, beta: ArrayLike) -> Array:
         """Return beta as one number for each level, or raise a ValueError."""
-        checked = check.by_level("beta", beta, len(self.model.latent_dims), self.model.dtype)
+        checked = check.by_level("beta", beta, len(self.model.latent_dims), self.model.theta.dtype)
         if self.estimator == "dreg" and np.ptp(checked) > 0:
             raise ValueError("beta must be one number for all levels with the estimator 'dreg'; "
                              f"got {check.shown(beta)}")
@@ -207,30 +202,13 @@ class Importance:
         backward(self.twin, delbo, cache)
         self.model.gradient[:] = total - self.model.gradient
 
-    def begin(self, x: Array, rng: np.random.Generator, beta: ArrayLike = 1.0) -> tuple[ELBO, Any]:
-        """Do both halves of a step at once: the weights of an example are of its own draws alone; see `OneDraw`."""
-        return self.gradient(x, rng, beta), len(x)
-
-    def of(self, model: Model) -> Importance:
-        """Return the same loss of another model."""
-        return Importance(model, self.K, self.objective, self.estimator)
-
-    def weights(self, beta: Any, kl: Array) -> Any:
-        """Return beta: there are no free bits here."""
-        return beta
-
-    def finish(self, half: int, beta: Any, n: int) -> None:
-        """Turn the gradient of the mean over a share into its part of the mean over n examples."""
-        if half != n:
-            self.model.gradient *= half / n
-
     def gradient(self, x: Array, rng: np.random.Generator, beta: ArrayLike = 1.0, max_rows: int = 4096) -> ELBO:
         """Draw noise, fill the model's ``gradient``, and return the bound's parts, of n rows: means over the draws.
 
         At most max_rows rows (but K at least) pass through the networks at once, so that memory does not
         grow with n K.  MATH (14.1).
         """
-        step, parts = max(1, max_rows // self.K), []
+        step, parts, beta = max(1, max_rows // self.K), [], self.check_beta(beta)           # before anything is drawn
         total = np.zeros_like(self.model.gradient) if step < len(x) else None
         for first in range(0, len(x), step):
             block = x[first:first + step]
@@ -260,6 +238,11 @@ class Once:
         """Set the gradients from the sum over the K uses; return dx, each of the K rows its part."""
         dx = self.network.backward(dy.reshape(-1, self.K, dy.shape[1]).sum(axis=1), cache, input_gradient)
         return np.repeat(dx / self.K, self.K, axis=0)
+
+
+def is_known(model: Any) -> bool:
+    """Return whether a model's bound is that of VAE, HVAE or TopDown, whose q and p are known."""
+    return getattr(type(model), "bound", None) in (VAE.bound, HVAE.bound, TopDown.bound)
 
 
 def twin_of(model: VAE | HVAE, K: int, objective: str) -> Any:

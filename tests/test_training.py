@@ -10,8 +10,10 @@ import pytest
 
 from scratchvae import HVAE, SGD, VAE, Adam, State, TopDown, check, decay, fit, steps, warm_up
 from scratchvae.data import binarize
-from scratchvae.train.fit import HeldOut, spare, stream
+from scratchvae.objective import with_free_bits
+from scratchvae.train.evaluation import HeldOut
 from scratchvae.train.progress import Interrupted, Progress
+from scratchvae.train.state import stream
 from scratchvae.verify import gradcheck
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
@@ -40,7 +42,7 @@ def test_fit_is_the_loop_written_out():
         for rows in (order[:5], order[5:10], order[10:]):
             batch = binarize(X[rows], "sample", noise)
             elbo, cache = twin.forward(batch, twin.draw_noise(len(batch), noise))
-            twin.backward(cache, epoch / 4)
+            twin.backward(elbo.loss_backward(epoch / 4), cache)
             optimizer.step(twin.theta, twin.gradient)
             elbos.append(np.column_stack([elbo.total, elbo.reconstruction, elbo.prior_matching, elbo.consistency]))
         expected = np.concatenate(elbos).mean(axis=0)                           # every row counts the same
@@ -221,9 +223,9 @@ def test_free_bits_gradient_is_that_of_the_objective():
     elbo, cache = model.forward(X, noise)
     kl, beta = elbo.kl.mean(axis=0), np.array([0.7, 0.4])
     free_bits = np.array([kl[0] + 0.1, kl[1] - 0.1])
-    spared = spare(beta, elbo.kl, free_bits)
+    spared = with_free_bits(beta, kl, free_bits)
     np.testing.assert_array_equal(spared, [0, 0.4])
-    model.backward(cache, spared)
+    model.backward(elbo.loss_backward(spared), cache)
     twin = model.astype(np.complex128)
 
     def value(arrays):
@@ -307,11 +309,11 @@ class Pressed(VAE):
         super().__init__(6, 2, (5,))
         self.at, self.calls = at, 0
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, delbo, cache, input_gradient=False):
         self.calls += 1
         for _ in range(self.at.count(self.calls)):
             signal.raise_signal(signal.SIGINT)
-        return super().backward(cache, beta, alpha, input_gradient)
+        return super().backward(delbo, cache, input_gradient)
 
 
 @pytest.mark.parametrize("at", range(1, 7))

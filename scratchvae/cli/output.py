@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data import writing
 from ..layers import Array
-from ..train.fit import History
+from ..train.state import History
 from .examples import Config, is_source, scaling_of
 from .folders import CHECKPOINTS
 

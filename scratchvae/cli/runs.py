@@ -22,9 +22,12 @@ from ..hvae import HVAE
 from ..layers import Array
 from ..topdown import TopDown
 from ..train import checkpoint, team
-from ..train.fit import History, Schedule, State, decay, fit, objective_of, steps, warm_up
+from ..train.fit import fit
+from ..train.losses import loss_of
 from ..train.optim import SGD, Adam
 from ..train.progress import Interrupted
+from ..train.schedules import Schedule, decay, steps, warm_up
+from ..train.state import History, State
 from ..vae import VAE
 from .examples import Config, scaling_of
 
@@ -240,5 +243,5 @@ def new(folder: Path, config: Config, x: Array) -> Run:
     model = build(config, x)
     rate_schedule(config)
     if config["model"] != "diffusion":
-        objective_of(model, config["objective"], config["importance"], config["estimator"], config["free_bits"])
+        loss_of(model, config["objective"], config["importance"], config["estimator"], config["free_bits"])
     return Run(folder, config, model, Adam(config["learning_rate"]), State.start(model, config["seed"]))

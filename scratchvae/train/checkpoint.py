@@ -42,8 +42,8 @@ from .. import __version__, check
 from ..data.writing import write
 from ..layers import Array
 from ..model import Model
-from .fit import State
 from .optim import SGD, Adam
+from .state import State
 
 FORMAT = 2                                             # to be raised when older code would misread a file
 GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)

@@ -15,9 +15,32 @@ from ..objective import ELBO
 from ..topdown import TopDown
 from ..vae import VAE
 from . import processes, team
+from .losses import Trainable, sums
 from .progress import Progress, where
+from .state import stream
 
 ACTIVE = 0.01                                          # of variance, or nats
+
+
+def by_name(means: Array) -> dict[str, float]:
+    """Return the bound and its parts by name, from the reconstruction and each level's KL."""
+    reconstruction, *consistency, prior_matching = map(float, means)
+    return {"elbo": reconstruction - sum(consistency) - prior_matching, "reconstruction": reconstruction,
+            "prior_matching": prior_matching, **{f"consistency_{t}": kl for t, kl in enumerate(consistency, start=1)}}
+
+
+class HeldOut:
+    """Held-out data in batches, each with noise that stays the same, so that only the model moves the bound."""
+
+    def __init__(self, model: Trainable, x: Any, seed: int, batch_size: int = 1000) -> None:
+        x, rng = model.check_x(x), stream(seed, "held out")
+        self.n = len(x)
+        self.batches = [(batch, model.draw_noise(len(batch), rng))
+                        for batch in (x[first:first + batch_size] for first in range(0, len(x), batch_size))]
+
+    def bound(self, model: Trainable) -> dict[str, float]:
+        """Return the bound and its parts, means over the examples."""
+        return by_name(np.sum([sums(model.bound(*batch)[0]) for batch in self.batches], axis=0) / self.n)
 
 
 @dataclass
@@ -68,12 +91,9 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the means over the examples, and the levels, as JSON can say them."""
-        means = {"elbo": self.elbo.total, "reconstruction": self.elbo.reconstruction,
-                 "prior_matching": self.elbo.prior_matching,
-                 **{f"consistency_{t}": kl for t, kl in enumerate(self.elbo.consistency.T, start=1)},
-                 "log_likelihood": self.log_likelihood}
         return {"examples": len(self.log_likelihood), "importance_samples": self.n_samples,
-                **{name: float(value.mean()) for name, value in means.items()},
+                **by_name(sums(self.elbo) / len(self.log_likelihood)),
+                "log_likelihood": float(self.log_likelihood.mean()),
                 "elbo_standard_error": standard_error(self.elbo.total),
                 "log_likelihood_standard_error": self.standard_error, "levels": self.levels}
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..autoencoder import Autoencoder
 from ..layers import Array
 from ..vae import VAE
-from .fit import History
+from .state import History
 
 try:
     from matplotlib.figure import Figure

@@ -1,8 +1,8 @@
 """Every core: worker processes that share theta, and each take a part of every step.
 
-The loss of a batch is a mean over its n rows.  So where the batch is cut into shares
-of n_1, n_2, ... rows, its gradient is Σₛ (n_s/n) · (gradient of share s), MATH (9.4), and a
-model has that already: ``backward(cache, beta * n_s / n, alpha=n_s / n)``.  A step is
+The loss of a batch is a mean over its n rows.  So where the batch is cut into shares, its
+gradient is the sum over the shares of the gradient of their part of that mean, MATH (9.4),
+and a share's part is ``elbo.loss_backward(beta, n=n)``.  A step is
 
     1. each worker takes shares of the batch, and leaves the gradient of each in a vector of its own;
     2. when all have done so, each adds up its slice of these vectors, and moves its slice of theta.
@@ -16,7 +16,7 @@ How processes are started, and what they share, is in processes.py.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -26,6 +26,7 @@ from .. import check
 from ..data.datasets import binarize
 from ..layers import Array
 from ..model import Model
+from .losses import sums
 from .optim import SGD, Adam
 from .processes import Workers, arrays, by_jobs, give_way, number_of, shared, wait_until
 
@@ -98,6 +99,8 @@ class Team(Workers):
 
     Parameters
     ----------
+    workers : int
+        At most so many; fewer where there is not work for all.
     model : Model
     x : array of shape (n, x_dim)
     optimizer : SGD or Adam
@@ -106,16 +109,14 @@ class Team(Workers):
     state : State
         Of the run; all noise follows from its seed.
     resample : bool
-    workers : int
-        At most so many; fewer where there is not work for all.
-    loss : OneDraw or Importance
-        What is minimised.
+    loss_of : function
+        Of a model: returns its loss, such as an `OneDraw`.
     average : float, optional
         As for `fit`.
     """
 
-    def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
-                 workers: int, loss: Any, average: float | None = None) -> None:
+    def __init__(self, workers: int, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
+                 loss_of: Callable[[Any], Any], average: float | None) -> None:
         if not isinstance(model, Model):
             raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
         if not isinstance(optimizer, (SGD, Adam)):
@@ -128,22 +129,17 @@ class Team(Workers):
         size, T, rows = model.theta.size, len(model.latent_dims), min(batch_size, len(x))
         n_shares = len(cut(rows))
         workers = min(workers, max(n_shares, size // ENTRIES, 1))
-        self.ahead = max(1, min(AHEAD, WORK // (size * rows * loss.K)))
-        dtype = model.theta.dtype
-        layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64), "theta": ((size,), dtype),
-                  **dict.fromkeys(self.vectors, ((size,), dtype)), "gradients": ((n_shares, size), dtype),
-                  "sums": ((self.ahead, n_shares, 1 + T), float),
+        self.ahead = max(1, min(AHEAD, WORK // (size * rows * loss_of(model).K)))
+        layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64),
+                  **dict.fromkeys(("theta", *self.vectors), ((size,), model.theta.dtype)),
+                  "gradients": ((n_shares, size), model.theta.dtype), "sums": ((self.ahead, n_shares, 1 + T), float),
                   "jobs": ((self.ahead, 2 + len(settings(optimizer)) + T), float),
                   "at": ((1 + workers, 8), np.int64)}
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
-        self.shared["x"][:] = x
-        bare = copy.copy(optimizer), copy.copy(state)  # without their vectors, which are shared
-        for twin in bare:
-            vars(twin).update({name: None for name, value in vars(twin).items() if isinstance(value, np.ndarray)})
-        bare_loss = copy.copy(loss)                    # without its model: each share has a copy
-        vars(bare_loss).update(model=None, twin=None)
-        super().__init__(train, workers, layout, model, *bare, bare_loss, batch_size, resample, average, memory=memory)
+        self.shared["x"][:], self.order = x, self.shared["order"]
+        super().__init__(train, workers, layout, model, optimizer, state, loss_of, batch_size, resample, average,
+                         memory=memory)
         try:
             self.hear_all()                            # they are there
         except BaseException:
@@ -159,7 +155,7 @@ class Team(Workers):
         return self.asked == self.done
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
-        """Do a step of an epoch, whose order of the data stands in ``shared["order"]``.
+        """Do a step of an epoch, whose order of the data stands in ``order``.
 
         To wake this process takes as long as a small step.  So workers are asked for several
         steps at once, and go on without it.
@@ -187,14 +183,14 @@ class Team(Workers):
             self.hear_all()
             for name, (owner, _) in self.vectors.items():
                 setattr(owner, name, self.shared[name])
-        sums = self.shared["sums"][step - self.first]
+        of_shares = self.shared["sums"][step - self.first]
         self.done += 1
         if isinstance(self.optimizer, Adam):
             self.optimizer.t += 1
         if self.average is not None:
             self.state.count(self.average)
         n_rows = min(self.batch_size, len(self.shared["x"]) - step * self.batch_size)
-        return sums[:len(cut(n_rows))].sum(axis=0)
+        return of_shares[:len(cut(n_rows))].sum(axis=0)
 
     def __exit__(self, *_: Any) -> None:
         super().__exit__()
@@ -208,7 +204,7 @@ class Team(Workers):
 
 
 def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Model, optimizer: Any, state: Any,
-          loss: Any, batch_size: int, resample: bool, average: float | None) -> None:
+          loss_of: Callable[[Any], Any], batch_size: int, resample: bool, average: float | None) -> None:
     """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta.  MATH (9.4)."""
     of = arrays(memory, layout)
     x, order, theta, gradients = (of[name] for name in ("x", "order", "theta", "gradients"))
@@ -217,7 +213,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     models = {s: copy.deepcopy(model) for s in own}
     for s in own:
         lay(models[s], theta, gradients[s])
-    losses = {s: loss.of(models[s]) for s in own}
+    losses, waits = {s: loss_of(models[s]) for s in own}, loss_of(model).free_bits is not None
     here = slice(theta.size * w // n, theta.size * (w + 1) // n)
     for name, owner in owners(optimizer, state, average).items():
         setattr(owner, name, of[name][here])
@@ -237,7 +233,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         jobs, asked = of["jobs"][:at[0] - asked], at[0]
         # all at once: each takes seven times as long where other work has swept the processor's cache before
         rngs = [[noise_of(state.seed, int(job[0]), int(job[1]), s) for s in own] for job in jobs]
-        for k, (job, sums) in enumerate(zip(jobs, of["sums"])):
+        for k, (job, of_shares) in enumerate(zip(jobs, of["sums"])):
             if k > 0:
                 meet()                                 # the step needs all of theta
             step, beta = int(job[1]), job[-T:]
@@ -248,12 +244,12 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
                 share = rows[shares[s]]
                 batch = binarize(x[share], "sample", rng) if resample else x[share]
                 elbo, halves[s] = losses[s].begin(batch, rng, beta)
-                sums[s, 0], sums[s, 1:] = elbo.reconstruction.sum(), elbo.kl.sum(axis=0)
-            if loss.free_bits is not None:             # they need the KL of all shares
+                of_shares[s] = sums(elbo)
+            if waits:                                  # free bits need the KL of all shares
                 meet()
-            beta = loss.weights(beta, sums[:len(shares), 1:].sum(axis=0) / len(rows))
+            kl = of_shares[:len(shares), 1:].sum(axis=0) / len(rows)
             for s, half in halves.items():
-                losses[s].finish(half, beta, len(rows))
+                losses[s].finish(half, beta, kl, len(rows))
             meet()
             gradient = gradients[0, here]
             for s in range(1, len(shares)):

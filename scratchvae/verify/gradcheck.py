@@ -303,7 +303,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
     -------
     Ledger
     """
-    check.has("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"), "VAE(64, 16)")
+    check.model("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"))
     check.flag("by_part", by_part)
     method = check.choice("method", options.get("method", "complex"), TOLERANCE)
     point = model.astype(np.float64)

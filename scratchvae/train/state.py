@@ -1,0 +1,125 @@
+"""Where a run stands between two steps, and so all that its next step depends on.
+
+That is theta, the optimiser's vectors, and a `State`: where in the data the run is, the generator of its noise, and
+the average of theta if there is one.  The order of the data needs no memory, as it follows from the seed and the
+number of the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import check
+from ..layers import Array
+from .losses import Trainable
+
+History = dict[str, list[float]]
+
+
+def stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
+    """Return a generator that shares nothing with those of other purposes and epochs."""
+    key = {"noise": 0, "held out": 1, "order": 2}[purpose], epoch
+    return np.random.default_rng(np.random.SeedSequence(check.size("seed", seed, 0, np.inf), spawn_key=key))
+
+
+@dataclass
+class State:
+    """Where a run stands between two steps; ``State.start(model, seed)`` is its beginning.
+
+    Attributes
+    ----------
+    seed : int
+        All randomness of the run follows from it.
+    rng : numpy.random.Generator
+        The source of the next step's noise.
+    sums : array of shape (T + 1,)
+        Reconstruction, and KL of each level, summed over the examples that this
+        epoch has seen.
+    epoch, step : int
+        Epochs finished, and steps done in the one after them.
+    seconds : float
+        Time spent so far.
+    history : dict of str to list of float
+        What `fit` returns.
+    average : array of shape (size,), optional
+        The average of theta, where `fit` keeps one.
+    weight : float
+        The sum of the weights in it: Σ decay^age over the steps so far.
+    theta : array of shape (size,), optional
+        With an average, where the optimiser stands: the model's theta itself while a
+        step is made, and a vector of its own while the model holds the average.
+    """
+
+    seed: int
+    rng: np.random.Generator
+    sums: Array
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    history: History = field(default_factory=dict)
+    average: Array | None = None
+    weight: float = 0.0
+    theta: Array | None = None
+
+    @classmethod
+    def start(cls, model: Trainable, seed: int = 0) -> State:
+        """Return the state before the first step."""
+        if not isinstance(getattr(model, "latent_dims", None), tuple):
+            raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
+        return cls(check.size("seed", seed, 0, np.inf), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
+
+    def end_epoch(self, record: dict[str, float]) -> None:
+        """Add an epoch's numbers to the history, and stand before the first step of the next one."""
+        for name, value in record.items():
+            self.history.setdefault(name, []).append(value)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums[:] = 0
+
+    def count(self, decay: float) -> None:
+        """Make the steps in the average one older, and add the weight 1 of a new one."""
+        self.weight = 1 + decay * self.weight
+
+    def add(self, theta: Array, decay: float) -> None:
+        """Take theta into the average: a mean over all steps so far, each with the weight decay^age.  MATH (12.7)."""
+        if self.average is None:
+            self.average = np.zeros_like(theta)
+        self.count(decay)
+        self.average += (theta - self.average) / self.weight
+
+
+def hold_steps(model: Trainable, state: State) -> None:
+    """Let the model's theta be where the optimiser stands, for the next step."""
+    if state.theta is not None:
+        model.theta[:] = state.theta
+    state.theta = model.theta
+
+
+def hold_average(model: Trainable, state: State) -> None:
+    """Let the model hold the average, if there is one, and the state where the optimiser stands."""
+    if state.average is None:
+        state.theta = None
+    elif state.theta is model.theta:                   # else it does already
+        state.theta = model.theta.copy()
+        model.theta[:] = state.average
+
+
+def check_state(state: Any, model: Trainable, n_steps: int, held_out: bool, average: float | None) -> None:
+    """Raise a ValueError unless a run of this model, with so many steps an epoch, can go on from this state."""
+    if not isinstance(state, State):
+        raise ValueError(f"state must be a State, such as State.start(model); got {check.shown(state)}")
+    T, size = len(model.latent_dims), model.theta.size
+    if len(state.sums) != 1 + T:
+        raise ValueError(f"state is of a model with {len(state.sums) - 1} levels; this one has {T}")
+    if state.theta is not None and state.theta.size != size:
+        raise ValueError(f"state is of a model of {state.theta.size} parameters; this one has {size}")
+    if state.step > n_steps:
+        raise ValueError(f"state has {state.step} steps of an epoch behind it, but x has only {n_steps} batches of "
+                         "this batch_size: x and batch_size must be those that the run began with")
+    if state.epoch and ("valid_elbo" in state.history) != held_out:
+        raise ValueError("x_valid must be given if and only if it was when the run of this state began, as its bound "
+                         "is a column of the history")
+    if state.average is not None and average is None:
+        raise ValueError("average must be given, as state has one: a number such as 0.999")
