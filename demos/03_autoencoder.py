@@ -49,9 +49,9 @@ x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test,
 options = dict(hidden_dims=(128,), x_mean=x_train.mean(axis=0), rng=args.seed)
 
 autoencoder = Autoencoder(64, 2, **options)
-fit(autoencoder, data.x_train, epochs=args.epochs, seed=args.seed, resample=True)
+fit(autoencoder, data.x_train, epochs=args.epochs, rng=args.seed, resample=True)
 vae, rise = VAE(64, 2, **options), warm_up(max(1, args.epochs // 4))
-fit(vae, data.x_train, epochs=args.epochs, seed=args.seed, resample=True, beta=lambda epoch: args.beta * rise(epoch))
+fit(vae, data.x_train, epochs=args.epochs, rng=args.seed, resample=True, beta=lambda epoch: args.beta * rise(epoch))
 
 z_auto = autoencoder.encode(x_test)
 z_vae, _ = vae.encode(x_test)

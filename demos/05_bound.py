@@ -135,7 +135,7 @@ def watch(model, history):
         early = model.astype(float)
 
 
-fit(model, x, epochs=args.epochs, batch_size=50, learning_rate=decay(0.01, 0.001, args.epochs), seed=args.seed,
+fit(model, x, epochs=args.epochs, batch_size=50, learning_rate=decay(0.01, 0.001, args.epochs), rng=args.seed,
     callback=watch)
 log_ps, bounds = np.array(curve).T
 print(f"in nats per example, means over {len(x)} examples; the best that such a model can do is {ceiling:.3f}\n"

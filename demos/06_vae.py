@@ -46,7 +46,7 @@ args = lesson.parse(parser)
 data = digits()
 x_train = binarize(data.x_train, "sample", rng=1)
 model = VAE(64, 4, (16,), x_mean=x_train.mean(axis=0), rng=args.seed, dtype=float)
-fit(model, x_train, epochs=args.epochs, seed=args.seed, learning_rate=3e-3)
+fit(model, x_train, epochs=args.epochs, rng=args.seed, learning_rate=3e-3)
 x = binarize(data.x_test, "sample", rng=2)[[0, 3, 8]].astype(float)    # (3, 64)
 eps = model.draw_noise(3, np.random.default_rng(args.seed))            # (3, 4): the noise is an input, lesson 4
 

@@ -47,7 +47,7 @@ print(f"the ten largest eigenvalues of the digits: {' '.join(f'{l:.3f}' for l in
 theory, trained = {}, {}
 for s2 in noises:
     linear = VAE(64, 10, (), likelihood=Gaussian(64, logvar=np.log(s2)), rng=args.seed)
-    fit(linear, x, epochs=4 * args.epochs, batch_size=128, seed=args.seed,
+    fit(linear, x, epochs=4 * args.epochs, batch_size=128, rng=args.seed,
         learning_rate=decay(1e-2, 5e-4, 4 * args.epochs))
     mu, logvar = linear.encode(x)
     trained[s2] = np.sort(0.5 * (np.exp(logvar) - 1 - logvar + mu * mu).mean(axis=0))[::-1]
@@ -84,7 +84,7 @@ print(f"\n{len(x_test)} held-out digits, {args.epochs} epochs, nats per digit\n"
 for latents in ((32,), (16, 8, 4)):
     for name, options in ways.items():
         model = HVAE(64, latents, (64,), x_mean=x_train.mean(axis=0), rng=args.seed)
-        fit(model, data.x_train, epochs=args.epochs, seed=args.seed, resample=True, learning_rate=2e-3, **options)
+        fit(model, data.x_train, epochs=args.epochs, rng=args.seed, resample=True, learning_rate=2e-3, **options)
         found = measured[latents, name] = evaluate(model, x_test, n_samples=200, n_draws=10, rng=args.seed)
         print(f"{', '.join(map(str, latents)):<10} {name:<20}{found.log_likelihood.mean():9.2f}"
               f"{found.elbo.total.mean():8.2f}   {', '.join(map(str, found.active_units_kl)):<8}"

@@ -51,7 +51,7 @@ data = digits()
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
 
 model = HVAE(x_dim=64, latent_dims=(16, 8, 4), hidden_dims=(128,), x_mean=x_train.mean(axis=0), rng=args.seed)
-history = fit(model, data.x_train, epochs=args.epochs, batch_size=64, seed=args.seed, resample=True, x_valid=x_test,
+history = fit(model, data.x_train, epochs=args.epochs, batch_size=64, rng=args.seed, resample=True, x_valid=x_test,
               beta=warm_up(warming), learning_rate=decay(2e-3, 2e-4, args.epochs))
 
 held_out = evaluate(model, x_test, rng=args.seed)

@@ -201,7 +201,7 @@ for T in (1, 2, 3, 5, 8):
 
 # %%
 model = HVAE(64, (8, 4, 2), (32,), x_mean=x_train.mean(axis=0), rng=args.seed, dtype=float)
-fit(model, x_train, epochs=args.epochs, seed=args.seed, learning_rate=3e-3)
+fit(model, x_train, epochs=args.epochs, rng=args.seed, learning_rate=3e-3)
 eps = model.draw_noise(3, np.random.default_rng(args.seed))
 
 

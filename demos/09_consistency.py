@@ -76,7 +76,7 @@ for latents, form in cases:
     for seed in seeds:
         model = HVAE(64, latents, hidden_dims=(64,), x_mean=x_train.mean(axis=0), rng=seed,
                      consistency=form)
-        history = fit(model, data.x_train, epochs=args.epochs, seed=seed, resample=True,
+        history = fit(model, data.x_train, epochs=args.epochs, rng=seed, resample=True,
                       beta=warm_up(max(1, args.epochs // 4)))
         model.consistency = "exact"                        # all are measured alike, by the bound that is q's own
         found = evaluate(model, x_test, n_draws=100, rng=seed)

@@ -95,7 +95,7 @@ print(f"{len(x_train)} digits to train on, {args.epochs} epochs; in nats per dig
       f"{'third part':<11} {'log p(x)':>9} {'ELBO':>8}   KL of level 1, 2, 3     processor")
 for name, model in models.items():
     began = time.process_time()
-    histories[name] = fit(model, data.x_train, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed,
+    histories[name] = fit(model, data.x_train, epochs=args.epochs, batch_size=args.batch_size, rng=args.seed,
                           resample=True, beta=warm_up(max(1, args.epochs // 4)),
                           learning_rate=decay(2e-3, 2e-4, args.epochs), average=args.average)
     seconds = time.process_time() - began

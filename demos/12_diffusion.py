@@ -41,7 +41,7 @@ corner = rng.integers(0, 8, 2000) * (2 * np.pi / 8)
 points = np.column_stack([np.cos(corner), np.sin(corner)]) * math.sqrt(2) + 0.1 * rng.standard_normal((2000, 2))
 
 toy = Diffusion(2, math.inf, (64, 64), log_noise=(-7, 5), likelihood="gaussian", rng=args.seed)
-fit(toy, points, epochs=250, batch_size=200, learning_rate=decay(1e-2, 5e-4, 250), seed=args.seed)
+fit(toy, points, epochs=250, batch_size=200, learning_rate=decay(1e-2, 5e-4, 250), rng=args.seed)
 centres = math.sqrt(2) * np.column_stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)])
 log_p = np.log(np.exp(-((points[:, None] - centres) ** 2).sum(axis=2) / 0.02).mean(axis=1) / (2 * np.pi * 0.01))
 print(f"points in the plane: bound {toy.bound_by_level(points, args.seed).total.mean():.3f} nats, where the exact "
@@ -57,7 +57,7 @@ flow = {t: z for t, z in toy.with_levels(n_levels).descend(4000, rng) if t in sh
 data = digits()
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
 model = Diffusion(64, math.inf, (256, 256), log_noise=(-3, 8), x_mean=x_train.mean(axis=0), rng=args.seed)
-history = fit(model, data.x_train, epochs=args.epochs, batch_size=128, resample=True, seed=args.seed,
+history = fit(model, data.x_train, epochs=args.epochs, batch_size=128, resample=True, rng=args.seed,
               learning_rate=decay(2e-3, 1e-4, args.epochs))
 held_out = model.bound_by_level(x_test, args.seed, n_times=200).total
 print(f"digits: trained for {args.epochs} epochs in {history['seconds'][-1]:.0f} s; {len(x_test)} held-out digits: "

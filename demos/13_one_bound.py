@@ -58,7 +58,7 @@ for name, model in models.items():
     passes = args.epochs * (2 if is_diffusion else 1)
     began = time.process_time()
     fit(model, data.x_train, epochs=passes, batch_size=128 if is_diffusion else 32, resample=True,
-        beta=1.0 if is_diffusion else warm_up(max(1, passes // 4)), seed=args.seed, average=0.998,
+        beta=1.0 if is_diffusion else warm_up(max(1, passes // 4)), rng=args.seed, average=0.998,
         learning_rate=decay(2e-3, 1e-4 if is_diffusion else 2e-4, passes))
     seconds = time.process_time() - began              # of the processor: others may be at work beside us
     if isinstance(model, Autoencoder):

@@ -133,9 +133,9 @@ print(f"\n{args.epochs} epochs; in nats per digit of {len(x_test)} held out:\n"
 for K in args.draws:
     hierarchy = HVAE(64, (16, 8, 4), (128,), x_mean=x_train.mean(axis=0), rng=args.seed)
     began = time.process_time()
-    histories[K] = fit(hierarchy, data.x_train, epochs=args.epochs, seed=args.seed, resample=True,
+    histories[K] = fit(hierarchy, data.x_train, epochs=args.epochs, rng=args.seed, resample=True,
                        beta=warm_up(max(1, args.epochs // 4)), learning_rate=decay(2e-3, 2e-4, args.epochs),
-                       objective="elbo" if K == 1 else "iwae", importance=K,
+                       objective="elbo" if K == 1 else "iwae", n_samples=K,
                        estimator="plain" if K == 1 else args.estimator)
     seconds = time.process_time() - began
     found = evaluate(hierarchy, x_test, n_draws=100, rng=args.seed)

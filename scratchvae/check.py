@@ -243,9 +243,9 @@ def arrays(name: str, values: Any, shapes: list[tuple[int | str, ...]], dtype: A
 
 
 def generator(name: str, value: Any) -> np.random.Generator:
-    """Return a generator, made from a seed if need be."""
-    if isinstance(value, np.random.Generator):
-        return value
+    """Return a generator, made from a seed if need be; None is fresh randomness."""
+    if value is None or isinstance(value, np.random.Generator):
+        return np.random.default_rng(value)
     try:
         return np.random.default_rng(size(name, value, 0, np.inf))
     except ValueError:

@@ -224,15 +224,15 @@ class HVAE(Model):
         level = check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
-    def sample(self, n: int, rng: int | np.random.Generator = 0, z: ArrayLike | None = None, level: int | None = None,
-               draw: bool = False) -> Array:
+    def sample(self, n: int, rng: int | np.random.Generator | None = None, z: ArrayLike | None = None,
+               level: int | None = None, draw: bool = False) -> Array:
         """Draw from the top level down, return E[x | z_1].  MATH (7.1).
 
         Parameters
         ----------
         n : int
-        rng : numpy.random.Generator or int, default 0
-            The source of randomness, or a seed.
+        rng : numpy.random.Generator or int, optional
+            The source of randomness, or a seed; by default each call draws anew.
         z : array of shape (d_level,) or (n, d_level), optional
             Fix z_level at this value, and draw only the levels below it.  The
             levels above need not be named: given z_level, x does not depend on them.

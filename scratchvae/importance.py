@@ -118,7 +118,7 @@ class Importance:
     ----------
     model : VAE, HVAE or TopDown; for 'elbo', any model
         Its ``gradient`` is what `backward` fills.
-    importance : int, default 5
+    n_samples : int, default 5
         K, draws of z for each example.
     objective : {'iwae', 'elbo'}, default 'iwae'
         L_K, or the ELBO as a mean over K draws.
@@ -131,13 +131,13 @@ class Importance:
         If an argument is not of this kind; the message names it.
     """
 
-    def __init__(self, model: Any, importance: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
-        self.K, self.objective = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
+    def __init__(self, model: Any, n_samples: int = 5, objective: str = "iwae", estimator: str = "plain") -> None:
+        self.K, self.objective = check.size("n_samples", n_samples), check.choice("objective", objective, OBJECTIVES)
         self.estimator = check.choice("estimator", estimator, ESTIMATORS)
         check.model("model", model, ("draw_noise", "bound", "backward"))
         if objective == "elbo" and self.estimator != "plain":
             raise ValueError(f"estimator must be 'plain' for objective 'elbo'; got {estimator!r}, which is of "
-                             "objective 'iwae' (with importance 1 that is the ELBO, too)")
+                             "objective 'iwae' (with n_samples 1 that is the ELBO, too)")
         if objective == "iwae" and not is_known(model):
             raise ValueError(f"objective must be 'elbo' for a {type(model).__name__}, which has a bound of its own: "
                              "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'")

@@ -117,8 +117,11 @@ class VAE(Model):
         """Return E[x | z] at z = mu of q(z | x), of shape (n, x_dim)."""
         return self.decode(self.encode(x)[0])
 
-    def sample(self, n: int, rng: int | np.random.Generator = 0, draw: bool = False) -> Array:
-        """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1)."""
+    def sample(self, n: int, rng: int | np.random.Generator | None = None, draw: bool = False) -> Array:
+        """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1).
+
+        rng is a generator or a seed; by default each call draws anew.
+        """
         rng = check.generator("rng", rng)
         z = self.normal(rng, check.size("n", n), self.latent_dim)
         return self.decode(z, rng if check.flag("draw", draw) else None)

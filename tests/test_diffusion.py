@@ -662,9 +662,9 @@ def test_first_weights_add_nothing_and_follow_the_seed():
 def test_fit_records_the_sum_of_all_levels_and_a_run_goes_on(rng, x):
     """The contract of training: one column for all levels below the top, and the same bits for the same seed."""
     first, second = (Diffusion(D, 50, (5,), log_noise=(-2, 4), rng=1) for _ in range(2))
-    history = fit(first, x, epochs=3, batch_size=4, seed=7, x_valid=x)
+    history = fit(first, x, epochs=3, batch_size=4, rng=7, x_valid=x)
     assert {"consistency_1", "prior_matching", "valid_elbo"} <= set(history) and "consistency_2" not in history
-    fit(second, x, epochs=3, batch_size=4, seed=7)
+    fit(second, x, epochs=3, batch_size=4, rng=7)
     np.testing.assert_array_equal(first.theta, second.theta)
 
 

@@ -197,7 +197,7 @@ def curved(form, seed):
     """A hierarchy of one latent per level, nonlinear, with black and white pixels; all eight x of three pixels."""
     model = HVAE(3, (1, 1), (5,), consistency=form, rng=seed, dtype=np.float64)
     x = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)], float)
-    fit(model, x[[0, 0, 0, 1, 3, 7, 7, 7]], epochs=300, optimizer=Adam(0.03), seed=seed)    # or q is far off
+    fit(model, x[[0, 0, 0, 1, 3, 7, 7, 7]], epochs=300, optimizer=Adam(0.03), rng=seed)    # or q is far off
     for q in model.q.values():
         q.output.b[1] += np.log(4)                                    # wide, so that no weight is huge
     return model, x

@@ -60,10 +60,10 @@ def test_the_conditional_vae_takes_several_draws_and_refuses_importance_weights(
     """More draws of the same bound are its own bound; weights need a bound that the library knows."""
     names = ran[1]
     model = names["ConditionalVAE"](64, 10, 8)
-    history = scratchvae.fit(model, names["rows"][:200], epochs=4, importance=5)
+    history = scratchvae.fit(model, names["rows"][:200], epochs=4, n_samples=5)
     assert history["elbo"][-1] > history["elbo"][0]
     theta = model.theta.copy()
-    for options in ({"objective": "iwae"}, {"objective": "iwae", "importance": 5, "estimator": "dreg"}):
+    for options in ({"objective": "iwae"}, {"objective": "iwae", "n_samples": 5, "estimator": "dreg"}):
         with pytest.raises(ValueError, match="^objective must be 'elbo' for a ConditionalVAE, which has a bound of its "
                                              "own: .*; got 'iwae'$"):
             scratchvae.fit(model, names["rows"][:200], epochs=1, **options)

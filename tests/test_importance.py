@@ -137,7 +137,7 @@ def test_gradients_with_a_gaussian_likelihood(rng, x, agrees):
 
 def test_gradients_after_some_training(rng, x, agrees):
     model = made(MODELS["HVAE 3"], rng)
-    fit(model, x, epochs=20, batch_size=2, optimizer=Adam(0.01), objective="iwae", importance=3)
+    fit(model, x, epochs=20, batch_size=2, optimizer=Adam(0.01), objective="iwae", n_samples=3)
     agrees(ledger(model, x, 3))
 
 
@@ -431,8 +431,8 @@ B = (np.random.default_rng(0).random((13, X_DIM)) < 0.5).astype(np.float32)
 @pytest.mark.parametrize("estimator", ["plain", "landing", "doubly"])
 def test_fit_is_the_loop_written_out(estimator):
     model, twin, optimizer = HVAE(X_DIM, (3, 2), (5,)), HVAE(X_DIM, (3, 2), (5,)), Adam(0.01)
-    history = fit(model, B, epochs=2, batch_size=5, optimizer=Adam(0.01), beta=lambda epoch: epoch / 2, seed=7,
-                  objective="iwae", importance=3, estimator=estimator)
+    history = fit(model, B, epochs=2, batch_size=5, optimizer=Adam(0.01), beta=lambda epoch: epoch / 2, rng=7,
+                  objective="iwae", n_samples=3, estimator=estimator)
     noise, many = stream(7, "noise"), Importance(twin, 3, estimator=estimator)
     for epoch in (1, 2):
         totals, order = [], stream(7, "order", epoch).permutation(13)
@@ -448,14 +448,14 @@ def test_fit_is_the_loop_written_out(estimator):
 def test_fit_by_default_has_one_draw_and_the_elbo():
     models = [HVAE(X_DIM, (3, 2), (5,)) for _ in range(2)]
     fit(models[0], B, epochs=2, batch_size=5)
-    fit(models[1], B, epochs=2, batch_size=5, objective="elbo", importance=1, estimator="plain")
+    fit(models[1], B, epochs=2, batch_size=5, objective="elbo", n_samples=1, estimator="plain")
     np.testing.assert_array_equal(models[0].theta, models[1].theta)
 
 
 def test_fit_with_one_weight_is_the_elbo_in_the_mean():
     """K = 1 of L_K: another estimate of the same bound, and of its gradient."""
     model = VAE(X_DIM, 2, (5,), dtype=np.float64)
-    fit(model, B, epochs=5, objective="iwae", importance=1, estimator="landing")
+    fit(model, B, epochs=5, objective="iwae", n_samples=1, estimator="landing")
     elbo = HeldOut(model, np.repeat(B, 300, axis=0), 0).bound(model)["elbo"]
     drawn = Importance(model, 1).gradient(np.repeat(B, 300, axis=0).astype(float), np.random.default_rng(0))
     assert abs(drawn.total.mean() - elbo) < Z * drawn.total.std() / np.sqrt(len(drawn.total))
@@ -467,14 +467,14 @@ def test_fit_raises_the_bound_that_it_trains_on():
     found = {}
     for objective, K in (("elbo", 1), ("iwae", 10)):
         model = VAE(X_DIM, 1, (4,), rng=2)
-        fit(model, x, epochs=150, batch_size=50, learning_rate=1e-2, objective=objective, importance=K, seed=3)
+        fit(model, x, epochs=150, batch_size=50, learning_rate=1e-2, objective=objective, n_samples=K, rng=3)
         found[objective] = model.log_likelihood(x, 10, 0).mean()
     assert found["iwae"] > found["elbo"]
 
 
 def test_fit_goes_on_to_the_same_bits():
     straight, paused = (VAE(X_DIM, 2, (5,)) for _ in range(2))
-    options = dict(batch_size=5, objective="iwae", importance=4, estimator="doubly")
+    options = dict(batch_size=5, objective="iwae", n_samples=4, estimator="dreg")
     fit(straight, B, epochs=4, **options)
     state, optimizer = State.start(paused), Adam()
     fit(paused, B, epochs=1, state=state, optimizer=optimizer, **options)
@@ -484,11 +484,11 @@ def test_fit_goes_on_to_the_same_bits():
 
 @pytest.mark.parametrize("make, options, says", [
     (VAE, dict(objective="vae"), "^objective must be one of 'elbo', 'iwae'; got 'vae'$"),
-    (VAE, dict(objective="iwae", importance=0), "^importance must be a whole number of at least 1; got 0$"),
+    (VAE, dict(objective="iwae", n_samples=0), "^n_samples must be a whole number of at least 1; got 0$"),
     (VAE, dict(objective="iwae", estimator="best"), "^estimator must be one of 'plain', .*; got 'best'$"),
-    (VAE, dict(importance=3, estimator="landing"), "^estimator must be 'plain' for objective 'elbo'; got 'landing'"),
-    (VAE, dict(importance=3, free_bits=0.1), "^free_bits must be left out .*"),
-    (Autoencoder, dict(importance=3), "^model must be a VAE, an HVAE or a TopDown .*"),
+    (VAE, dict(n_samples=3, estimator="landing"), "^estimator must be 'plain' for objective 'elbo'; got 'landing'"),
+    (VAE, dict(n_samples=3, free_bits=0.1), "^free_bits must be left out .*"),
+    (Autoencoder, dict(n_samples=3), "^model must be a VAE, an HVAE or a TopDown .*"),
     (lambda *_: Diffusion(X_DIM, 3), dict(objective="iwae"), "^model must be a VAE, an HVAE or a TopDown .*"),
     (lambda *_: HVAE(X_DIM, (3, 2), consistency="printed"), dict(objective="iwae"),
      "^objective must be 'elbo' for a model with consistency='printed', .*; got 'iwae'$"),
@@ -507,14 +507,14 @@ def test_what_does_not_go_together_is_told(make, options, says):
 
 def test_the_printed_form_may_have_many_draws_of_its_own_bound():
     model = HVAE(X_DIM, (3, 2), (5,), consistency="printed")
-    assert len(fit(model, B, epochs=2, importance=3)["elbo"]) == 2
+    assert len(fit(model, B, epochs=2, n_samples=3)["elbo"]) == 2
 
 
 # what is said, and what is spared ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"importance": 0}, "importance must be a whole number of at least 1; got 0"),
+    ({"n_samples": 0}, "n_samples must be a whole number of at least 1; got 0"),
     ({"objective": "vae"}, "objective must be one of 'elbo', 'iwae'; got 'vae'"),
     ({"estimator": "dreg"}, "estimator must be one of 'plain', 'landing', 'doubly'; got 'dreg'"),
     ({"objective": "elbo", "estimator": "landing"},

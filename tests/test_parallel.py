@@ -110,7 +110,7 @@ def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=300, resample
 @pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.01, 0.9)], ids=["Adam", "SGD"])
 def test_fit_with_workers_is_the_loop_written_out(optimizer):
     model, twin, other = MODELS["hvae"](), MODELS["hvae"](), copy.deepcopy(optimizer)
-    fit(model, X, epochs=3, batch_size=300, optimizer=optimizer, beta=0.5, seed=7, resample=True, free_bits=[0.05, 0.1],
+    fit(model, X, epochs=3, batch_size=300, optimizer=optimizer, beta=0.5, rng=7, resample=True, free_bits=[0.05, 0.1],
         workers=2)
     by_hand(twin, other, 3, 0.5, resample=True, free_bits=[0.05, 0.1])
     np.testing.assert_array_equal(model.theta, twin.theta)
@@ -198,7 +198,7 @@ def test_importance_weights_by_workers(name, estimator):
             optimizer.step(twin.theta, total)
     for workers in (1, 2, 3):
         model = MODELS[name]()
-        fit(model, B, epochs=2, batch_size=300, seed=7, objective="iwae", importance=3, estimator=estimator,
+        fit(model, B, epochs=2, batch_size=300, rng=7, objective="iwae", n_samples=3, estimator=estimator,
             workers=workers)
         np.testing.assert_array_equal(model.theta, twin.theta)
 

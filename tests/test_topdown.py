@@ -103,8 +103,8 @@ def test_one_level_is_the_vae_number_for_number(x):
     np.testing.assert_array_equal(vae.reconstruct(x), model.reconstruct(x))
     np.testing.assert_array_equal(vae.sample(4, 5), model.sample(4, 5))
     np.testing.assert_array_equal(vae.log_likelihood(x, 50, 6), model.log_likelihood(x, 50, 6))
-    fit(vae, x, epochs=3, seed=2)
-    fit(model, x, epochs=3, seed=2)
+    fit(vae, x, epochs=3, rng=2)
+    fit(model, x, epochs=3, rng=2)
     np.testing.assert_array_equal(vae.theta, model.theta)
 
 
@@ -373,7 +373,7 @@ def test_copies_and_seeds(x):
     model = TopDown(X_DIM, (4, 3), (5,), rng=3)
     twin = copy.deepcopy(model)
     for one in (model, twin):
-        fit(one, x, epochs=3, seed=7)
+        fit(one, x, epochs=3, rng=7)
     np.testing.assert_array_equal(model.theta, twin.theta)
 
 

@@ -34,7 +34,7 @@ def hvae():
 def test_fit_is_the_loop_written_out():
     """Two epochs of 13 rows in batches of 5, step by step by hand: the same parameters and the same history."""
     model, twin, optimizer = hvae(), hvae(), Adam(0.01)
-    history = fit(model, X, epochs=2, batch_size=5, optimizer=Adam(0.01), beta=lambda epoch: epoch / 4, seed=7,
+    history = fit(model, X, epochs=2, batch_size=5, optimizer=Adam(0.01), beta=lambda epoch: epoch / 4, rng=7,
                   resample=True)
     noise = stream(7, "noise")
     for epoch in (1, 2):
@@ -69,7 +69,7 @@ def test_fit_with_an_average_is_the_loop_written_out():
     """The optimiser's way is that of a run without one; held-out bound, callback and the model at the end have it."""
     plain, model, seen = hvae(), hvae(), []
     path, state = [], State.start(model, 7)
-    fit(plain, X, epochs=2, batch_size=5, optimizer=Adam(0.01), seed=7, x_valid=B[:4],
+    fit(plain, X, epochs=2, batch_size=5, optimizer=Adam(0.01), rng=7, x_valid=B[:4],
         after_step=lambda state: path.append(plain.theta.copy()))
     history = fit(model, X, epochs=2, batch_size=5, optimizer=Adam(0.01), x_valid=B[:4], average=0.7, state=state,
                   callback=lambda model, history: seen.append(model.theta.copy()))
@@ -138,7 +138,7 @@ def test_a_seed_is_all_the_randomness_there_is():
     thetas = []
     for seed in (3, 3, 4):
         model = vae()
-        fit(model, X, epochs=2, batch_size=5, seed=seed, resample=True)
+        fit(model, X, epochs=2, batch_size=5, rng=seed, resample=True)
         thetas.append(model.theta)
     np.testing.assert_array_equal(thetas[0], thetas[1])
     assert (thetas[0] != thetas[2]).any()
@@ -178,7 +178,7 @@ def test_held_out_bound_is_the_mean_over_all_rows_with_noise_that_stays():
     held_out = HeldOut(model, x, seed=5)
     for _ in range(2):
         assert held_out.bound(model)["elbo"] == pytest.approx(np.concatenate(elbos).mean(), rel=1e-6)
-    history = fit(model, X, x_valid=x, epochs=1, batch_size=13, learning_rate=1e-12, seed=5)
+    history = fit(model, X, x_valid=x, epochs=1, batch_size=13, learning_rate=1e-12, rng=5)
     assert history["valid_elbo"][0] == pytest.approx(np.concatenate(elbos).mean(), rel=1e-5)
 
 
@@ -270,7 +270,7 @@ class Stop(Exception):
 def test_going_on_gives_the_same_bits(options, optimizer, every):
     """3 epochs of 3 steps, stopped after every step, every second, ...; each time only copies of the state survive."""
     whole, parts, first = hvae(), hvae(), copy.deepcopy(optimizer)
-    expected = fit(whole, X, epochs=3, batch_size=5, seed=2, optimizer=first, **options)
+    expected = fit(whole, X, epochs=3, batch_size=5, rng=2, optimizer=first, **options)
     state, second, count = State.start(parts, 2), copy.deepcopy(optimizer), 0
 
     def stop(state):
@@ -435,8 +435,8 @@ def test_a_bound_that_is_lost_is_said():
 @pytest.mark.parametrize("call, message", [
     (lambda: fit(vae(), X, epochs=0), "^epochs must be a whole number of at least 1; got 0"),
     (lambda: fit(vae(), X, batch_size=0.5), "^batch_size must be a whole number"),
-    (lambda: fit(vae(), X, seed=-1), "^seed must be a whole number of at least 0; got -1"),
-    (lambda: fit(vae(), X, seed="x"), "^seed must be"),
+    (lambda: fit(vae(), X, rng=-1), "^seed must be a whole number of at least 0; got -1"),
+    (lambda: fit(vae(), X, rng="x"), "^seed must be"),
     (lambda: fit(vae(), X[:, :5]), r"^x must have shape \(n, 6\); got \(13, 5\)"),
     (lambda: fit(vae(), X, x_valid=X[:0]), "^x_valid is no such data as x: x must have shape"),
     (lambda: fit(vae(), X + 1), r"^x must lie in \[0, 1\]"),

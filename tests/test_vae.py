@@ -235,7 +235,7 @@ def test_fresh_q_has_unit_variance(rng, x):
 
 def test_same_seed_same_bits(x):
     first, second, other = (VAE(X_DIM, 2, (5,), rng=seed) for seed in (3, 3, 4))
-    histories = [fit(model, x, epochs=3, seed=7) for model in (first, second)]
+    histories = [fit(model, x, epochs=3, rng=7) for model in (first, second)]
     assert np.array_equal(first.theta, second.theta) and not np.array_equal(first.theta, other.theta)
     assert all(histories[0][name] == histories[1][name] for name in histories[0] if name != "seconds")
 
@@ -285,7 +285,7 @@ def test_pictures_out(rng, x):
     assert model.sample(5, 1).shape == (5, X_DIM) and np.array_equal(model.sample(5, 1), model.sample(5, 1))
     z = np.random.default_rng(1).standard_normal((5, 2))
     np.testing.assert_array_equal(model.sample(5, 1), model.decode(z))
-    np.testing.assert_array_equal(model.sample(5), model.sample(5, 0))
+    assert not np.array_equal(model.sample(5), model.sample(5))         # each call draws anew
     assert gaussian.kl_standard(mu, logvar)[0].shape == (len(x),)
 
 

@@ -104,7 +104,7 @@ def doors():
         "glorot": (glorot, dict(n_in=4, n_out=2, rng=0)), "he": (he, dict(n_in=4, n_out=2, rng=0)),
         "warm_up": (warm_up, dict(epochs=3)), "decay": (decay, dict(first=0.1, last=0.01, epochs=3)),
         "steps": (steps, dict(first=0.1, changes={2: 0.01})),
-        "State.start": (State.start, dict(model=vae, seed=0)),
+        "State.start": (State.start, dict(model=vae, rng=0)),
         "binarize": (binarize, dict(x=X, how="sample", rng=0)),
         "evaluate": (evaluate, dict(model=vae, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3, progress=False)),
         "evaluate deep": (evaluate, dict(model=hvae, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3, progress=False)),
@@ -136,8 +136,8 @@ def doors():
     for model, noise in noises.items():
         name = type(model).__name__
         found[f"fit {name}"] = (fit, dict(model=model, x=X, epochs=2, batch_size=3, optimizer=Adam(), learning_rate=0.1,
-                                          beta=0.5, free_bits=0.1, average=0.9, objective="elbo", importance=1,
-                                          estimator="plain", seed=0, resample=False, x_valid=X,
+                                          beta=0.5, free_bits=0.1, average=0.9, objective="elbo", n_samples=1,
+                                          estimator="plain", rng=0, resample=False, x_valid=X,
                                           callback=None, progress=False, state=State.start(model), after_step=None))
         found[f"{name}.forward"] = (model.forward, dict(x=X, noise=noise))
         found[f"{name}.backward"] = (lambda model=model, noise=noise, **weights: model.backward(
@@ -162,9 +162,9 @@ def doors():
     for model in (vae, hvae, top):
         found[f"fit {type(model).__name__} on weights"] = (fit, dict(
             model=model, x=X, epochs=2, batch_size=3, beta=0.5, objective="iwae", importance=3, estimator="doubly",
-            seed=0, progress=False, state=State.start(model)))
+            rng=0, progress=False, state=State.start(model)))
         found[f"Importance {type(model).__name__}"] = (
-            Importance, dict(model=model, importance=3, objective="iwae", estimator="doubly"))
+            Importance, dict(model=model, n_samples=3, objective="iwae", estimator="dreg"))
     found["Diffusion.encode"] = (diffusion.encode, dict(x=X, level=2))
     found["Diffusion.decode"] = (diffusion.decode, dict(z=np.ones((5, 4)), level=2, rng=0))
     found["Diffusion.reconstruct"] = (diffusion.reconstruct, dict(x=X, level=2, rng=0))

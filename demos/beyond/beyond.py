@@ -131,7 +131,7 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
         theirs = list(answer)
 
     team.AHEAD = 1                                     # a step at a time, so that after_step sees each
-    fit(model, x, epochs=1, batch_size=BATCH, optimizer=Adam(RATE), seed=SEED, workers=1, progress=False,
+    fit(model, x, epochs=1, batch_size=BATCH, optimizer=Adam(RATE), rng=SEED, workers=1, progress=False,
         after_step=lambda state: sums.append(state.sums[1:].sum() - state.sums[0]))        # since the epoch began
     return theirs, (np.diff(sums, prepend=0) / BATCH).tolist()
 

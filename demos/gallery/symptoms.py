@@ -36,7 +36,7 @@ def train(name: str, model: Any, optimizer: Any) -> Run:
         bound, _ = model.forward(held_out, model.draw_noise(len(held_out), np.random.default_rng(0)))
         parts = [float(bound.reconstruction.mean()), *map(float, bound.kl.mean(axis=0))]
         log_p = float(model.log_likelihood(held_out, 50).mean())
-        samples = model.sample(6)
+        samples = model.sample(6, 0)
     except (FloatingPointError, ValueError) as error:
         note, parts, log_p, samples = str(error), [], np.nan, None
     return Run(name, curve, parts, log_p, samples, note)

@@ -39,7 +39,7 @@ def main():
                 steps = args.steps if K * batch <= 500 else 2
                 began = time.perf_counter()
                 fit(model, x[:steps * batch], epochs=1, batch_size=batch, optimizer=optimizer, objective=objective,
-                    importance=K, estimator=estimator, progress=False)
+                    n_samples=K, estimator=estimator, progress=False)
                 times[case].append((time.perf_counter() - began) / steps)
         base = np.median(times[CASES[0]][1:])
         print(f"{levels}: {'objective':<10} {'K':>3} {'batch':>6} {'gradient':<8} {'ms a step':>10} "

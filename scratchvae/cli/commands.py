@@ -290,7 +290,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         raise ValueError("--importance needs --consistency exact: the printed form is the bound of no weights")
     output.check_path(args.out, (".html",), config, args.data)
     if args.run is None and epochs:
-        fit(model, rows.x, epochs=epochs, learning_rate=3e-3, seed=config["seed"])
+        fit(model, rows.x, epochs=epochs, learning_rate=3e-3, rng=config["seed"])
     shape = config["image_shape"]
     page = write_page(model, x, path=args.out, importance=args.importance, image_shape=shape and (shape[0], shape[1]),
                       about=about)

@@ -160,7 +160,7 @@ class Run:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
                 average=config["average"], beta=weight(config), objective=config["objective"],
-                importance=config["importance"], estimator=config["estimator"],
+                n_samples=config["importance"], estimator=config["estimator"],
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
                 callback=self.watch if config["patience"] else None,
                 workers=config["workers"],

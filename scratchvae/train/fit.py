@@ -87,8 +87,8 @@ def told(parts: dict[str, Any]) -> str:
 
 def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
         learning_rate: float | Schedule | None = None, beta: float | Array | Schedule = 1.0, free_bits: Any = None,
-        average: float | None = None, objective: str = "elbo", importance: int = 1, estimator: str = "plain",
-        seed: int = 0, resample: bool = False, x_valid: Any = None,
+        average: float | None = None, objective: str = "elbo", n_samples: int = 1, estimator: str = "plain",
+        rng: int | np.random.Generator = 0, resample: bool = False, x_valid: Any = None,
         callback: Callable[[Any, History], Any] | None = None, progress: bool | TextIO | None = None,
         state: State | None = None, after_step: Callable[[State], Any] | None = None,
         workers: int | str | None = None) -> History:
@@ -124,13 +124,13 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     objective : {'elbo', 'iwae'}, default 'elbo'
         What is made large: the ELBO, or the importance-weighted bound L_K, see
         importance.py.  The bound that is recorded is the ELBO.
-    importance : int, default 1
+    n_samples : int, default 1
         K, draws of z for each example in a step.  The ELBO is their mean.
     estimator : {'plain', 'stl', 'dreg'}, default 'plain'
         The form of q's gradient, for 'iwae'; see importance.py.
-    seed : int, default 0
-        The order of the data, the noise and the resampling follow from it: the
-        same seed on the same machine gives the same bits.
+    rng : int or numpy.random.Generator, default 0
+        A seed, or a generator to draw one from.  The order of the data, the noise and
+        the resampling follow from it: the same seed on the same machine gives the same bits.
     resample : bool, default False
         Draw black-and-white pixels from the grey ones anew for every batch, as
         many papers do.
@@ -182,9 +182,9 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     x, optimizer, average = check_arguments(model, x, optimizer, resample, average, callback, after_step)
     epochs, batch_size = check.size("epochs", epochs), check.size("batch_size", batch_size)
     n_steps = -(-len(x) // batch_size)
-    make_loss = partial(loss_of, objective=objective, importance=importance, estimator=estimator, free_bits=free_bits)
+    make_loss = partial(loss_of, objective=objective, n_samples=n_samples, estimator=estimator, free_bits=free_bits)
     number = chosen(workers, model, optimizer, min(batch_size, len(x)) * make_loss(model).K)
-    state = State.start(model, seed) if state is None else state
+    state = State.start(model, rng) if state is None else state
     check_state(state, model, n_steps, x_valid is not None, average)
     try:
         held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)

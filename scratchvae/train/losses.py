@@ -99,13 +99,13 @@ class ManyDraws:
             self.many.model.gradient *= half / n
 
 
-def loss_of(model: Trainable, objective: str = "elbo", importance: int = 1, estimator: str = "plain",
+def loss_of(model: Trainable, objective: str = "elbo", n_samples: int = 1, estimator: str = "plain",
             free_bits: Any = None) -> OneDraw | ManyDraws:
     """Return what `fit` minimises, by the arguments that it has."""
-    importance, objective = check.size("importance", importance), check.choice("objective", objective, OBJECTIVES)
-    if (importance, objective, check.choice("estimator", estimator, ESTIMATORS)) == (1, "elbo", "plain"):
+    n_samples, objective = check.size("n_samples", n_samples), check.choice("objective", objective, OBJECTIVES)
+    if (n_samples, objective, check.choice("estimator", estimator, ESTIMATORS)) == (1, "elbo", "plain"):
         return OneDraw(model, free_bits)
     if free_bits is not None:
         raise ValueError("free_bits must be left out where there is more than one draw of z for each example, or the "
                          f"objective is 'iwae'; got {check.shown(free_bits)}")
-    return ManyDraws(Importance(model, importance, objective, estimator))
+    return ManyDraws(Importance(model, n_samples, objective, estimator))

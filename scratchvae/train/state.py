@@ -27,7 +27,7 @@ def stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
 
 @dataclass
 class State:
-    """Where a run stands between two steps; ``State.start(model, seed)`` is its beginning.
+    """Where a run stands between two steps; ``State.start(model)`` is its beginning.
 
     Attributes
     ----------
@@ -65,11 +65,12 @@ class State:
     theta: Array | None = None
 
     @classmethod
-    def start(cls, model: Trainable, seed: int = 0) -> State:
-        """Return the state before the first step."""
+    def start(cls, model: Trainable, rng: int | np.random.Generator = 0) -> State:
+        """Return the state before the first step; rng is a seed, or a generator to draw one from."""
         if not isinstance(getattr(model, "latent_dims", None), tuple):
             raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
-        return cls(check.size("seed", seed, 0, np.inf), stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
+        seed = int(rng.integers(2 ** 63)) if isinstance(rng, np.random.Generator) else check.size("rng", rng, 0, np.inf)
+        return cls(seed, stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
 
     def end_epoch(self, record: dict[str, float]) -> None:
         """Add an epoch's numbers to the history, and stand before the first step of the next one."""

@@ -143,7 +143,7 @@ def test_a_run_is_what_the_library_does(tmp_path, capsys):
         "--schedule", "exponential:1e-4", "--seed", 4)
     data = digits()
     model = HVAE(64, (4, 2), (7,), x_mean=data.x_train.mean(axis=0), rng=4)
-    history = fit(model, data.x_train, x_valid=binarize(data.x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
+    history = fit(model, data.x_train, x_valid=binarize(data.x_test, "sample", 2), epochs=3, batch_size=300, rng=4,
                   resample=True, beta=warm_up(2), free_bits=[30, 0.001], learning_rate=decay(1e-3, 1e-4, 3))
     opened, _ = folders.open_run(tmp_path / "r")
     np.testing.assert_array_equal(opened.model.theta, model.theta)
@@ -181,7 +181,7 @@ def test_a_topdown_run_with_an_average_is_what_the_library_does(tmp_path, capsys
     run(capsys, "train", "--resume", tmp_path / "parts", "--epochs", 3)
     x = binarize(digits().x_train, "sample", 1)
     model = TopDown(64, (4, 2), (7,), x_mean=x.mean(axis=0), rng=4)
-    history = fit(model, x, x_valid=binarize(digits().x_test, "sample", 2), epochs=3, batch_size=300, seed=4,
+    history = fit(model, x, x_valid=binarize(digits().x_test, "sample", 2), epochs=3, batch_size=300, rng=4,
                   average=0.8)
     for name in ("whole", "parts"):
         opened, _ = folders.open_run(tmp_path / name)

@@ -30,7 +30,7 @@ def test_the_options_reach_fit_and_a_run_goes_on_to_the_same_bits(home, capsys):
     np.testing.assert_array_equal(whole.theta, parts.theta)
     x = np.load("x.npy")
     model = HVAE(5, (3, 2), (4,), x_mean=x.mean(axis=0))
-    fit(model, x, epochs=3, batch_size=20, optimizer=Adam(1e-3), objective="iwae", importance=3, estimator="doubly")
+    fit(model, x, epochs=3, batch_size=20, optimizer=Adam(1e-3), objective="iwae", n_samples=3, estimator="doubly")
     np.testing.assert_array_equal(whole.theta, model.theta)
     config = json.loads((home / "whole" / "config.json").read_text())
     assert (config["objective"], config["importance"], config["estimator"]) == ("iwae", 3, "doubly")
