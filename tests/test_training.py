@@ -435,8 +435,8 @@ def test_a_bound_that_is_lost_is_said():
 @pytest.mark.parametrize("call, message", [
     (lambda: fit(vae(), X, epochs=0), "^epochs must be a whole number of at least 1; got 0"),
     (lambda: fit(vae(), X, batch_size=0.5), "^batch_size must be a whole number"),
-    (lambda: fit(vae(), X, rng=-1), "^seed must be a whole number of at least 0; got -1"),
-    (lambda: fit(vae(), X, rng="x"), "^seed must be"),
+    (lambda: fit(vae(), X, rng=-1), "^rng must be a whole number of at least 0; got -1"),
+    (lambda: fit(vae(), X, rng="x"), "^rng must be"),
     (lambda: fit(vae(), X[:, :5]), r"^x must have shape \(n, 6\); got \(13, 5\)"),
     (lambda: fit(vae(), X, x_valid=X[:0]), "^x_valid is no such data as x: x must have shape"),
     (lambda: fit(vae(), X + 1), r"^x must lie in \[0, 1\]"),

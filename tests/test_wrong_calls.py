@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import wrong_calls
-from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, State, TopDown, check,
-                        decay, evaluate, fit, steps, warm_up)
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Diffusion, Gaussian, Importance, State,
+                        TopDown, check, decay, evaluate, fit, steps, warm_up)
 from scratchvae.data import binarize
 from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, Tanh, glorot
 from scratchvae.train import checkpoint
@@ -20,6 +20,11 @@ EPS = np.zeros((6, 2))
 
 def vae():
     return VAE(4, 2, (3,))
+
+
+class OfVersion01(VAE):
+    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+        """As a model's backward was until version 0.1."""
 
 
 def middle(rows=6):
@@ -42,8 +47,12 @@ WRONG = [
     (lambda m: fit(m, X, beta=True), "^beta must be"),
     (lambda m: fit(m, X, beta=1 + 0j), "^beta must be"),
     (lambda m: fit(m, X, beta=lambda epoch: "high"), "^beta must be"),
-    (lambda m: m.backward(m.forward(X, EPS)[1], beta=np.nan), "^beta must be .* got nan$"),
-    (lambda m: m.backward(m.forward(X, EPS)[1], alpha="x"), "^alpha must be a number"),
+    (lambda m: m.forward(X, EPS)[0].loss_backward(beta=np.nan), "^beta must be .* got nan$"),
+    (lambda m: m.forward(X, EPS)[0].loss_backward(alpha="x"), "^alpha must be a number"),
+    (lambda m: fit(OfVersion01(4, 2), X), r"^model must have a method backward\(delbo, cache\), where delbo is what "
+     r"elbo.loss_backward\(\) returns; that of OfVersion01 takes \(cache, beta, alpha, input_gradient\)$"),
+    (lambda m: check_model(OfVersion01(4, 2), X), r"^model must have a method backward\(delbo, cache\), .*"),
+    (lambda m: Importance(OfVersion01(4, 2), 3, "elbo"), r"^model must have a method backward\(delbo, cache\), .*"),
     (lambda m: fit(None, X), r"^model must be an object such as VAE\(64, 16\); got None, which has no method check_x$"),
     (lambda m: fit(VAE, X), "^model must be an object such as"),
     (lambda m: fit(m, X, state=3), r"^state must be a State, such as State.start\(model\); got 3$"),
@@ -69,7 +78,6 @@ WRONG = [
     (lambda m: m.astype(np.int8), "^dtype must be one of float32, float64, complex128; got"),
     (lambda m: m.astype("('"), r"^dtype must be one of"),
     (lambda m: VAE(4, 2, dtype=None), "^dtype must be one of float32, float64, complex128; got None$"),
-    (lambda m: m.sample(3, None), "^rng must be a Generator or a seed"),
     (lambda m: m.sample(3, True), "^rng must be a Generator or a seed"),
     (lambda m: m.sample(3, draw="no"), "^draw must be True or False"),
     (lambda m: m.draw_noise(3, 0.5), "^rng must be a Generator or a seed"),
@@ -214,11 +222,11 @@ class Conditional(VAE):
         finally:
             self.p, self.likelihood = whole, given
 
-    def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
+    def backward(self, delbo, cache, input_gradient=False):
         whole, given = self.p, self.likelihood
         self.p, self.likelihood = Given(whole, None), Part(given, self.x_dim)
         try:
-            return super().backward(cache, beta, alpha, input_gradient)
+            return super().backward(delbo, cache, input_gradient)
         finally:
             self.p, self.likelihood = whole, given
 
@@ -313,17 +321,3 @@ def test_a_mistake_before_the_first_step_leaves_the_state_of_an_average_as_it_wa
         fit(model, X, beta=-1, average=0.9, state=state)
     assert state.average is None and state.theta is None and state.weight == 0
     np.testing.assert_array_equal(model.theta, theta)
-
-
-@pytest.mark.parametrize("name, value, says", [
-    ("average", np.ones(3), r"^state.theta must have shape \(3,\)"),
-    ("average", "mean", "^state.average must be an array of numbers; got str$"),
-    ("theta", None, "^state.theta must be an array of numbers; got NoneType$"),
-    ("weight", -1.0, r"^state.weight must be a number in \[0, inf\); got -1.0$"),
-])
-def test_a_state_whose_average_is_none_is_refused(name, value, says):
-    model, state = vae(), State.start(vae())
-    fit(model, X, epochs=1, average=0.9, state=state)
-    setattr(state, name, value)
-    with pytest.raises(ValueError, match=says):
-        fit(model, X, epochs=2, average=0.9, state=state)

@@ -140,8 +140,7 @@ def doors():
                                           estimator="plain", rng=0, resample=False, x_valid=X,
                                           callback=None, progress=False, state=State.start(model), after_step=None))
         found[f"{name}.forward"] = (model.forward, dict(x=X, noise=noise))
-        found[f"{name}.backward"] = (lambda model=model, noise=noise, **weights: model.backward(
-            model.forward(X, noise)[1], **weights), dict(beta=0.5, alpha=1.0, model=model))
+        found[f"{name} loss"] = (model.forward(X, noise)[0].loss_backward, dict(beta=0.5, alpha=1.0))
         found[f"{name}.encode"] = (model.encode, dict(x=X))
         found[f"{name}.reconstruct"] = (model.reconstruct, dict(x=X))
         found[f"{name}.check_x"] = (model.check_x, dict(x=X))
@@ -161,7 +160,7 @@ def doors():
         found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, z=np.ones(2), level=2, draw=False))
     for model in (vae, hvae, top):
         found[f"fit {type(model).__name__} on weights"] = (fit, dict(
-            model=model, x=X, epochs=2, batch_size=3, beta=0.5, objective="iwae", importance=3, estimator="doubly",
+            model=model, x=X, epochs=2, batch_size=3, beta=0.5, objective="iwae", n_samples=3, estimator="dreg",
             rng=0, progress=False, state=State.start(model)))
         found[f"Importance {type(model).__name__}"] = (
             Importance, dict(model=model, n_samples=3, objective="iwae", estimator="dreg"))
@@ -239,9 +238,8 @@ def calls_of(rng, fresh, calls, only, wrong):
     for number in range(calls):
         name = names[rng.integers(len(names))]
         door, right = copy.deepcopy(fresh[name])       # with its models: a bound method's as well
-        replaceable = [argument for argument in right if not (argument == "model" and name.endswith("backward"))]
-        count = min(len(replaceable), 1 + int(rng.integers(3)))
-        replaced = [str(argument) for argument in rng.choice(replaceable, count, replace=False)]
+        count = min(len(right), 1 + int(rng.integers(3)))
+        replaced = [str(argument) for argument in rng.choice(list(right), count, replace=False)]
         arguments = {**right, **{argument: junk(rng) for argument in replaced}}
         watched = [*arguments.values(), getattr(door, "__self__", None)]
         before = [snapshot(value) for value in watched]
