@@ -6,7 +6,7 @@ check.  data/ reads and scales data, train/ fits and measures models, verify/ ch
 answers, diagnose/ names the mistake in a backward, explain/ writes the page of lines, cli/ is the program.
 """
 
-__version__ = "0.1.0"                                  # above the imports: a checkpoint names it
+__version__ = "0.2.0"                                  # above the imports: a checkpoint names it
 
 from . import startup  # noqa: F401  (before anything that loads NumPy)
 from . import data, gaussian, layers

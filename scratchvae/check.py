@@ -106,10 +106,14 @@ def layer(n_in: Any, n_out: Any, rng: Any, initialise: Any = len) -> tuple[int, 
     return n_in, n_out, generator("rng", rng)
 
 
+def new_name(value: Any) -> Any:
+    """Return an option by the name that it has now."""
+    return OLD_NAMES.get(value, value) if isinstance(value, str) else value
+
+
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
     """Return one of the options; an old name is taken for its new one."""
-    if isinstance(value, str) and value not in options:
-        value = OLD_NAMES.get(value, value)
+    value = new_name(value)
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {shown(value)}")
     return value

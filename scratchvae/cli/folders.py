@@ -28,7 +28,7 @@ from ..vae import VAE
 from . import options
 from .examples import FACTS, Config, is_source, scaling_of
 from .options import DEFAULTS
-from .runs import Run, build, rate_schedule
+from .runs import Run, as_now, build, rate_schedule
 
 LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
          "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells")
@@ -96,6 +96,7 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
                          ("is a file" if folder.is_file() else "has no checkpoint.npz"))
     found, problem = checkpoint.load_newest(path)
     if isinstance(found.config, dict):
+        found.config = as_now(found.config)
         for name in LATER:                             # the run may be older than the option
             found.config.setdefault(name, DEFAULTS.get(name))
     missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())

@@ -30,7 +30,7 @@ examples:
         --hidden 200,200/100,100 --schedule exponential:1e-4 --average 0.9998 --out runs/mnist
 
   importance-weighted, five draws of z for each digit, q's gradient doubly reparameterised:
-    scratchvae train --objective iwae --importance 5 --estimator doubly --batch-size 20 \\
+    scratchvae train --objective iwae --importance 5 --estimator dreg --batch-size 20 \\
         --binarize resample-each-epoch --out runs/iwae
 
   a diffusion, its network two hidden layers of 256:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import __version__, check
+from ..compare import CONSISTENCY
 from ..importance import ESTIMATORS, OBJECTIVES
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
@@ -162,7 +163,7 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: refuse, "
                              "or leave them out of log p(x | z)", choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
-        choices=("exact", "printed"))
+        choices=tuple(CONSISTENCY), type=check.new_name)
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
                                "give it as --log-noise=-3,8", metavar="A,B",
@@ -191,8 +192,9 @@ def add_fit_options(parser: Any) -> None:
         choices=OBJECTIVES)
     add(parser, "--importance", "draws of z for each example in a step: the weights of iwae; the ELBO is a mean over "
                                 "them", metavar="K", type=whole())
-    add(parser, "--estimator", "with iwae, q's gradient: plain; landing, which leaves out log q's own parameters; or "
-                               "doubly, which does so without bias", choices=ESTIMATORS)
+    add(parser, "--estimator", "with iwae, q's gradient: plain; stl (sticking the landing), which leaves out log q's own "
+                               "parameters; or dreg (doubly reparameterised), which does so without bias",
+        choices=ESTIMATORS, type=check.new_name)
     add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
                               "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
         type=whole(0))

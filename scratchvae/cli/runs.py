@@ -66,6 +66,12 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
     return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
 
 
+def as_now(config: Config) -> Config:
+    """Return a config in which options have the names that they have now."""
+    return {name: check.new_name(value) if name in ("consistency", "estimator") else value
+            for name, value in config.items()}
+
+
 def rate_schedule(config: Config) -> Schedule:
     """Return the learning rate's schedule: constant, exponential:LAST, or steps:EPOCH=RATE,EPOCH=RATE,..."""
     rate, (kind, _, rest) = config["learning_rate"], config["schedule"].partition(":")
@@ -141,7 +147,7 @@ class Run:
             return self.state.epoch
         found, _ = checkpoint.load_newest(path)
         now = {name: self.config[name] for name in MAY_CHANGE}
-        if found.theta.shape != self.model.theta.shape or {**found.config, **now} != self.config:
+        if found.theta.shape != self.model.theta.shape or {**as_now(found.config), **now} != self.config:
             raise ValueError(f"{path} is of another run than the checkpoint beside it: move it away")
         self.model.theta[:] = found.theta
         return found.state.epoch
