@@ -263,7 +263,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                 line.update(here.stop)
         else:
             jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, team.seeds(rng))]
-            answers = processes.by_jobs(measure_share, model, jobs, processes.number_of(workers),
+            answers = processes.by_jobs(measure_share, model, jobs, workers,
                                         lambda count: line.update(min(count * rows, n)))
             for here, (of_parts, of_rows, of_sums) in zip(batches, answers):
                 parts[here], log_likelihood[here] = of_parts, of_rows

@@ -20,6 +20,7 @@ from ..layers import Array
 from .evaluation import HeldOut, by_name
 from .losses import Trainable, loss_of, sums
 from .optim import SGD, Adam
+from .processes import or_none
 from .progress import Interrupted, Progress, held_back, where
 from .schedules import Schedule, at
 from .state import History, State, check_state, hold_average, hold_steps, stream
@@ -194,7 +195,8 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line, ExitStack() as stack:
-        engine = OneProcess(*given) if number is None else stack.enter_context(Team(number, *given))
+        engine: Any = (None if number is None else
+                       stack.enter_context(or_none(workers, lambda: Team(number, *given)))) or OneProcess(*given)
         stack.callback(hold_average, model, state)     # however it ends
         for epoch in range(state.epoch + 1, epochs + 1):
             hold_steps(model, state)

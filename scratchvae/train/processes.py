@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import contextmanager, nullcontext, suppress
+from multiprocessing import resource_tracker, spawn
 from multiprocessing.connection import Connection, wait
+from multiprocessing.heap import Arena
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -27,66 +30,101 @@ from ..layers import Array
 from ..model import Model
 
 LOOK = 2e-4                                            # seconds of looking, again and again, before a worker sleeps
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+MOST = 8                                               # workers on fewer cores: more would only be in each other's way
+STARTING = threading.Lock()                            # one thread at a time hides the script
+
+# What a new process executes before NumPy is loaded, so that the number of threads counts, and a failure is ours to say
+BEGIN = f"""
+import os
+try:
+    os.environ.update(dict.fromkeys(
+        ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"))
+    from {__name__} import begin
+except BaseException as error:
+    text = " ".join(str(error).split())
+    pipe.send(ChildProcessError(f"{{name}} could not start: {{type(error).__name__}}: {{text:.200}}"))
+else:
+    begin(name, pipe, w, n, memory, errors, script)
+"""
 
 give_way = getattr(os, "sched_yield", lambda: time.sleep(0))       # to any other process that waits for this core
 
 
 def number_of(workers: int | str) -> int:
-    """Return how many workers are meant: 'auto' is one for each core that this process may use."""
-    if isinstance(workers, str) and workers == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return check.size("workers", workers, also="'auto'")
+    """Return how many workers there are to be, 'auto' being one for each core: not many more than there are cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if isinstance(workers, str) and workers == "auto" else \
+        min(check.size("workers", workers, also="'auto'"), max(MOST, cores))
 
 
 @contextmanager
-def fit_for_workers(without_script: bool) -> Iterator[None]:
-    """Let what is started now multiply with one thread, leave Ctrl-C to the main process, and not read the script.
-
-    A new process imports the script of the first one (`multiprocessing`, "Safe importing of
-    main module"), which is of no use where nothing that it is given is defined there.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    mask = None
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()              # of the standard library; when it starts, it unblocks Ctrl-C
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def starting() -> Iterator[None]:
+    """Let what is started now leave Ctrl-C to the main process, and not read the script; `begin` does if it must."""
     script = vars(sys.modules["__main__"])
-    hidden: dict[str, Any] = {name: script[name] for name in ("__file__", "__spec__")
-                              if without_script and name in script}
-    script.update(dict.fromkeys(hidden))               # None
-    try:
-        yield
-    finally:
-        script.update(hidden)
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with STARTING:
+        mask = None
+        if hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()          # of the standard library; when it starts, it unblocks Ctrl-C
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        hidden: dict[str, Any] = {name: script[name] for name in ("__file__", "__spec__") if name in script}
+        script.update(dict.fromkeys(hidden))           # None
+        try:
+            yield
+        finally:
+            script.update(hidden)
+            if mask is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def begin(work: Callable[..., Any], pipe: Connection, errors: Any, w: int, n: int, memory: Any) -> None:
+def script_of(copied: bytes) -> dict[str, str]:
+    """Return what a worker must read to know what it is given: nothing, unless the script defines some of it."""
+    here = multiprocessing.current_process()
+    if getattr(here, "_inheriting", False) or here.name.startswith("worker "):
+        raise RuntimeError("workers read the script that defines the model, and this one starts workers when it is "
+                           "read: put what it does under `if __name__ == \"__main__\":`")
+    if here.daemon or multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+        raise ChildProcessError("workers cannot be started by a process of multiprocessing.Pool, of joblib, or another "
+                                "that may have no children")
+    if b"__main__" not in copied:
+        return {}
+    script = {name: value for name, value in spawn.get_preparation_data("").items() if name.startswith("init_main")}
+    if not script or not os.path.isfile(script.get("init_main_from_path", __file__)):
+        raise ValueError("model must be of a class that a file defines, to be given to workers, which import it: not "
+                         "python -c, its standard input, or a notebook")
+    return script
+
+
+def begin(name: str, pipe: Connection, w: int, n: int, memory: Any, errors: Any, script: dict[str, str]) -> None:
     """Be a worker: do the work; an exception goes to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)       # where no mask is inherited
     np.seterr(**errors)
+    threading.Thread(target=end_with_main, daemon=True).start()
+    started = False
     try:
-        given = pipe.recv()
-    except (EOFError, OSError):                        # there is no main process any more
-        return
-    try:
+        spawn.prepare(script)
+        work, *given = pipe.recv()
+        started = True
         work(pipe, w, n, memory, *given)
-    except (EOFError, BrokenPipeError, ConnectionResetError):              # nor here
+    except (EOFError, BrokenPipeError, ConnectionResetError):              # there is no main process any more
         pass
-    except Exception as error:
+    except BaseException as error:
+        text = f"{type(error).__name__}: {error}"
+        if not started:
+            error = ChildProcessError(f"{name} could not start: {text}")
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:                              # one that cannot be sent, or not be made again
+            error = RuntimeError(text)
         with suppress(OSError):
-            try:
-                pipe.send(error)
-            except Exception:                          # one that cannot be sent
-                pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+            pipe.send(error)
+
+
+def end_with_main() -> None:
+    """End this process when the main one has ended, even if a fork of that still holds its pipes."""
+    main = multiprocessing.parent_process()
+    while main is not None and main.is_alive() and os.getppid() == main.pid:
+        main.join(1)
+    os._exit(0)
 
 
 class Workers:
@@ -95,7 +133,7 @@ class Workers:
     Parameters
     ----------
     work : function
-        Called in worker w of n as ``work(pipe, w, n, memory, *given)``.
+        Called in worker w of n as ``work(pipe, w, n, memory, *given)``; it sends None when it is ready.
     n : int
     given : objects
         What pickle can copy.
@@ -107,33 +145,35 @@ class Workers:
     ValueError
         If the workers cannot be given this.
     ChildProcessError
-        When a worker has ended that should not have; the message says how.
+        When a worker has ended that should not have, or none can be started here; the message says how.
     """
 
     def __init__(self, work: Callable[..., Any], n: int, *given: Any, memory: Any = None) -> None:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise RuntimeError("workers read the script that defines the model, and this one starts workers when it is "
-                               "read: put what it does under `if __name__ == \"__main__\":`")
         context, self.processes, self.pipes = multiprocessing.get_context("spawn"), [], []
         try:
-            copied = b"".join(map(bytes, map(ForkingPickler.dumps, (work, *given))))
+            copied = bytes(ForkingPickler.dumps((work, *given)))
         except Exception as error:                     # of many kinds
-            raise ValueError(f"model must be what pickle can copy, to be given to workers: {error}") from None
-        with fit_for_workers(b"__main__" not in copied):
-            try:
+            raise ValueError(f"model must be what pickle can copy, to be given to workers: "
+                             f"{type(error).__name__}: {error}") from None
+        script = script_of(copied)
+        try:
+            with starting():
                 for w in range(n):
                     ours, theirs = context.Pipe()
                     self.pipes.append(ours)
-                    process = context.Process(target=begin, args=(work, theirs, np.geterr(), w, n, memory),
-                                              daemon=True, name=f"worker {w + 1} of {n}")
+                    name = f"worker {w + 1} of {n}"
+                    told = {"name": name, "pipe": theirs, "w": w, "n": n, "memory": memory, "errors": np.geterr(),
+                            "script": script}
+                    process = context.Process(target=exec, args=(BEGIN, told), daemon=True, name=name)
                     process.start()
                     self.processes.append(process)
                     theirs.close()
-                for w in range(n):
-                    self.say(w, given)                 # not above: `start` would wait for ever if one is killed by then
-            except BaseException:
-                Workers.__exit__(self)
-                raise
+            for w in range(n):
+                self.say(w, copied)                    # not above: `start` would wait for ever if one is killed by then
+            self.hear_all()                            # they are there
+        except BaseException:
+            Workers.__exit__(self)
+            raise
 
     def __enter__(self) -> Any:
         return self
@@ -154,22 +194,25 @@ class Workers:
         return ChildProcessError(f"{self.processes[w].name} {how} before its work was done")
 
     def say(self, w: int, words: Any) -> None:
-        """Send something to a worker."""
+        """Send something to a worker, as pickle copies it."""
         try:
-            self.pipes[w].send(words)
+            self.pipes[w].send_bytes(words if isinstance(words, bytes) else ForkingPickler.dumps(words))
         except OSError:                                # it is no longer there
             raise self.loss(w) from None
 
     def hear(self) -> list[tuple[int, Any]]:
         """Wait until some workers have said something, and return which, and what; raise an exception that they had."""
         heard = []
-        ready = wait(self.pipes)
+        while not (ready := wait(self.pipes, 1)):
+            for process in self.processes:
+                if hasattr(signal, "SIGCONT") and process.is_alive() and process.pid is not None:
+                    os.kill(process.pid, signal.SIGCONT)                       # one that was stopped stops all others
         for w in (w for w, pipe in enumerate(self.pipes) if pipe in ready):
             try:
                 heard.append((w, self.pipes[w].recv()))
             except (EOFError, OSError):
                 raise self.loss(w) from None
-            if isinstance(heard[-1][1], Exception):
+            if isinstance(heard[-1][1], BaseException):
                 raise heard[-1][1]
         return heard
 
@@ -180,22 +223,38 @@ class Workers:
             silent -= {w for w, _ in self.hear()}
 
 
+def or_none(workers: int | str | None, start: Callable[[], Any]) -> Any:
+    """Return the workers that were started; or, where 'auto' cannot have any, none, and say why on stderr."""
+    try:
+        return start()
+    except (OSError, ValueError, MemoryError) as error:
+        if workers != "auto":
+            raise
+        print(f"workers='auto' goes on without workers: {error}", file=sys.stderr)
+        return nullcontext()
+
+
 # one job after the other ----------------------------------------------------------------------------
 
 
 def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model) -> None:
     """Be a worker: answer each job with function(model, ...)."""
+    pipe.send(None)
     while True:
         pipe.send(function(model, *pipe.recv()))
 
 
-def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ...]], workers: int,
+def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ...]], workers: int | str,
             done: Callable[[int], Any] = lambda count: None) -> list[Any]:
     """Return function(model, *job) for each job, in order; a function that a module has, as workers import it."""
     answers: dict[int, Any] = {}
-    n = min(workers, len(jobs))
-    with Workers(serve, n, function, model) as team:
-        busy = dict(enumerate(range(n)))               # which job a worker has
+    n = min(number_of(workers), len(jobs))
+    with or_none(workers, lambda: Workers(serve, n, function, model)) as team:
+        if team is None:
+            for i, job in enumerate(jobs):
+                answers[i] = function(model, *job)
+                done(i + 1)
+        busy = {} if team is None else dict(enumerate(range(n)))               # which job a worker has
         for w in busy:
             team.say(w, jobs[w])
         while len(answers) < len(jobs):
@@ -215,21 +274,27 @@ def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ..
 def shared(layout: Mapping[str, tuple[tuple[int, ...], Any]]) -> Any:
     """Return memory, all zero, for arrays of these shapes and dtypes, that can be given to workers."""
     size = sum(-(-np.empty(0, dtype).itemsize * int(np.prod(shape)) // 64) * 64 for shape, dtype in layout.values())
-    return multiprocessing.get_context("spawn").RawArray("b", size + 64)
+    try:
+        memory = Arena(size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(memory.fd, 0, size)     # now: later, where there is no room, it would be a bus error
+    except OSError as error:
+        raise OSError(f"workers need {size} bytes of shared memory, in /dev/shm or TMPDIR: {error.strerror}") from None
+    return memory
 
 
 def arrays(memory: Any, layout: Mapping[str, tuple[tuple[int, ...], Any]]) -> dict[str, Array]:
     """Return the arrays in shared memory, each at a multiple of 64 bytes."""
-    start, found = -np.frombuffer(memory, np.uint8).ctypes.data % 64, {}
+    start, found = 0, {}
     for name, (shape, dtype) in layout.items():
         count = int(np.prod(shape))
-        found[name] = np.frombuffer(memory, dtype, count, start).reshape(shape)
+        found[name] = np.frombuffer(memory.buffer, dtype, count, start).reshape(shape)
         start += -(-found[name].nbytes // 64) * 64
     return found
 
 
 def wait_until(ready: Callable[[], bool]) -> None:
-    """Wait: look for a moment, give way to others in between, then sleep between looks; end if the main process has."""
+    """Wait: look for a moment, give way to others in between, then sleep between looks."""
     until, pause = time.perf_counter() + LOOK, LOOK / 4
     while not ready():
         if time.perf_counter() < until:
@@ -237,6 +302,3 @@ def wait_until(ready: Callable[[], bool]) -> None:
             continue
         time.sleep(pause)
         pause = min(1.01 * pause, 1e-3)
-        main = multiprocessing.parent_process()
-        if pause == 1e-3 and (main is None or not main.is_alive()):
-            os._exit(0)

@@ -17,7 +17,7 @@ from .. import check
 def where(progress: bool | TextIO | None) -> TextIO | None:
     """Return the stream that the argument ``progress`` asks for: True is stderr, None is stderr if it is a terminal."""
     if progress is None or isinstance(progress, bool):
-        return sys.stderr if progress or (progress is None and sys.stderr.isatty()) else None
+        return sys.stderr if progress or (progress is None and sys.stderr and sys.stderr.isatty()) else None
     return check.stream("progress", progress)
 
 

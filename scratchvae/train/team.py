@@ -140,11 +140,6 @@ class Team(Workers):
         self.shared["x"][:], self.order = x, self.shared["order"]
         super().__init__(train, workers, layout, model, optimizer, state, loss_of, batch_size, resample, average,
                          memory=memory)
-        try:
-            self.hear_all()                            # they are there
-        except BaseException:
-            super().__exit__()
-            raise
         lay(model, self.shared["theta"], self.shared["gradients"][0])
         for name, (_, vector) in self.vectors.items():
             self.shared[name][:] = 0 if vector is None else vector
@@ -227,7 +222,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         at[8 + 8 * w] = met
         wait_until(lambda: all(at[8 + 8 * other] >= met for other in range(n)))
 
-    pipe.send(None)
+    pipe.send(None)                                    # not before: `lay` writes theta
     while True:
         wait_until(lambda: at[0] > asked)
         jobs, asked = of["jobs"][:at[0] - asked], at[0]
@@ -290,7 +285,8 @@ def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.ra
     -------
     log_likelihood : array of shape (n,), float64, in nats
     """
-    x, workers = model.check_x(x), number_of(workers)
+    check.has("model", model, ("check_x", "log_likelihood"), "VAE(64, 16)")
+    x = model.check_x(x)
     n_samples, max_rows = check.size("n_samples", n_samples), check.size("max_rows", max_rows)
     jobs = [(x[first:first + MEASURED], seed, n_samples, max_rows)
             for first, seed in zip(range(0, len(x), MEASURED), seeds(check.generator("rng", rng)))]

@@ -1,0 +1,283 @@
+"""Workers in unusual homes: one sentence says what is wrong, nothing else in the process has changed, nobody waits."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scratchvae
+from scratchvae import VAE, evaluate, fit
+from scratchvae.train import processes, team
+
+X = np.random.default_rng(0).random((40, 6)).astype(np.float32)
+BEGIN = """
+import os, signal, sys, time
+import numpy as np
+from scratchvae import VAE, fit
+from scratchvae.train import processes, team
+team.SMALL = 0
+x = np.ones((40, 6), np.float32)
+"""
+posix = pytest.mark.skipif(os.name != "posix", reason="needs signals and fork")
+
+
+def python(text, *words, **options):
+    """Run a script in a process of its own; return it when it has ended."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(scratchvae.__file__).parents[1])}
+    return subprocess.run([sys.executable, *map(str, words or ("-c", BEGIN + text))], capture_output=True, text=True,
+                          timeout=100, env=environment, **options)
+
+
+def last_line(run):
+    """Return what a script that failed said last, and nothing but one traceback of its own did it say."""
+    assert run.returncode == 1 and run.stderr.count("Traceback (most recent call last)") == 1, run.stderr
+    return run.stderr.splitlines()[-1]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=30):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.05)
+    return condition()
+
+
+# the process itself --------------------------------------------------------------------------------------------------
+
+
+def test_two_fits_in_threads_leave_the_process_as_it_was(monkeypatch):
+    script = sys.modules["__main__"]
+    monkeypatch.setattr(script, "__file__", __file__, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = dict(os.environ), script.__file__, script.__spec__
+    for _ in range(2):
+        threads = [threading.Thread(target=fit, args=(VAE(6, 2, (3,)), X), kwargs={"epochs": 1, "workers": 2})
+                   for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (dict(os.environ), script.__file__, script.__spec__) == before
+
+
+def test_a_worker_multiplies_with_one_thread():
+    with processes.Workers(tell_threads, 1) as workers:
+        assert workers.hear() == [(0, "1")]
+
+
+def tell_threads(pipe, w, n, memory):
+    pipe.send(None)
+    pipe.send(os.environ["OPENBLAS_NUM_THREADS"])
+
+
+# where none can be had -----------------------------------------------------------------------------------------------
+
+
+def fit_here(workers):
+    """Train; return the error, or theta."""
+    model = VAE(6, 2, (3,))
+    small, team.SMALL = team.SMALL, 0
+    try:
+        fit(model, X, epochs=1, workers=workers)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        team.SMALL = small
+    return model.theta
+
+
+def test_in_a_pool(capfd):
+    with get_context("spawn").Pool(1) as pool:
+        assert pool.apply(fit_here, (2,)).startswith("ChildProcessError: workers cannot be started by a process of ")
+        np.testing.assert_array_equal(pool.apply(fit_here, ("auto",)), fit_here(None))
+    assert capfd.readouterr().err.startswith("workers='auto' goes on without workers: workers cannot be started by a ")
+
+
+def test_in_a_process_of_joblib(monkeypatch, capsys):
+    """It has a start method that only joblib knows."""
+    monkeypatch.setattr(processes.multiprocessing, "get_start_method", lambda: "loky")
+    assert "workers cannot be started by a process of" in fit_here(2)
+    np.testing.assert_array_equal(fit_here("auto"), fit_here(None))
+
+
+def test_in_an_executor():
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        np.testing.assert_array_equal(pool.submit(fit_here, 2).result(), fit_here(1))
+
+
+CLASS = """
+class Own(VAE):
+    pass
+"""
+
+
+@pytest.mark.parametrize("words", [("-c",), ("-",)])
+def test_a_class_that_no_file_defines(words):
+    for workers, says in (("2", "ValueError: model must be of a class that a file defines"), ("'auto'", "")):
+        text = BEGIN + CLASS + f"fit(Own(6, 2, (3,)), x, epochs=1, workers={workers})"
+        run = python("", *words, *([text] if words == ("-c",) else []), input=text)
+        if says:
+            assert last_line(run).startswith(says)
+        else:
+            assert run.returncode == 0 and run.stderr.count("\n") == 1
+            assert run.stderr.startswith("workers='auto' goes on without workers: model must be of a class")
+
+
+def test_a_script_without_a_guard(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(BEGIN + CLASS + "fit(Own(6, 2, (3,)), x, epochs=1, workers=2)")
+    assert last_line(python("", path)).endswith('put what it does under `if __name__ == "__main__":`')
+    path.write_text(BEGIN + CLASS + "fit(Own(6, 2, (3,)), x, epochs=1, workers='auto')\nprint('done')")
+    run = python("", path)
+    assert (run.returncode, run.stdout) == (0, "done\n") and run.stderr.count("\n") == 1
+
+
+@posix
+def test_too_little_memory_to_start():
+    """Python itself starts, NumPy does not."""
+    run = python("import resource\n"
+                 "resource.setrlimit(resource.RLIMIT_AS, (60 << 20, resource.RLIM_INFINITY))\n"
+                 "processes.Workers(len, 1)")
+    assert "ChildProcessError: worker 1 of 1 could not start: " in last_line(run) or "emory" in last_line(run)
+
+
+@posix
+@pytest.mark.parametrize("closed", [(0,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_closed_descriptors(tmp_path, closed):
+    path = tmp_path / "theta.npy"
+    text = f"""
+for fd in {closed}:
+    os.close(fd)
+os.execv(sys.executable, [sys.executable, "-c", {BEGIN + f'''
+model = VAE(6, 2, (3,))
+fit(model, x, epochs=1, workers=2)
+np.save({str(path)!r}, model.theta)
+'''!r}])
+"""
+    run = python(text)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    model = VAE(6, 2, (3,))
+    fit(model, np.ones((40, 6), np.float32), epochs=1, workers=1)
+    np.testing.assert_array_equal(np.load(path), model.theta)
+
+
+# what a worker raises ------------------------------------------------------------------------------------------------
+
+
+class Two(Exception):
+    """It cannot be made again of its text alone."""
+
+    def __init__(self, text, number):
+        super().__init__(f"{text} {number}")
+
+
+class Raising(VAE):
+    def backward(self, *given, **options):
+        if self.error is not None:
+            raise {"two": Two("failed", 3), "exit": SystemExit(7), "memory": MemoryError("too large")}[self.error]
+        return super().backward(*given, **options)
+
+
+@pytest.mark.parametrize("error, kind, says", [("two", RuntimeError, "^Two: failed 3$"), ("exit", SystemExit, "^7$"),
+                                               ("memory", MemoryError, "^too large$")])
+def test_what_a_worker_raises_arrives(error, kind, says):
+    model = Raising(6, 2, (3,))
+    model.error = error
+    with pytest.raises(kind, match=says):
+        fit(model, X, epochs=1, workers=2)
+
+
+# memory, signals, orphans --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_too_little_shared_memory_is_said(monkeypatch):
+    """Not when it is first written to: that is a bus error."""
+    def full(fd, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="^workers need [0-9]+ bytes of shared memory, .*: No space left on device$"):
+        fit(VAE(6, 2, (3,)), X, epochs=1, workers=2)
+
+
+@posix
+def test_a_worker_that_is_stopped_goes_on():
+    def stop(state):
+        if (state.epoch, state.step) == (0, 2):
+            os.kill(processes.multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+
+    models = [VAE(6, 2, (3,)) for _ in range(2)]
+    fit(models[0], X, epochs=3, batch_size=20, workers=2, after_step=stop)
+    fit(models[1], X, epochs=3, batch_size=20, workers=1)
+    np.testing.assert_array_equal(models[0].theta, models[1].theta)
+
+
+@posix
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("work", ["fit(VAE(6, 2, (3,)), x, epochs=10**9, workers=2, callback=lambda *_: fork())",
+                                  "fork(processes.Workers(processes.serve, 2, len, VAE(6, 2, (3,)))); "
+                                  "time.sleep(99)"])
+def test_workers_end_with_the_main_process_though_a_fork_of_it_lives_on(work):
+    """It holds their pipes, so that these never end."""
+    process = subprocess.Popen([sys.executable, "-c", BEGIN + f"""
+done = []
+def fork(*_):
+    if not done:
+        done.append(os.fork())
+        if not done[0]:
+            try:
+                time.sleep(60)
+            finally:
+                os._exit(0)
+        print(done[0], *(child.pid for child in processes.multiprocessing.active_children()), flush=True)
+{work}"""], stdout=subprocess.PIPE, text=True, env={**os.environ,
+                                                    "PYTHONPATH": str(Path(scratchvae.__file__).parents[1])})
+    fork, *workers = map(int, process.stdout.readline().split())
+    try:
+        assert len(workers) == 2 and all(map(alive, workers))
+        process.kill()
+        process.wait()
+        assert alive(fork) and wait_for(lambda: not any(map(alive, workers)))
+    finally:
+        for pid in (fork, *workers):
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_there_are_never_many_more_workers_than_cores(monkeypatch):
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda pid: range(2), raising=False)
+    assert processes.number_of(100) == 8 and processes.number_of("auto") == 2
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda pid: range(64), raising=False)
+    assert processes.number_of(100) == 64 and processes.number_of(3) == 3
+
+
+def test_a_measurement_without_workers_has_the_same_numbers(monkeypatch, capsys):
+    """Where 'auto' can have none."""
+    model = VAE(6, 2, (3,))
+    expected = evaluate(model, X, n_samples=5, batch_size=7, workers=1)
+
+    def none(*_, **__):
+        raise OSError("no processes")
+
+    monkeypatch.setattr(processes.Workers, "__init__", none)
+    found = evaluate(model, X, n_samples=5, batch_size=7, workers="auto")
+    np.testing.assert_array_equal(found.log_likelihood, expected.log_likelihood)
+    assert capsys.readouterr().err == "workers='auto' goes on without workers: no processes\n"
+    with pytest.raises(OSError, match="^no processes$"):
+        evaluate(model, X, workers=2)
