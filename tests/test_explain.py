@@ -28,7 +28,7 @@ OF_TABLE = [Bernoulli(1), Poisson(1), Gaussian(1), Categorical(3)]
 CASES = {                                              # together they run every line of the math's passes
     "autoencoder": lambda: (Autoencoder(64, 2, (5,)), DIGITS, {}),
     "vae": lambda: (VAE(64, 2, (8,)), DIGITS, {}),
-    "vae, weights": lambda: (VAE(64, 2, (8,)), DIGITS, {"importance": 3}),
+    "vae, weights": lambda: (VAE(64, 2, (8,)), DIGITS, {"n_samples": 3}),
     "vae, gaussian": lambda: (VAE(6, 2, (5,), likelihood="gaussian", activation="relu"), REAL, {}),
     "vae, fixed variance": lambda: (VAE(6, 2, (), likelihood=Gaussian(6, logvar=-1)), REAL, {}),
     "vae, counts": lambda: (VAE(6, 2, (5,), likelihood=Poisson(6), activation="leaky_relu"),
@@ -39,9 +39,9 @@ CASES = {                                              # together they run every
                            TABLE, {}),
     "hvae": lambda: (HVAE(64, (4, 3, 2), (8,)), DIGITS, {}),
     "hvae, printed": lambda: (HVAE(64, (4, 3, 2), (8,), consistency="printed"), DIGITS, {}),
-    "hvae, weights": lambda: (HVAE(64, (3, 2), (8,)), DIGITS, {"importance": 2, "alpha": 0.5, "beta": [0.5, 2]}),
+    "hvae, weights": lambda: (HVAE(64, (3, 2), (8,)), DIGITS, {"n_samples": 2, "alpha": 0.5, "beta": [0.5, 2]}),
     "topdown": lambda: (TopDown(64, (4, 3, 2), (8,)), DIGITS, {"beta": [1, 0.5, 2]}),
-    "topdown, weights": lambda: (TopDown(64, (3, 2), (8,)), DIGITS, {"importance": 2}),
+    "topdown, weights": lambda: (TopDown(64, (3, 2), (8,)), DIGITS, {"n_samples": 2}),
     "diffusion": lambda: (Diffusion(64, 20, (8,)), DIGITS, {}),
     "diffusion, many levels": lambda: (Diffusion(6, np.inf, (8,), likelihood="gaussian", variance="forward"), REAL, {}),
 }
@@ -393,7 +393,7 @@ def test_a_bad_argument_is_named(arguments, says):
 
 def test_importance_weights_are_for_models_that_draw():
     with pytest.raises(ValueError, match="model must be a VAE, an HVAE or a TopDown"):
-        explain(Autoencoder(64, 2), DIGITS, importance=2)
+        explain(Autoencoder(64, 2), DIGITS, n_samples=2)
 
 
 def test_a_notebook_shows_it(pages):

@@ -25,11 +25,13 @@ from pathlib import Path
 import numpy as np
 
 from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Importance,
-                        Mixed, Poisson, State, TopDown, decay, evaluate, fit, steps, warm_up)
-from scratchvae.data import binarize, files, scaling
+                        Mixed, Poisson, State, TopDown, check, decay, evaluate, fit, steps, warm_up)
+from scratchvae.data import binarize, files, mnist, scaling
+from scratchvae.explain import explain
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
-from scratchvae.train import checkpoint
+from scratchvae.train import checkpoint, team
 from scratchvae.verify.gradcheck import check_function, check_layer, check_model
+from scratchvae.verify.writings import readings, three_writings
 
 X = np.random.default_rng(0).random((5, 4))
 HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        # removed when the program ends
@@ -37,23 +39,10 @@ FOLDER = Path(HERE.name)
 np.save(FOLDER / "x.npy", X)
 
 
-class Odd:
-    """Its repr fails, its truth fails, its length lies."""
-
-    def __repr__(self):
-        raise RuntimeError("no repr")
-
-    def __bool__(self):
-        raise RuntimeError("no truth")
-
-    def __len__(self):
-        return 3
-
-
 def junk(rng):
     """Return what nobody should pass, or what is right elsewhere."""
     numbers = [0, -1, 1, 2, 3, 1.5, -0.5, np.nan, np.inf, -np.inf, 1 + 2j, True, False, 10**400, -10**400, 10**12,
-               1e308,
+               1e308, np.ma.masked,
                np.uint8(200), np.int8(-3), np.float16(0.5), np.float32(2), np.complex64(1j), np.bool_(True),
                np.datetime64("2020-01-01"), np.array(3), np.array(0.5), np.array(None)]
     texts = ["", "x", "tanh", "1e-2", "0", "a\nb", "\x1b[31m", "x" * 5000, b"x", bytearray(b"ab"), "float64", "("]
@@ -66,7 +55,7 @@ def junk(rng):
               X.astype(str), X > 0.5, X.astype(np.int8), X.astype(np.float16), np.ma.masked_less(X, 0.5), np.zeros(0),
               np.zeros((0, 4)), np.zeros((5, 0)), np.ones((5, 2)), [np.ones((5, 3)), np.ones((5, 2))], np.ones(4),
               np.array([{}]), np.zeros(3, "M8[s]"), np.zeros(3, [("a", int)])]
-    objects = [None, Ellipsis, object(), Odd(), type, VAE, Adam, Tanh, Adam(), Tanh(), VAE(4, 2, (3,)), Bernoulli(4),
+    objects = [None, Ellipsis, object(), type, VAE, Adam, Tanh, Adam(), Tanh(), VAE(4, 2, (3,)), Bernoulli(4),
                Gaussian(3), len, abs, lambda: 3, lambda *_: None, np.float32, np.random, np.random.default_rng(0),
                np.random.RandomState(0), io.StringIO(), Path("nowhere"), FOLDER, State.start(VAE(4, 2)),
                ValueError("x"),
@@ -120,6 +109,12 @@ def doors():
         "check_model": (check_model, dict(model=vae, x=X, noise=noises[vae], by_part=True, method="complex",
                                           directions=1,
                                           tolerance=1e-9, rng=0)),
+        "readings": (readings, dict(model=diffusion, z=np.ones((5, 4)), level=2)),
+        "three_writings": (three_writings, dict(model=diffusion, x=X, rng=0)),
+        "explain": (explain, dict(model=vae, x=X, noise=noises[vae], beta=1.0, alpha=1.0, n_samples=None,
+                                  image_shape=(2, 2), about="")),
+        "team.log_likelihood": (team.log_likelihood, dict(model=vae, x=X, n_samples=3, rng=0, max_rows=2, workers=1)),
+        "mnist": (lambda folder: mnist.mnist(folder, mirrors=()), dict(folder=FOLDER)),
         "checkpoint.save": (checkpoint.save, dict(path=FOLDER / "run.npz", model=vae, optimizer=Adam(),
                                                   state=State.start(vae), config={"a": 1})),
         "checkpoint.load": (checkpoint.load, dict(path=FOLDER / "run.npz")),
@@ -174,6 +169,12 @@ def doors():
     return found
 
 
+def backward(model, noise, **weights):
+    """Go forward and backward through a model, for a loss of these weights."""
+    elbo, cache = model.forward(X, noise)
+    return model.backward(elbo.loss_backward(**weights), cache)
+
+
 FUNCTIONS = ("callback", "after_step", "beta", "learning_rate", "forward", "backward", "save", "initialise")
 SAID = {"x": ("x", "numbers"), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",),
         "path": ("path", "cannot be read", "must be a file")}             # after the path itself
@@ -197,7 +198,7 @@ def fault(name, error, replaced, arguments):
     if not isinstance(error, (ValueError, TypeError)):
         if name.startswith("fit") and isinstance(error, FloatingPointError):
             return ""                                  # a learning rate that is a number, but too large
-        if isinstance(error, OSError) and name.startswith(("files", "checkpoint")):
+        if isinstance(error, OSError) and name.startswith(("files", "checkpoint", "mnist")):
             return ""                                  # a path that is one, to nothing that can be read
         return f"it is a {type(error).__name__}"
     text = str(error)
@@ -267,13 +268,8 @@ def calls_of(rng, fresh, calls, only, wrong):
 
 
 def safe(value):
-    """Return a value in few words, whatever its repr does."""
-    if isinstance(value, np.ndarray):
-        return f"array{value.shape} of {value.dtype}"
-    try:
-        return repr(value)[:80]
-    except Exception:
-        return type(value).__name__
+    """Return a value in few words."""
+    return f"array{value.shape} of {value.dtype}" if isinstance(value, np.ndarray) else check.shown(value)
 
 
 def main():

@@ -55,15 +55,22 @@ def about_files(given: Config, data: str | None) -> None:
 def used(folder: Path) -> tuple[Run, int]:
     """Read a run to use its model, at the best epoch where that was kept; return which epoch it is."""
     run = opened(folder)
-    return run, run.take_best()
+    epoch, problem = run.take_best()
+    tell(problem)
+    return run, epoch
 
 
 def opened(folder: Path) -> Run:
     """Read a run, and say so if its newest checkpoint is damaged."""
     run, problem = folders.open_run(folder)
+    tell(problem)
+    return run
+
+
+def tell(problem: Exception | None) -> None:
+    """Say that a checkpoint is damaged, if it is."""
     if problem is not None:
         note(f"{one_line(problem)}; the checkpoint before it is whole, and taken instead")
-    return run
 
 
 class Shown(NamedTuple):

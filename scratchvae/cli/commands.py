@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import startup
 from ..data.tables import listed
+from ..data.writing import make_folder
 from ..diagnose import diagnose_model
 from ..explain import explain as write_page
 from ..train import team
@@ -43,7 +44,7 @@ def train(args: argparse.Namespace, given: Config) -> int:
         raise ValueError("--patience watches the rows that are held out, and there are none: --hold-out 10 holds some")
     doubts = examples.doubts(config, data.x["train"])
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
-    run.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder)
     with folders.alone(run.folder) as run.place:
         folders.begin(run, args.overwrite)
         return train_to_the_end(run, rows, doubts)
@@ -78,7 +79,7 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
                    f"scratchvae train --resume {run.folder} goes on")
         return 130
     if config["patience"]:
-        best = run.take_best()
+        best, _ = run.take_best()
         output.say(f"kept: the parameters of epoch {best}, whose bound on the rows held out was the highest, "
                    f"{state.history['valid_elbo'][best - 1]:.2f} nats")
     finish(run)
@@ -292,9 +293,9 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     if args.run is None and epochs:
         fit(model, rows.x, epochs=epochs, learning_rate=3e-3, rng=config["seed"])
     shape = config["image_shape"]
-    page = write_page(model, x, path=args.out, importance=args.importance, image_shape=shape and (shape[0], shape[1]),
+    page = write_page(model, x, path=args.out, n_samples=args.importance, image_shape=shape and (shape[0], shape[1]),
                       about=about)
-    output.say(f"wrote {args.out}: {len(page.encode()) / 1e6:.2f} MB; {page.verdict}")
+    output.say(f"wrote {args.out}: {args.out.stat().st_size / 1e6:.2f} MB; {page.verdict}")
     return 0 if page.ok else 1
 
 

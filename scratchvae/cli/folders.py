@@ -103,7 +103,7 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
                          f"{min(missing)}")
-    config, model = confirmed(found.config, path)
+    config, model = confirmed(found.config, found.theta.size, path)
     if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
         raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
                          f"not {model.theta.size}")
@@ -132,8 +132,17 @@ def load(folder: str | os.PathLike[str]) -> Run:
     return run
 
 
-def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
-    """Return the config of a checkpoint and a fresh model, if it is such as `train` writes.
+def at_least(config: Config) -> int:
+    """Return how many parameters the model of a config has at least: the weights from x to the top."""
+    ends = [config["x_dim"], *([config["x_dim"]] if config["model"] == "diffusion" else config["latents"])]
+    hidden = config["hidden"]
+    levels = hidden if any(isinstance(entry, list) for entry in hidden) else [hidden] * (len(ends) - 1)
+    widths = [[n, *between, m] for n, between, m in zip(ends, levels, ends[1:])]
+    return sum(n * m for level in widths for n, m in zip(level, level[1:]))
+
+
+def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
+    """Return the config of a checkpoint of so many parameters and a fresh model, if it is such as `train` writes.
 
     Its checksum says only that it is whole.
     """
@@ -144,6 +153,8 @@ def confirmed(config: Config, path: Path) -> tuple[Config, VAE | HVAE | Diffusio
         x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
         if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
             raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")
+        if at_least(config) > size:                    # before any memory is asked for
+            raise ValueError(f"its model has at least {at_least(config)} parameters, and the file has {size}")
         mixed, cells = config["likelihood"] == "mixed", config["cells"]
         if isinstance(cells, list) != mixed or (mixed and not all(isinstance(cell, dict) for cell in cells)):
             raise ValueError(f"cells cannot be {check.shown(cells)} where likelihood is {config['likelihood']}")

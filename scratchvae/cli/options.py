@@ -88,7 +88,10 @@ def word(name: str) -> str:
 
 def names(text: str) -> list[str]:
     """Read names of columns, with commas between them; one in which there is a comma stands in quotes."""
-    found = next(csv.reader([text], skipinitialspace=True), [])
+    try:
+        found = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error:                                  # a line break, or a name without end
+        found = []
     if not found or "" in found:
         raise argparse.ArgumentTypeError(f"it must be names of columns with commas between them; got {text!r}")
     return found
@@ -192,8 +195,8 @@ def add_fit_options(parser: Any) -> None:
         choices=OBJECTIVES)
     add(parser, "--importance", "draws of z for each example in a step: the weights of iwae; the ELBO is a mean over "
                                 "them", metavar="K", type=whole())
-    add(parser, "--estimator", "with iwae, q's gradient: plain; stl (sticking the landing), which leaves out log q's own "
-                               "parameters; or dreg (doubly reparameterised), which does so without bias",
+    add(parser, "--estimator", "with iwae, q's gradient: plain; stl (sticking the landing), without log q's direct "
+                               "gradient; or dreg (doubly reparameterised), the same without bias",
         choices=ESTIMATORS, type=check.new_name)
     add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
                               "keep the parameters of the best epoch; 0 for training to the last", metavar="N",

@@ -12,11 +12,13 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..data import writing
+from ..data.tables import is_number
 from ..layers import Array
 from ..train.state import History
 from .examples import Config, is_source, scaling_of
-from .folders import CHECKPOINTS
+from .folders import CHECKPOINTS, NAMES
 
+DRAWN = {"curves.png", "samples.png", "samples.csv"}   # of a run, which may be drawn anew
 PICTURES = (".png", ".pdf", ".svg")                    # endings; pdf and svg are for slides and print
 
 
@@ -53,7 +55,7 @@ def check_path(path: Path, endings: Sequence[str], config: Config, data: str | N
     for source in (config["data"], data):
         if is_source(path, source):
             raise ValueError(f"--out would replace the data that are read: {source}")
-    if path.name in (*CHECKPOINTS, "history.csv") and any((path.parent / name).exists() for name in CHECKPOINTS):
+    if path.name in set(NAMES) - DRAWN and any((path.parent / name).exists() for name in CHECKPOINTS):
         raise ValueError(f"--out would replace a part of a run: {path}")
     if path.suffix in PICTURES and config["image_shape"] is None:
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")
@@ -95,14 +97,21 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
         return writing.write(path, archive.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    arrays = {name: np.vectorize(harmless, [object])(array) if array.dtype.kind in "OU" else array
+              for name, array in arrays.items()}
     head: list[str] = []
     for name, array in arrays.items():
         columns = names or range(1, array.shape[-1] + 1)
         head += [name] if array.ndim == 1 else names if names and name == "x" else [f"{name}_{i}" for i in columns]
-    writer.writerow(head)
+    writer.writerow(map(harmless, head))
     writer.writerows(zip(*(map(str, column) for array in arrays.values()       # a number's fewest digits that tell it
                            for column in array.reshape(len(array), -1).T)))
     writing.write(path, text.getvalue().encode())
+
+
+def harmless(cell: str) -> str:
+    """Return a cell of a CSV file, with a ' before what a spreadsheet would take for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") and not is_number(cell) else cell
 
 
 def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int,

@@ -140,17 +140,20 @@ class Run:
             checkpoint.save(self.folder / "best.npz", self.model, self.optimizer, self.state, self.config)
         return self.stale >= self.config["patience"]
 
-    def take_best(self) -> int:
-        """Take the parameters of the best epoch, if they were kept; return which epoch that is."""
+    def take_best(self) -> tuple[int, Exception | None]:
+        """Take the parameters of the best epoch, if they were kept; return which that is, and what was wrong, or None.
+
+        Then it is the best one before the file was damaged.
+        """
         path = self.folder / "best.npz"
         if not self.config["patience"] or not (path.exists() or checkpoint.previous(path).exists()):
-            return self.state.epoch
-        found, _ = checkpoint.load_newest(path)
+            return self.state.epoch, None
+        found, problem = checkpoint.load_newest(path)
         now = {name: self.config[name] for name in MAY_CHANGE}
         if found.theta.shape != self.model.theta.shape or {**as_now(found.config), **now} != self.config:
             raise ValueError(f"{path} is of another run than the checkpoint beside it: move it away")
         self.model.theta[:] = found.theta
-        return found.state.epoch
+        return found.state.epoch, problem
 
     def write_config(self) -> None:
         """Write the config where people can read it, a line for each option."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Union
 
-from .writing import write
+from .. import check
+from .writing import make_folder, write
 
 Folder = Union[str, "os.PathLike[str]", None]
 MAX_SECONDS = 600.0                                          # for one file to arrive
@@ -43,7 +44,7 @@ def find(dataset: str, folder: Folder, *choices: Sequence[str]) -> list[Path]:
     ValueError
         If the folder does not exist.
     """
-    if folder is not None and not os.path.isdir(folder):
+    if folder is not None and not os.path.isdir(check.path("folder", folder)):
         raise ValueError(f"folder must be one that exists; got {str(folder)!r}")
     for place in (folder, os.environ.get("SCRATCHVAE_DATA"), cache()):
         for where in (Path(place), Path(place) / dataset) if place else ():
@@ -117,10 +118,7 @@ def download(contents: Mapping[str, tuple[int, str]], target: Path, mirrors: Seq
     OSError
         If the files cannot be had or written; the message says where to put them.
     """
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise type(error)(f"{str(target)!r} cannot be made: {error.strerror or error}") from error
+    make_folder(target)
     for name, (n_bytes, md5) in contents.items():
         path, reasons = target / name, []
         if path.exists():

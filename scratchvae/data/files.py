@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import check
 from ..layers import Array
-from .tables import listed, read_table
+from .tables import listed, number_of, read_table
 
 MAX_BYTES = 4 * 2**30                                        # the largest array that is read: 4 GiB
 MAX_RATIO, MIN_UNPACKED = 30, 32 * 2**20                     # of bytes unpacked to packed; but 32 MiB are always read
@@ -327,7 +327,7 @@ def _npz(file: Any, key: str | None, labels: str | int | None, max_bytes: int | 
 def _whole(y: Array) -> Array:
     """Return labels as int64 if all are whole numbers, else as they are."""
     try:
-        numbers = y.astype(float)
+        numbers = np.array([*map(number_of, y.tolist())]) if y.dtype.kind == "U" else y.astype(float)
     except ValueError:
         return y
     whole = (numbers == np.floor(numbers)) & (abs(numbers) < 2**53)

@@ -17,6 +17,7 @@ import numpy as np
 from ..layers import Array
 
 MAX_LINE = 2**23                                             # bytes
+MAX_CELLS = 2**18                                            # of a line
 MAX_LABEL = 100
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".")      # in small letters
 DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
@@ -72,7 +73,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         if text:
             taken.extend(words.setdefault(cell, cell) for cell in map(str.strip, cells))
         try:
-            values.extend(map(float, [] if text else cells))
+            values.extend(map(number_of, [] if text else cells))
         except ValueError:
             raise ValueError(f"line {number} has {_fault(cells, columns, number == 1, at is None)}") from None
         if 8 * (len(values) + len(taken)) + 128 * (len(y) + len(words)) > max_bytes:           # a short text: some 128
@@ -91,12 +92,19 @@ def _rows(file: Any) -> Iterator[list[str]]:
     delimiter = next((character for character in ",;\t" if character in first), None)
     if delimiter is None and first.startswith('"'):          # a name in quotes may have spaces in it, and has no comma
         delimiter = "," if first.count('"') == 2 and first.rstrip().endswith('"') else " "
-    lines = itertools.chain([first], lines)
+    lines = (_few(line, delimiter or " ", number) for number, line in enumerate(itertools.chain([first], lines), 1))
     try:
         yield from (csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if delimiter else
                     (line.split() for line in lines))
     except csv.Error as error:
         raise ValueError(f"its cells cannot be told apart ({error})") from error
+
+
+def _few(line: str, delimiter: str, number: int) -> str:
+    """Return a line, unless it has so many cells that they would fill the memory."""
+    if line.count(delimiter) >= MAX_CELLS:
+        raise ValueError(f"line {number} has more than {MAX_CELLS} cells, the most that are read")
+    return line
 
 
 def _lines(file: Any) -> Iterator[str]:
@@ -157,10 +165,15 @@ def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -
     return f"{cell!r} in {where}, which is not a number; {hint}"
 
 
+def number_of(cell: str) -> float:
+    """Return the number that a text is, as Python reads it; but 1_000 is none."""
+    return float("" if "_" in cell else cell)
+
+
 def is_number(cell: str) -> bool:
-    """Return whether a text is a number, as Python reads it."""
+    """Return whether a text is a number."""
     try:
-        float(cell)
+        number_of(cell)
     except ValueError:
         return False
     return True

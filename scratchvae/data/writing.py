@@ -1,9 +1,10 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all; make a folder."""
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -43,4 +44,18 @@ def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -
     except OSError as error:
         raise type(error)(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):                              # it is not there; or the disk is read-only
+            part.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in, unless they are there; of any depth."""
+    try:
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise FileExistsError(f"{str(path)!r} cannot be made: {str(folder)!r} is a file, or a link to "
+                              "nothing") from None
+    except OSError as error:
+        raise type(error)(f"{str(path)!r} cannot be made: {error.strerror}") from error

@@ -60,7 +60,7 @@ class Page(str):
 
 
 def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, beta: ArrayLike = 1.0,
-            alpha: float = 1.0, importance: int | None = None, image_shape: tuple[int, int] | None = None,
+            alpha: float = 1.0, n_samples: int | None = None, image_shape: tuple[int, int] | None = None,
             about: str = "") -> Page:
     """Return the page of one pass through a model, forward and backward.
 
@@ -71,13 +71,13 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     x : array of shape (n, x_dim)
         One to four rows are read best.
     noise : optional
-        From ``model.draw_noise``, with importance for n K rows; by default it is drawn, the same for
+        From ``model.draw_noise``, with n_samples for n K rows; by default it is drawn, the same for
         every call.
     path : str or Path, optional
         Where to write the page.
     beta, alpha : float, default 1
         Weights of the parts of the loss, as of ``backward``.
-    importance : int, optional
+    n_samples : int, optional
         K: the pass is that of the importance-weighted bound L_K, with the plain gradient.
     image_shape : pair of int, optional
         Height and width, if a row of x is a picture; a square is guessed.
@@ -98,22 +98,27 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
         raise ValueError("model must be an Autoencoder, a VAE, an HVAE, a TopDown or a Diffusion; got "
                          f"{type(model).__name__}")
     where = None if path is None else check.path("path", path)
-    found = trace_pass(model, x, noise, beta, alpha, importance, image_shape, about)
+    if not isinstance(about, str):
+        raise ValueError(f"about must be a text; got {check.shown(about)}")
+    shape = () if image_shape is None else check.sizes("image_shape", image_shape)
+    if shape and (len(shape) != 2 or shape[0] * shape[1] != model.x_dim):
+        raise ValueError(f"image_shape must be height and width of {model.x_dim} pixels; got {shape}")
+    found = trace_pass(model, x, noise, beta, alpha, n_samples, image_shape, about)
     page = Page(Writer(found).page())
     page.ok, page.verdict = found.origin is None, found.verdict
     if where is not None:
-        write(where, page.encode())
+        write(where, page.encode(errors="backslashreplace"))                   # a folder's name may be no UTF-8
     return page
 
 
 def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 1.0, alpha: float = 1.0,
-               importance: int | None = None, image_shape: tuple[int, int] | None = None, about: str = "") -> Pass:
+               n_samples: int | None = None, image_shape: tuple[int, int] | None = None, about: str = "") -> Pass:
     """Return the record of one pass through a model, with the check of every gradient in it; see `explain`."""
     point = model.astype(np.float64)
     twin = point.astype(np.complex128)
-    K = 1 if importance is None else importance
-    objective: Any = point if importance is None else Importance(point, K)
-    moved: Any = twin if importance is None else Importance(twin, K)
+    K = 1 if n_samples is None else n_samples
+    objective: Any = point if n_samples is None else Importance(point, K)
+    moved: Any = twin if n_samples is None else Importance(twin, K)
     rows = point.check_x(x)
     noise = objective.draw_noise(len(rows), stream(2)) if noise is None else noise
     noise = point.check_noise(noise, len(rows) * K)
@@ -124,7 +129,7 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     point.gradient[:] = stream(3).standard_normal(point.gradient.size)         # what it holds must not matter
     trace = Trace(known)
     (elbo, cache), bound = trace.run(objective.bound, rows, noise)
-    if importance is None:
+    if n_samples is None:
         loss, summed = trace.run(elbo.loss, weights, alpha)
         delbo, begun = trace.run(elbo.loss_backward, weights, alpha)
         _, backward = trace.run(point.backward, delbo, cache, True)

@@ -120,7 +120,7 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
               "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}
     try:
         text = json.dumps(header, default=lambda value: value.tolist())        # NumPy's numbers, too
-    except Exception:
+    except (TypeError, ValueError, AttributeError, RecursionError):
         raise ValueError(f"config must be what JSON can say: a dict of numbers, texts and lists; "
                          f"got {check.shown(config)}") from None
     buffer = io.BytesIO()
@@ -147,6 +147,8 @@ def load(path: str | Path) -> Checkpoint:
         raise ValueError(f"{path} is damaged, or not a checkpoint: it does not end with the checksum of its content")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            if sum(member.file_size for member in archive.zip.infolist()) > len(content):
+                raise ValueError("it is compressed, as `save` never does, and could become anything")
             arrays = dict(archive)
         header = json.loads(arrays["header"].tobytes())
         newer = header["format"] > FORMAT

@@ -247,6 +247,8 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     if np.iscomplexobj(model.theta):
         raise ValueError(f"model must be float32 or float64 to be evaluated: model.astype(np.float32) is; "
                          f"got {model.dtype}")
+    if not np.isfinite(model.theta).all():
+        raise ValueError("model must have finite parameters to be evaluated; some are infinite or NaN")
     x, rng, progress = model.check_x(x), check.generator("rng", rng), where(progress)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))

@@ -51,7 +51,7 @@ def readings(model: Diffusion, z: ArrayLike, level: int) -> Readings:
     Readings
         Each array of shape (n, D).
     """
-    gamma = model.check_level(level)
+    gamma = check.has("model", model, ("check_level",), "Diffusion(64, 50)").check_level(level)
     z = check.array("z", z, ("n", model.x_dim), model.dtype)
     a = model.signal.guess(model.read(z, gamma)[0])
     noise = (z - model.column(signal(gamma)) * a) / model.column(spread(gamma))
@@ -77,7 +77,7 @@ def three_writings(model: Diffusion, x: ArrayLike, rng: int | np.random.Generato
         For "printed", "exact" and "top-down"; consistency has shape (n, T - 1), column
         t - 1 being that of z_t.
     """
-    model.check_level(1)                                                        # levels have numbers: T is finite
+    check.has("model", model, ("check_level",), "Diffusion(64, 50)").check_level(1)         # or T is not finite
     x, rng = model.check_x(x), check.generator("rng", rng)
     a, T = model.signal.forward(x), int(model.T)
     alpha, rest = (model.column(v)[:, 0] for v in between(model.gamma[:-1], model.gamma[1:]))       # of the T steps up

@@ -1,5 +1,6 @@
 """What an adversary tried on runs: two processes and one name, forged checkpoints, Ctrl-C at any moment, odd names."""
 
+import errno
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -211,6 +213,135 @@ def test_what_is_not_forged_is_still_read(run, tmp_path):
     model = VAE(4, 2)
     checkpoint.save(tmp_path / "fresh.npz", model, Adam(), State.start(model))
     assert checkpoint.load(tmp_path / "fresh.npz").optimizer.m is None
+
+
+def test_a_model_has_at_least_the_parameters_that_are_asked_for_before_it_is_built(tmp_path, monkeypatch):
+    """Whatever its kind: or a good checkpoint would be refused."""
+    monkeypatch.setattr(commands, "finish", lambda run: None)
+    for number, words in enumerate([
+            [], ["--hidden", ""], ["--model", "hvae", "--hidden", "4/5,6/", "--latents", "7,9,3"],
+            ["--model", "topdown"], ["--model", "diffusion"], ["--model", "diffusion", "--hidden", ""]]):
+        folder = tmp_path / str(number)
+        assert cli.main(["train", "--out", str(folder), *FAST, *words]) == 0
+        run, _ = folders.open_run(folder)
+        assert run.model.theta.size / 4 < folders.at_least(run.config) <= run.model.theta.size
+
+
+def deflated(path):
+    """Pack the arrays of a checkpoint, and 600 MB of zeros."""
+    buffer = io.BytesIO()
+    with np.load(path) as archive, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        for name in archive:
+            with packed.open(f"{name}.npy", "w") as file:
+                np.save(file, archive[name])
+        with packed.open("zeros.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (600 << 20,)})
+            for _ in range(600):
+                file.write(bytes(1 << 20))
+    content = buffer.getvalue()[:-2] + (64).to_bytes(2, "little")
+    path.write_bytes(content + checkpoint.seal(content))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs memory in kilobytes")
+@pytest.mark.parametrize("make", [deflated, lambda path: forge(path, in_config(hidden=[8000, 8000, 8000])),
+                                  lambda path: forge(path, in_config(x_dim=10 ** 8, image_shape=None, shift=0.0))],
+                         ids=["compressed", "hidden", "x_dim"])
+def test_no_checkpoint_fills_the_memory(run, make):
+    make(run / "checkpoint.npz")
+    (run / "checkpoint.previous.npz").unlink()
+    done = python(f"""import resource, sys, time
+from scratchvae.cli import main
+began = time.perf_counter()
+code = main(["evaluate", {str(run)!r}, "--samples", "1"])
+print(code, time.perf_counter() - began < 2, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 300_000)""")
+    assert done.stdout == "2 True True\n" and done.stderr.count("\n") == 1, done
+
+
+# files that a run lives on, and names of all kinds ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["best.npz", "best.previous.npz", "held_out.csv", "checkpoint.previous.npz"])
+def test_no_part_of_a_run_is_overwritten(run, capsys, name):
+    (run / name).write_bytes(b"kept")
+    assert f"--out would replace a part of a run: {run / name}" in message(capsys, "sample", run, "--out", run / name)
+    assert "would replace a part of a run" in message(capsys, "encode", run, "--out", run / name)
+    assert "would replace a part of a run" in message(capsys, "evaluate", run, "--samples", 1, "--rows", run / name)
+    assert (run / name).read_bytes() == b"kept"
+    assert cli.main(["sample", str(run), "--out", str(run / "samples.csv")]) == 0
+
+
+def test_a_damaged_best_epoch_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "finish", lambda run: None)
+    run = tmp_path / "run"
+    assert cli.main(["train", "--out", str(run), *FAST, "--epochs", "3", "--patience", "5"]) == 0
+    best = run / "best.npz"
+    shutil.copy(best, run / "best.previous.npz")
+    best.write_bytes(best.read_bytes()[:-1])
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run), "--samples", "1"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"{best} is damaged" in err and "the checkpoint before it is whole" in err
+
+
+@pytest.mark.parametrize("words", [["--columns", "a\nb"], ["--without", "a\rb"], ["--columns", "x" * 200_000],
+                                   ["--likelihood", "mixed", "--kinds", "a=gaussian\nb"]])
+def test_a_line_break_is_no_name_of_a_column(tmp_path, capsys, words):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n3,5\n4,4\n")
+    said = message(capsys, "train", "--data", tmp_path / "x.csv", "--out", tmp_path / "run", *words)
+    assert words[-2] in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_line_break_in_a_config_is_no_name_of_a_column(run, capsys):
+    for option in ("keep", "without", "kinds"):
+        forge(run / "checkpoint.npz", in_config(**{option: ["a\nb", "c\n"]}))
+        assert "checkpoint.npz" in message(capsys, "evaluate", run, "--samples", 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs long paths")
+def test_a_folder_in_two_thousand_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.chdir(tmp_path)
+    deep = "a/" * ((4000 - len(str(tmp_path))) // 2)
+    try:
+        code = cli.main(["train", "--out", deep, *FAST])
+        assert code == 0 or capsys.readouterr().err.count("\n") == 1
+        assert "cannot be made: File name too long" in message(capsys, "train", "--out", deep * 2, *FAST)
+    finally:
+        for _ in range(2000):                          # shutil.rmtree calls itself as often
+            if os.path.isdir("a"):
+                os.chdir("a")
+        while os.getcwd() != str(tmp_path):
+            os.chdir("..")
+            shutil.rmtree("a")
+
+
+def test_a_link_to_nothing_is_no_folder(tmp_path, capsys):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    for name in ("link", "file"):
+        says = f"{str(tmp_path / name)!r} is a file, or a link to nothing"
+        assert says in message(capsys, "train", "--out", tmp_path / name, *FAST)
+        assert says in message(capsys, "train", "--out", tmp_path / name / "below", *FAST)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that are no text")
+def test_a_page_about_a_run_whose_name_is_no_text(run, capsys):
+    odd = run.parent / os.fsdecode(b"r\xff")
+    os.rename(run, odd)
+    assert cli.main(["explain", str(odd), "--out", "page.html"]) == 0
+    assert "r\\udcff after" in (run.parent / "page.html").read_text()
+
+
+def test_a_disk_that_is_read_only_is_said_by_the_name_of_the_file(tmp_path, monkeypatch):
+    """Linux refuses to remove a file there though there is none."""
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(writing, "open", read_only, raising=False)
+    monkeypatch.setattr(writing.Path, "unlink", read_only)
+    with pytest.raises(OSError, match="^'.*x.csv' cannot be written: Read-only file system$"):
+        writing.write(tmp_path / "x.csv", b"")
 
 
 # names, pipes, threads, Ctrl-C --------------------------------------------------------------------------------------

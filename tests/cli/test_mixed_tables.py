@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scratchvae import cli
-from scratchvae.cli import folders, main, options
+from scratchvae.cli import folders, main, options, output
 from scratchvae.data import columns
 from scratchvae.train import checkpoint
 
@@ -35,6 +35,15 @@ def write(path, rows, names=("city", "warm", "visits", "smokes")):
 def read(path):
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
+
+
+def test_no_cell_that_is_drawn_is_a_formula(tmp_path):
+    """A spreadsheet would compute it."""
+    texts = np.array([["=1+1", "-2"], ["@a", "+3"], ["-a", "b"]], object)
+    output.write_numbers(tmp_path / "x.csv", {"x": texts}, ["=A", "b"])
+    assert read(tmp_path / "x.csv") == [["'=A", "b"], ["'=1+1", "-2"], ["'@a", "+3"], ["'-a", "b"]]
+    output.write_numbers(tmp_path / "x.csv", {"label": np.array(["=1", "2"])})
+    assert read(tmp_path / "x.csv") == [["label"], ["'=1"], ["2"]]
 
 
 @pytest.fixture

@@ -19,6 +19,19 @@ def path(tmp_path):
     return tmp_path / "table.csv"
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", " "])
+def test_a_line_of_nothing_but_commas_fills_no_memory(path, delimiter):
+    """4 MB of them in 4 kB of gzip; `refused` counts the bytes."""
+    path.write_bytes(gzip.compress(b"1" + 2 ** 22 * delimiter.encode() + b"1\n"))
+    refused(lambda: files.load(path), path.name, "line 1 has more than 262144 cells, the most that are read")
+
+
+def test_a_number_has_no_underscore(path):
+    refused(lambda: load(path, "a,b\n1,2\n3,1_000\n"), path.name, "'1_000' in column 'b', which is not a number")
+    assert load(path, "a,y\n1,10\n2,1_0\n", labels="y").y.tolist() == ["10", "1_0"]
+    assert not tables.is_number("1_0") and tables.is_number("-1e3")
+
+
 # what is right ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", " ", "   ", ", "])
