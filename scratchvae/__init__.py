@@ -15,7 +15,7 @@ from .diffusion import Diffusion
 from .discrete import Categorical, Poisson
 from .hvae import HVAE
 from .importance import Importance
-from .likelihood import Bernoulli, Gaussian
+from .likelihood import Bernoulli, Gaussian, LogNormal
 from .mixed import Mixed
 from .mlp import MLP
 from .model import Model
@@ -33,6 +33,7 @@ from .verify.writings import readings, three_writings
 
 __all__ = [
     "Adam", "Autoencoder", "Bernoulli", "Categorical", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE",
-    "Importance", "MLP", "Mixed", "Model", "Poisson", "SGD", "State", "TopDown", "VAE", "checkpoint", "data",
-    "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "readings", "steps", "three_writings", "warm_up",
+    "Importance", "LogNormal", "MLP", "Mixed", "Model", "Poisson", "SGD", "State", "TopDown", "VAE", "checkpoint",
+    "data", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "readings", "steps", "three_writings",
+    "warm_up",
 ]

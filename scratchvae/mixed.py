@@ -76,7 +76,7 @@ class Mixed:
         for part, at_x, at_h in self.groups:
             cells = x[..., at_x].reshape(-1, part.x_dim)                        # a row for each cell
             there = np.logical_not(np.isnan(cells).any(axis=-1))
-            cells = np.where(there[:, None], cells, 0)                          # its log p will not count
+            cells = np.where(there[:, None], cells, 1)                          # its log p will not count
             cell_log_p, cache = part.log_prob(cells, h[..., at_h].reshape(-1, part.n_outputs))
             log_p = log_p + np.where(there, cell_log_p, 0).reshape(*h.shape[:-1], -1).sum(axis=-1)
             caches.append((there, cache))
@@ -86,7 +86,7 @@ class Mixed:
         """Return dx, dh: those of each variable in its own columns, and 0 for a cell that is missing.  MATH (4.7)."""
         n = len(dlog_prob)
         dx, dh = (np.empty((n, columns), dlog_prob.dtype) for columns in (self.x_dim, self.n_outputs))
-        for (part, at_x, at_h), (there, part_cache) in zip(self.groups, cache):
+        for (part, at_x, at_h), (there, part_cache) in zip(self.groups[::-1], cache[::-1]):
             dcell_log_p = np.where(there, np.repeat(dlog_prob, len(at_x)), 0)   # a number for each cell
             dcells, dh_cells = part.log_prob_backward(dcell_log_p, part_cache)
             dx[:, at_x] = dcells.reshape(n, *at_x.shape)
@@ -128,7 +128,8 @@ class Mixed:
 
 
 class Seen(Layer):
-    """How the network of q(z | x) sees a row: 0 where a cell is missing, counts as log(1 + x), all else as it is.
+    """How the network of q(z | x) sees a row: 0 where a cell is missing, counts as log(1 + x), what is lognormal
+    as log x, all else as it is.
 
     Any q gives a bound on log p(x), so that the 0 is no claim about the cell.
     """
@@ -139,17 +140,17 @@ class Seen(Layer):
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """Return y of x's shape, and the cache.  MATH (4.7)."""
         gone = np.isnan(x)
-        y = np.where(gone, 0, x)
+        y = np.where(gone, 1, x)                       # 1 has a logarithm
         caches = []
         for layer, columns in self.layers:
             y[:, columns], cache = layer.forward(y[:, columns])
             caches.append(cache)
-        return y, (gone, caches)
+        return np.where(gone, 0, y), (gone, caches)
 
     def backward(self, dy: Array, cache: Cache, input_gradient: bool = True) -> Array:
         """Return dx: 0 where a cell is missing, through its layer where a column has one, else dy.  MATH (4.7)."""
         gone, caches = cache
-        dx = dy.copy()
+        dx = np.where(gone, 0, dy)
         for (layer, columns), layer_cache in zip(self.layers, caches):
             dx[:, columns] = layer.backward(dx[:, columns], layer_cache)
-        return np.where(gone, 0, dx)
+        return dx

@@ -16,6 +16,7 @@ from scratchvae import HVAE, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, T
 from scratchvae.data import datasets
 from scratchvae.discrete import Categorical, Poisson
 from scratchvae.explain import equations, explain, lines, mathml, pictures, source, trace_pass
+from scratchvae.likelihood import LogNormal
 from scratchvae.mixed import Mixed
 
 
@@ -23,8 +24,8 @@ gallery = load(DEMOS, "gallery.bugs")
 RNG = np.random.default_rng(0)
 DIGITS = datasets.digits().x_train[:2]
 REAL = RNG.standard_normal((2, 6))
-TABLE = np.array([[1.0, 3, 0.2, 0, 1, 0], [0, np.nan, -1, 1, 0, 0]])
-OF_TABLE = [Bernoulli(1), Poisson(1), Gaussian(1), Categorical(3)]
+TABLE = np.array([[1.0, 3, 0.2, 0, 1, 0, 2], [0, np.nan, -1, 1, 0, 0, np.nan]])
+OF_TABLE = [Bernoulli(1), Poisson(1), Gaussian(1), Categorical(3), LogNormal(1)]
 CASES = {                                              # together they run every line of the math's passes
     "autoencoder": lambda: (Autoencoder(64, 2, (5,)), DIGITS, {}),
     "vae": lambda: (VAE(64, 2, (8,)), DIGITS, {}),
@@ -35,7 +36,7 @@ CASES = {                                              # together they run every
                             np.floor(9 * REAL ** 2), {}),
     "vae, categories": lambda: (VAE(6, 2, (5,), likelihood=Categorical(6), activation="softplus"),
                                 np.eye(6)[[1, 4]], {}),
-    "vae, mixed": lambda: (VAE(6, 2, (5,), likelihood=Mixed(OF_TABLE, missing=True), activation="sigmoid"),
+    "vae, mixed": lambda: (VAE(7, 2, (5,), likelihood=Mixed(OF_TABLE, missing=True), activation="sigmoid"),
                            TABLE, {}),
     "hvae": lambda: (HVAE(64, (4, 3, 2), (8,)), DIGITS, {}),
     "hvae, printed": lambda: (HVAE(64, (4, 3, 2), (8,), consistency="printed"), DIGITS, {}),

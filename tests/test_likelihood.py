@@ -5,14 +5,14 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from scratchvae import Bernoulli, Gaussian
-from scratchvae.likelihood import LIKELIHOODS
-from scratchvae.verify.gradcheck import check_function
+from scratchvae import Bernoulli, Gaussian, LogNormal
+from scratchvae.likelihood import LIKELIHOODS, Logarithm
+from scratchvae.verify.gradcheck import check_function, check_layer
 
-MAKE = {**LIKELIHOODS, "fixed": lambda x_dim: Gaussian(x_dim, logvar=-0.7)}
+MAKE = {**LIKELIHOODS, "fixed": lambda x_dim: Gaussian(x_dim, logvar=-0.7), "lognormal": LogNormal}
 
 
-@pytest.fixture(params=["bernoulli", "gaussian", "fixed"])
+@pytest.fixture(params=["bernoulli", "gaussian", "fixed", "lognormal"])
 def likelihood(request):
     return MAKE[request.param](4)
 
@@ -66,15 +66,29 @@ def test_gaussian_is_that_of_scipy_with_its_log_2_pi(logvar, rng):
                                rtol=1e-13)
 
 
+def test_lognormal_is_that_of_scipy(rng):
+    x, h = rng.lognormal(size=(5, 4)), rng.standard_normal((5, 8))
+    expected = scipy.stats.lognorm(np.exp(h[:, 4:] / 2), scale=np.exp(h[:, :4])).logpdf(x).sum(axis=1)
+    np.testing.assert_allclose(LogNormal(4).log_prob(x, h)[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(LogNormal(4).mean(h), scipy.stats.lognorm(np.exp(h[:, 4:] / 2),
+                                                                         scale=np.exp(h[:, :4])).mean(), rtol=1e-12)
+
+
+def test_gradients_of_the_layer_before_what_is_lognormal(rng, agrees):
+    agrees(check_layer(Logarithm(), rng.lognormal(size=(6, 3))))
+
+
 def test_mean_and_sampler_agree_with_the_density(likelihood, rng):
     """Over 100,000 draws the mean of x is `mean`, and the mean of log p its exact expectation, -entropy."""
     h = np.tile(rng.standard_normal(likelihood.n_outputs), (100_000, 1))
     x = likelihood.sample(h, rng)
-    np.testing.assert_allclose(x.mean(axis=0), likelihood.mean(h)[0], atol=0.03)
+    assert (abs(x.mean(axis=0) - likelihood.mean(h)[0]) < 5 * x.std(axis=0) / np.sqrt(len(x))).all()
     log_p = likelihood.log_prob(x, h)[0]
     p = likelihood.mean(h[:1])
     if isinstance(likelihood, Bernoulli):
         entropy = scipy.stats.bernoulli(p).entropy().sum()
+    elif isinstance(likelihood, LogNormal):
+        entropy = scipy.stats.lognorm(np.exp(h[0, 4:] / 2), scale=np.exp(h[0, :4])).entropy().sum()
     else:
         logvar = h[0, 4:] if likelihood.logvar is None else np.full(4, likelihood.logvar)
         entropy = scipy.stats.norm(0, np.exp(logvar / 2)).entropy().sum()
@@ -139,6 +153,8 @@ def test_bernoulli_accepts_all_of_0_to_1(x):
 
 
 @pytest.mark.parametrize("make, says", [
+    (lambda: LogNormal(0), "x_dim must be a whole number"),
+    (lambda: LogNormal(1).check_support(np.array([[0.0]])), "x must be above 0 for a LogNormal likelihood"),
     (lambda: Bernoulli(0), "x_dim must be a whole number"), (lambda: Gaussian(0), "x_dim must be a whole number"),
     (lambda: Gaussian(2, np.inf), "logvar must be a number"), (lambda: Gaussian(2, -np.inf), "logvar must be a number"),
 ])

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import scratchvae
-from scratchvae import Bernoulli, Categorical, Poisson, discrete, gaussian, layers
+from scratchvae import Bernoulli, Categorical, LogNormal, Poisson, discrete, gaussian, layers
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
@@ -24,6 +24,7 @@ COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mi
            "verify.exact", "verify.writings")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
+    "likelihood.LogNormal.check_support",
     "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
     *(f"likelihood.Likelihood.{name}" for name in ("log_prob", "log_prob_backward", "mean", "sample", "bias",
                                                    "check_support")),
@@ -211,6 +212,7 @@ def log_normal(x, mu, variance):
 
 NAMES = {"np": np, "row": row, "gaussian": gaussian, "softplus": layers.softplus, "sigmoid": layers.sigmoid,
          "bernoulli": lambda x, logits: Bernoulli(x.shape[1]).log_prob(x, logits)[0],
+         "lognormal": lambda x, h: LogNormal(x.shape[1]).log_prob(x, h)[0],
          "poisson": lambda x, h: Poisson(x.shape[1]).log_prob(x, h)[0],
          "categorical": lambda x, logits: Categorical(x.shape[1]).log_prob(x, logits)[0],
          "log_factorial": lambda x: discrete.log_factorial(x)[0],

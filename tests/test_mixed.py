@@ -6,12 +6,12 @@ import pickle
 import numpy as np
 import pytest
 
-from scratchvae import (HVAE, VAE, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Mixed, Poisson, TopDown,
-                        evaluate, fit)
+from scratchvae import (HVAE, VAE, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, LogNormal, Mixed, Poisson,
+                        TopDown, evaluate, fit)
 from scratchvae.verify.gradcheck import check_function, check_layer, check_model
 
 G, FIXED, P, B, C = Gaussian(1), Gaussian(1, logvar=-0.7), Poisson(1), Bernoulli(1), Categorical(3)
-PARTS = [G, C, P, G, B, FIXED, C, P]                   # objects that occur twice, and are not neighbours
+PARTS = [G, C, P, G, B, FIXED, C, P, LogNormal(1)]                   # objects that occur twice, and are not neighbours
 
 
 def table(rng, n=7, missing=0.0):
@@ -27,8 +27,8 @@ def table(rng, n=7, missing=0.0):
 
 def test_columns_are_those_of_the_parts():
     likelihood = Mixed(PARTS)
-    assert (likelihood.x_dim, likelihood.n_outputs) == (12, 2 + 3 + 1 + 2 + 1 + 1 + 3 + 1)
-    assert len(likelihood.groups) == 5
+    assert (likelihood.x_dim, likelihood.n_outputs) == (13, 2 + 3 + 1 + 2 + 1 + 1 + 3 + 1 + 2)
+    assert len(likelihood.groups) == 6
 
 
 @pytest.mark.parametrize("missing", [0, 0.3])

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Importance,
-                        Mixed, Poisson, State, TopDown, check, decay, evaluate, fit, steps, warm_up)
+                        LogNormal, Mixed, Poisson, State, TopDown, check, decay, evaluate, fit, steps,
+                        warm_up)
 from scratchvae.data import binarize, files, mnist, scaling
 from scratchvae.explain import explain
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
@@ -85,7 +86,7 @@ def doors():
         "TopDown": (TopDown, dict(**deep, latent_dims=(3, 2))),
         "Diffusion": (Diffusion, dict(**deep, T=3, log_noise=(-2.0, 3.0), variance="posterior")),
         "Bernoulli": (Bernoulli, dict(x_dim=4)), "Gaussian": (Gaussian, dict(x_dim=4, logvar=0.5)),
-        "Poisson": (Poisson, dict(x_dim=4)), "Categorical": (Categorical, dict(x_dim=4)),
+        "LogNormal": (LogNormal, dict(x_dim=4)), "Poisson": (Poisson, dict(x_dim=4)), "Categorical": (Categorical, dict(x_dim=4)),
         "Mixed": (Mixed, dict(parts=[Gaussian(1), Categorical(3)], missing=True)),
         "MLP": (MLP, dict(dims=(4, 3, 2), activation="tanh", rng=0)),
         "Dense": (Dense, dict(n_in=4, n_out=2, rng=0, initialise=glorot)),

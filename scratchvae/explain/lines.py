@@ -137,6 +137,17 @@ likelihood.Gaussian.log_prob_backward
     return                                      4.2 dh
 likelihood.Gaussian.mean
     return                                      4.3 E[x
+likelihood.Logarithm.forward
+    return                                      4.8 log x
+likelihood.Logarithm.backward
+    return                                      4.8 log x
+likelihood.LogNormal.log_prob
+    y                                           4.8 log p
+    log_p, cache                                3.3 log N
+    return                                      4.8 log p
+likelihood.LogNormal.log_prob_backward
+    dy, dmu, dlogvar                            4.2 dx
+    return                                      4.8 dx
 
 discrete.log_factorial
     u                                           4.4 u =
@@ -191,10 +202,11 @@ mixed.Seen.forward
     y                                           -
     y[:, columns], cache                        4.5 log(1 + x)
     caches.append(cache)                        -
+    return                                      -
 mixed.Seen.backward
-    dx                                          -
+    dx                                          4.7 dh_v, dx_v
     dx[:, columns]                              4.5 log(1 + x)
-    return                                      4.7 dh_v, dx_v
+    return                                      -
 
 model.ELBO.kl
     return                                      -
