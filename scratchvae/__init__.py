@@ -15,8 +15,8 @@ from .diffusion import Diffusion
 from .discrete import Categorical, Poisson
 from .hvae import HVAE
 from .importance import Importance
-from .likelihood import Bernoulli, Gaussian, LogNormal
-from .mixed import Mixed
+from .likelihood import Bernoulli, Gaussian
+from .mixed import LogNormal, Mixed
 from .mlp import MLP
 from .model import Model
 from .objective import ELBO

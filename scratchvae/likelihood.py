@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from . import check, gaussian
-from .layers import Array, Cache, Layer, sigmoid
+from .layers import Array, Cache, sigmoid
 
 
 class Likelihood(Protocol):
@@ -166,85 +166,6 @@ class Gaussian:
 
     def check_support(self, x: Array, name: str = "x") -> None:
         """Accept every finite number, as x is known to be."""
-
-
-class Logarithm(Layer):
-    """y = log x, with y' = 1 / x: how a network sees what is positive and skewed.  MATH (4.8)."""
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        """Return y, and x as the cache."""
-        return np.log(x), x
-
-    def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
-        """Return dx = dy / x."""
-        x = cache
-        return dy / x
-
-
-class LogNormal:
-    """Each entry of x is positive, and its logarithm is normal: log x ~ N(mu, exp(logvar)).
-
-    For what is skewed to the right, such as incomes, weights, and times.
-
-    Parameters
-    ----------
-    x_dim : int
-        D, the number of entries of x; h is mu and logvar side by side, of shape (n, 2 D).
-
-    Attributes
-    ----------
-    first_layer : Layer
-        What a model puts before the network that sees x: log x.
-    """
-
-    def __init__(self, x_dim: int) -> None:
-        self.x_dim = check.size("x_dim", x_dim)
-        self.n_outputs = 2 * self.x_dim
-        self.first_layer = Logarithm()
-
-    def log_prob(self, x: Array, h: Array) -> tuple[Array, Cache]:
-        """Return log p(x | h) in nats: log N(log x; mu, exp(logvar)) - Σ log x.  MATH (4.8).
-
-        Parameters
-        ----------
-        x : array of shape (n, D)
-            Above 0.
-        h : array of shape (n, 2 D)
-
-        Returns
-        -------
-        log_prob : array of shape (n,)
-        cache
-            For `log_prob_backward`.
-        """
-        y = np.log(x)                                  # (n, D)
-        log_p, cache = gaussian.log_prob(y, *gaussian.halves(h))
-        return log_p - y.sum(axis=-1), (x, cache)
-
-    def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
-        """Return dx = (dy - dlog_prob) / x, and dh.  MATH (4.8)."""
-        x, y_cache = cache
-        dy, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, y_cache)
-        return (dy - dlog_prob[:, None]) / x, gaussian.halves_backward(dmu, dlogvar)
-
-    def mean(self, h: Array) -> Array:
-        """Return E[x | h] = exp(mu + σ²/2), of shape (n, D).  MATH (4.8)."""
-        mu, logvar = gaussian.halves(h)
-        return np.exp(mu + np.exp(logvar) / 2)
-
-    def sample(self, h: Array, rng: np.random.Generator) -> Array:
-        """Draw x, of shape (n, D).  MATH (4.8)."""
-        mu, logvar = gaussian.halves(h)
-        return np.exp(gaussian.sample(mu, logvar, rng.standard_normal(mu.shape))[0]).astype(h.dtype)
-
-    def bias(self, x_mean: Array) -> Array:
-        """Return log x_mean - 1/2 for mu, and 0 for logvar.  MATH (4.8)."""
-        return np.concatenate([np.log(x_mean) - 0.5, np.zeros(self.x_dim)])
-
-    def check_support(self, x: Array, name: str = "x") -> None:
-        """Raise a ValueError unless every entry of x is above 0."""
-        if x.real.min() <= 0:
-            raise ValueError(f"{name} must be above 0 for a LogNormal likelihood; its values begin at {x.real.min():g}")
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}

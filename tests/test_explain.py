@@ -16,7 +16,7 @@ from scratchvae import HVAE, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, T
 from scratchvae.data import datasets
 from scratchvae.discrete import Categorical, Poisson
 from scratchvae.explain import equations, explain, lines, mathml, pictures, source, trace_pass
-from scratchvae.likelihood import LogNormal
+from scratchvae.mixed import LogNormal
 from scratchvae.mixed import Mixed
 
 

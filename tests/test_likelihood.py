@@ -6,7 +6,8 @@ import scipy.special
 import scipy.stats
 
 from scratchvae import Bernoulli, Gaussian, LogNormal
-from scratchvae.likelihood import LIKELIHOODS, Logarithm
+from scratchvae.likelihood import LIKELIHOODS
+from scratchvae.mixed import Logarithm
 from scratchvae.verify.gradcheck import check_function, check_layer
 
 MAKE = {**LIKELIHOODS, "fixed": lambda x_dim: Gaussian(x_dim, logvar=-0.7), "lognormal": LogNormal}

@@ -24,7 +24,7 @@ COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mi
            "verify.exact", "verify.writings")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
-    "likelihood.LogNormal.check_support",
+    "mixed.LogNormal.check_support",
     "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
     *(f"likelihood.Likelihood.{name}" for name in ("log_prob", "log_prob_backward", "mean", "sample", "bias",
                                                    "check_support")),
@@ -32,7 +32,8 @@ PLUMBING = {                                           # what moves numbers abou
                                          "normal", "forward")),
     "objective.ELBOGradient.dkl",
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
-    "importance.Importance.check_beta", *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
+    "importance.is_known", "importance.Importance.check_beta",
+    *(f"vae.VAE.{name}" for name in ("draw_noise", "reconstruct")),
     *(f"hvae.HVAE.{name}" for name in ("consistency", "draw_noise", "check_noise", "reconstruct")),
     *(f"diffusion.Diffusion.{name}" for name in ("with_levels", "column", "draw_noise", "check_noise", "check_level",
                                                  "reconstruct")),

@@ -137,15 +137,15 @@ likelihood.Gaussian.log_prob_backward
     return                                      4.2 dh
 likelihood.Gaussian.mean
     return                                      4.3 E[x
-likelihood.Logarithm.forward
+mixed.Logarithm.forward
     return                                      4.8 log x
-likelihood.Logarithm.backward
+mixed.Logarithm.backward
     return                                      4.8 log x
-likelihood.LogNormal.log_prob
+mixed.LogNormal.log_prob
     y                                           4.8 log p
     log_p, cache                                3.3 log N
     return                                      4.8 log p
-likelihood.LogNormal.log_prob_backward
+mixed.LogNormal.log_prob_backward
     dy, dmu, dlogvar                            4.2 dx
     return                                      4.8 dx
 

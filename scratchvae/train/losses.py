@@ -71,7 +71,7 @@ class OneDraw:
         return elbo, (elbo, cache)
 
     def finish(self, half: Any, beta: ArrayLike, kl: Array, n: int) -> None:
-        """Fill the model's ``gradient``; kl, the mean over the n examples, is for free bits.  MATH (5.4), (9.4)."""
+        """Fill the model's ``gradient``; kl, the mean over the n examples, is for free bits."""
         elbo, cache = half
         beta = beta if self.free_bits is None else with_free_bits(beta, kl, self.free_bits)
         self.model.backward(elbo.loss_backward(beta, n=n), cache)
@@ -94,7 +94,7 @@ class ManyDraws:
         return self.many.gradient(x, rng, beta), len(x)
 
     def finish(self, half: int, beta: ArrayLike, kl: Array, n: int) -> None:
-        """Turn the gradient of the mean over a share into its part of the mean over n examples.  MATH (9.4)."""
+        """Turn the gradient of the mean over a share into its part of the mean over n examples."""
         if half != n:
             self.many.model.gradient *= half / n
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -112,7 +111,7 @@ def begin(name: str, pipe: Connection, w: int, n: int, memory: Any, errors: Any,
         if not started:
             error = ChildProcessError(f"{name} could not start: {text}")
         try:
-            pickle.loads(pickle.dumps(error))
+            ForkingPickler.loads(ForkingPickler.dumps(error))
         except Exception:                              # one that cannot be sent, or not be made again
             error = RuntimeError(text)
         with suppress(OSError):
