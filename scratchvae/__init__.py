@@ -1,7 +1,7 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 This folder is the math, in reading order: layers, mlp, gaussian, likelihood, discrete, mixed, model,
-autoencoder, vae, hvae, topdown, schedule, diffusion, importance; MATH.md derives it.  Argument checks are in
+autoencoder, vae, hvae, topdown, schedule, diffusion, flow, importance; MATH.md derives it.  Argument checks are in
 check.  data/ reads and scales data, train/ fits and measures models, verify/ checks gradients and has exact
 answers, diagnose/ names the mistake in a backward, explain/ writes the page of lines, cli/ is the program.
 """
@@ -9,7 +9,7 @@ answers, diagnose/ names the mistake in a backward, explain/ writes the page of 
 __version__ = "0.2.0"                                  # above the imports: a checkpoint names it
 
 from . import startup  # noqa: F401  (before anything that loads NumPy)
-from . import data, gaussian, layers
+from . import data, flow, gaussian, layers
 from .autoencoder import Autoencoder
 from .diffusion import Diffusion
 from .discrete import Categorical, Poisson
@@ -34,6 +34,6 @@ from .verify.writings import readings, three_writings
 __all__ = [
     "Adam", "Autoencoder", "Bernoulli", "Categorical", "Diffusion", "ELBO", "Evaluation", "Gaussian", "HVAE",
     "Importance", "LogNormal", "MLP", "Mixed", "Model", "Poisson", "SGD", "State", "TopDown", "VAE", "checkpoint",
-    "data", "decay", "evaluate", "fit", "gaussian", "gradcheck", "layers", "readings", "steps", "three_writings",
-    "warm_up",
+    "data", "decay", "evaluate", "fit", "flow", "gaussian", "gradcheck", "layers", "readings", "steps",
+    "three_writings", "warm_up",
 ]

@@ -166,8 +166,9 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
-    """Return a real number in [low, high), or (low, high) if ``open_low``; a text or a bool is none."""
+def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False,
+           closed: bool = False) -> float:
+    """Return a real number in [low, high), (low, high) if ``open_low``, [low, high] if ``closed``; a bool is none."""
     if isinstance(value, np.ndarray) and value.ndim == 0 and not np.ma.is_masked(value):
         value = value.item()
     checked = np.nan
@@ -176,9 +177,9 @@ def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low:
             checked = float(value)
         except OverflowError:                          # a whole number beyond all floats
             pass
-    if not (low <= checked < high) or (open_low and checked == low):
-        raise ValueError(f"{name} must be a number in {'(' if open_low or low == -np.inf else '['}{low:g}, {high:g}); "
-                         f"got {shown(value)}")
+    if not (low <= checked < high or closed and checked == high) or (open_low and checked == low):
+        raise ValueError(f"{name} must be a number in {'(' if open_low or low == -np.inf else '['}{low:g}, {high:g}"
+                         f"{']' if closed else ')'}; got {shown(value)}")
     return checked
 
 

@@ -37,7 +37,6 @@ from .objective import ELBO, ELBOGradient
 from .schedule import Schedule, signal, spread, times
 
 COSINES = 4                                            # the time as the network sees it
-MANY = 1000                                            # levels that stand for infinitely many, to draw samples
 
 
 class RealSignal:
@@ -299,8 +298,8 @@ class Diffusion(Model):
         For infinitely many levels, that of 1000.  MATH (13.8).
         """
         if self.T == np.inf:
-            return self.with_levels(MANY).log_weight(x, n_samples, rng)
-        a = np.tile(self.signal.forward(x), (n_samples, 1))                          # (n_samples n, D)
+            return self.with_levels(1000).log_weight(x, n_samples, rng)
+        a = np.tile(self.signal.forward(x), (n_samples, 1))                     # (n_samples n, D)
         mu, logvar = self.q(a, self.gamma[-1:])
         z, _ = gaussian.sample(mu, logvar, self.normal(rng, *a.shape))          # z_T ~ q(z_T | x)
         log_w = gaussian.log_prob(z, 0 * z, 0 * z)[0] - gaussian.log_prob(z, mu, logvar)[0]
@@ -348,23 +347,24 @@ class Diffusion(Model):
         eps = self.normal(check.generator("rng", rng), *mu.shape)
         return self.decode(gaussian.sample(mu, logvar, eps)[0], level)
 
-    def descend(self, n: int, rng: np.random.Generator) -> Iterator[tuple[int, Array]]:
-        """Draw z_T from the prior and z_{t-1} ~ p(z_{t-1} | z_t) below it; yield each t and z_t.  MATH (13.2)."""
+    def descend(self, n: int, rng: Any, steps: Any = None, eta: Any = None) -> Iterator[tuple[float, Array]]:
+        """Draw z_T from N(0, I) and z_t below it, by `Schedule.way_down`; yield each t, z_t.  MATH (13.2), (13.14)."""
         n, rng = check.size("n", n), check.generator("rng", rng)
         z = self.normal(rng, n, self.x_dim)
-        yield int(self.T), z
-        for t in range(int(self.T) - 1, 0, -1):
-            a_hat = self.signal.guess(self.read(z, self.gamma[t + 1:t + 2])[0])
-            z = self.down(z, a_hat, t) + float(np.sqrt(self.schedule.v_p[t - 1])) * self.normal(rng, n, self.x_dim)
+        yield self.T, z
+        for t, gamma, c_z, c_a, sd in self.schedule.way_down(steps, eta):
+            a_hat = self.signal.guess(self.read(z, gamma)[0])
+            z = c_z * z + c_a * a_hat + sd * self.normal(rng, n, self.x_dim)
             yield t, z
 
-    def sample(self, n: int, rng: int | np.random.Generator = 0, draw: bool = False) -> Array:
+    def sample(self, n: int, rng: Any = 0, draw: bool = False, steps: int | None = None,
+               eta: float | None = None) -> Array:
         """Draw from the top level down, return E[x | z_1], of shape (n, x_dim); with ``draw``, x ~ p(x | z_1).
 
-        Infinitely many levels are replaced by 1000.  MATH (13.2).
+        By default through all levels, with p's noise; see `Schedule.way_down`.  MATH (13.2), (13.14).
         """
-        n, draw = check.size("n", n), check.flag("draw", draw)
-        rng, model = check.generator("rng", rng), self.with_levels(MANY) if self.T == np.inf else self
-        for _, z in model.descend(n, rng):
+        n, draw, rng = check.size("n", n), check.flag("draw", draw), check.generator("rng", rng)
+        for _, z in self.descend(n, rng, steps, eta):
             pass
-        return model.decode(z, 1, rng if draw else None)
+        h, _ = self.read(z, self.gamma[1:2])
+        return self.likelihood.sample(h, rng) if draw else self.likelihood.mean(h)

@@ -20,6 +20,8 @@ from . import check
 from .layers import Array, sigmoid, softplus
 
 MOST = 10**6                                           # levels
+FEW = 50                                               # that stand for infinitely many, to draw samples
+Way = tuple[int, Array, float, float, float]           # a step down: t, gamma above it, c_z, c_a, √v
 
 
 def signal(gamma: Array) -> Array:
@@ -39,6 +41,18 @@ def between(gamma_s: Array, gamma_t: Array) -> tuple[Array, Array]:
     """
     log_alpha = softplus(gamma_s) - softplus(gamma_t)
     return np.exp(log_alpha), -np.expm1(log_alpha)
+
+
+def step(gamma_s: Array, gamma_t: Array, eta: float) -> tuple[Array, Array, Array]:
+    """Return c_z, c_a and v of the step z_s = c_z z_t + c_a â + √v eps from more to less noise.  MATH (13.14).
+
+    eta says how much of the noise is new: 1 is p(z_s | z_t) with the variance v_q, 0 is DDIM, without noise.
+    Song, Meng and Ermon 2021 (arXiv 2010.02502), equation 12.
+    """
+    r = np.exp(gamma_s - gamma_t)                      # how much of the noise, as a variance of u = z/√ᾱ, is left
+    kappa = np.sqrt(r * (1 - eta ** 2 + eta ** 2 * r))
+    v = eta ** 2 * sigmoid(gamma_s) * -np.expm1(gamma_s - gamma_t)
+    return kappa * signal(gamma_s) / signal(gamma_t), (1 - kappa) * signal(gamma_s), v
 
 
 def times(n: int, rng: np.random.Generator) -> Array:
@@ -118,3 +132,36 @@ class Schedule:
             return first + 0 * time, 0 * time, 0 * time
         t = np.minimum(time * (self.T - 1), self.T - 2).astype(int) + 1
         return self.gamma[t + 1], (self.T - 1) * self.weight[t - 1], (self.T - 1) * self.constant[t - 1]
+
+    def way_down(self, steps: int | None = None, eta: float | None = None) -> list[Way]:
+        """Return the steps of a sample from z_T to z_1.  By default they are p's, through every level.
+
+        MATH (13.2); with one of the two arguments they are those of `step`, MATH (13.14).
+
+        Parameters
+        ----------
+        steps : int, optional
+            How many levels to pass, z_T and z_1 included; by default all, or 50 for T = np.inf.
+        eta : float, default 0
+            From 0, DDIM, to 1, as much new noise as p has.
+
+        Returns
+        -------
+        list of tuple
+            t of the lower level; gamma of the upper one, of shape (1,); and three numbers, c_z, c_a and √v.
+
+        Raises
+        ------
+        ValueError
+            If steps or eta is out of range; the message names it.
+        """
+        as_p, eta = steps is None and eta is None, 0.0 if eta is None else check.number("eta", eta, 0, 1, closed=True)
+        if self.T == np.inf:
+            T = FEW if steps is None else check.size("steps", steps, 2, MOST)
+            return Schedule(T, self.ends, "posterior").way_down(T, eta)
+        T = int(self.T)
+        t = np.linspace(T, 1, T if steps is None else check.size("steps", steps, min(2, T), T)).round().astype(int)
+        c_z, c_a, v = step(self.gamma[t[1:]], self.gamma[t[:-1]], eta)
+        if as_p:
+            c_z, c_a, v = self.c_z[::-1], self.c_a[::-1], self.v_p[::-1]
+        return list(zip(t[1:].tolist(), self.gamma[t[:-1], None], c_z.tolist(), c_a.tolist(), np.sqrt(v).tolist()))

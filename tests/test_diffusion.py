@@ -11,7 +11,7 @@ import scipy.stats
 from scratchvae import VAE, Adam, Diffusion, Gaussian, fit, gaussian, readings, three_writings
 from scratchvae.diffusion import BinarySignal
 from scratchvae.layers import sigmoid
-from scratchvae.schedule import Schedule, between, signal, spread, times
+from scratchvae.schedule import Schedule, between, signal, spread, step, times
 from scratchvae.verify.gradcheck import check_model
 
 D = 6
@@ -152,6 +152,46 @@ def test_weight_is_a_difference_of_signal_to_noise():
     schedule = Schedule(30, np.array([-3.0, 4.0]), "posterior")
     np.testing.assert_allclose(schedule.weight, np.exp(-schedule.gamma[1:-1]) - np.exp(-schedule.gamma[2:]), rtol=1e-12)
     assert schedule.weight.sum() == pytest.approx(np.exp(3.0) - np.exp(-4.0), rel=1e-12) and not schedule.constant.any()
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_a_step_keeps_the_density_of_z(eta):
+    """With a in the place of its guess: from q(z_t | a) to q(z_s | a), whatever eta says is new noise."""
+    s, t = np.array([-3.0, -0.5, 1.0, 2.0, -9.0]), np.array([-1.0, 0.1, 1.01, 7.0, 12.0])
+    c_z, c_a, v = step(s, t, eta)
+    np.testing.assert_allclose(c_z * signal(t) + c_a, signal(s), rtol=1e-13)
+    np.testing.assert_allclose(c_z ** 2 * spread(t) ** 2 + v, spread(s) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(v, eta ** 2 * step(s, t, 1)[2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("log_noise", [(-5.0, 5.0), (-3.0, 8.0), (-13.0, 9.0)])
+def test_a_step_with_all_its_noise_is_the_step_of_p(log_noise):
+    """Every pair of 40 levels, next to each other or far apart: with eta = 1 it is the ancestral step, to rounding."""
+    gamma = np.linspace(*log_noise, 40)
+    for i, j in zip(*np.triu_indices(40, 1)):
+        p = Schedule(2, gamma[[i, j]], "posterior")
+        found = step(gamma[i], gamma[j], 1.0)
+        np.testing.assert_allclose(found, [p.c_z[0], p.c_a[0], p.v_p[0]], rtol=1e-13, atol=3e-16)
+
+
+@pytest.mark.parametrize("variance", ["posterior", "forward"])
+def test_the_way_down_is_that_of_p_or_some_of_its_levels(variance):
+    schedule = Schedule(7, np.array([-3.0, -2.5, -1.0, 0.0, 0.5, 2.0, 4.0]), variance)
+    t, gamma, c_z, c_a, sd = zip(*schedule.way_down())
+    assert t == (6, 5, 4, 3, 2, 1) and np.array_equal(np.ravel(gamma), schedule.gamma[:1:-1])
+    np.testing.assert_array_equal([c_z, c_a, sd], [schedule.c_z[::-1], schedule.c_a[::-1],
+                                                   np.sqrt(schedule.v_p)[::-1]])
+    t, gamma, c_z, c_a, sd = zip(*schedule.way_down(3, 0.5))
+    assert t == (4, 1) and [g.shape for g in gamma] == [(1,), (1,)] and np.array_equal(np.ravel(gamma), [4.0, 0.0])
+    expected = step(schedule.gamma[[4, 1]], schedule.gamma[[7, 4]], 0.5)
+    np.testing.assert_array_equal([c_z, c_a, sd], [expected[0], expected[1], np.sqrt(expected[2])])
+    assert schedule.way_down(3) == schedule.way_down(3, 0) and len(schedule.way_down(eta=0.2)) == 6
+    assert schedule.way_down(7, 0.2) == schedule.way_down(eta=0.2) != schedule.way_down(eta=0.3)
+    assert schedule.way_down(2)[0][0] == 1 and Schedule(1, np.array([-1.0, 1.0]), variance).way_down(1) == []
+    limit = Schedule(math.inf, np.array([-2.0, 2.0]), variance)
+    assert [row[0] for row in limit.way_down(5)] == [4, 3, 2, 1] and len(limit.way_down()) == 49
+    assert [float(row[1][0]) for row in limit.way_down(5)] == [2, 1, 0, -1]
+    assert limit.way_down(50, 0) == limit.way_down() and limit.way_down(eta=1)[0][4] > 0
 
 
 def test_times_are_uniform_and_leave_no_gap():
@@ -578,11 +618,14 @@ def test_levels_may_be_changed(rng, x):
     assert bounds[0] == pytest.approx(bounds[1], rel=0.03)
 
 
-def test_limit_uses_a_thousand_levels(rng, x):
+def test_limit_uses_a_thousand_levels_for_log_p_and_fifty_for_samples(rng, x):
     model = make(rng, math.inf)
     np.testing.assert_array_equal(model.log_weight(x, 2, np.random.default_rng(1)),
                                   model.with_levels(1000).log_weight(x, 2, np.random.default_rng(1)))
-    np.testing.assert_array_equal(model.sample(3, 1), model.with_levels(1000).sample(3, 1))
+    np.testing.assert_array_equal(model.sample(3, 1), model.with_levels(50).sample(3, 1, eta=0))
+    np.testing.assert_array_equal(model.sample(3, 1, True, 7, 0.5), model.with_levels(7).sample(3, 1, True, 7, 0.5))
+    path = [t for t, _ in model.descend(3, 1, 4)]
+    assert path == [math.inf, 3, 2, 1] and len(list(model.descend(3, 1))) == 50
 
 
 def test_log_weight_is_a_log_ratio_of_densities(rng, x):
@@ -626,6 +669,24 @@ def test_samples_come_down_level_by_level(rng):
         np.testing.assert_array_equal(drawn, model.decode(path[-1][1], 1, generator))
         np.testing.assert_array_equal(model.sample(5), model.sample(5, 0))
         assert set(np.unique(drawn)) <= {0, 1}
+
+
+@pytest.mark.parametrize("eta", [None, 0.0, 0.4, 1.0])
+def test_samples_through_some_of_the_levels(eta, rng):
+    """Each step by its definition: â stays, and the noise of z is shrunk, and partly new."""
+    model, generator, eta_or_0 = make(rng, 9), np.random.default_rng(2), eta or 0.0
+    z = generator.standard_normal((5, D))
+    path = list(model.descend(5, 2, 3, eta))
+    assert [t for t, _ in path] == [9, 5, 1]
+    for (above, _), (below, found) in zip(path, path[1:]):
+        t, s = model.gamma[above], model.gamma[below]
+        a_hat, noise, _ = readings(model, z, above)
+        v = eta_or_0 ** 2 * Schedule(2, np.array([s, t]), "posterior").v_q[0]
+        z = (signal(s) * a_hat + np.sqrt(spread(s) ** 2 - v) * noise
+             + np.sqrt(v) * generator.standard_normal(z.shape))
+        np.testing.assert_allclose(found, z, rtol=1e-9)
+    np.testing.assert_array_equal(model.sample(5, 2, steps=3, eta=eta), model.decode(path[-1][1]))
+    np.testing.assert_array_equal(model.sample(5, 2, True, 3, eta), model.decode(path[-1][1], 1, generator))
 
 
 def test_samples_of_the_stationary_chain_are_normal():
@@ -710,6 +771,12 @@ BAD = [
     (lambda: Diffusion(6, 3).encode(np.full((4, 6), 2.0)), r"^x must lie in \[0, 1\]"),
     (lambda: Diffusion(6, math.inf).encode(np.zeros((4, 6))), "^T is infinite, so that no level has a number"),
     (lambda: Diffusion(6, 3).sample(0), "^n must be a whole number of at least 1; got 0"),
+    (lambda: Diffusion(6, 3).sample(2, steps=4), "^steps must be a whole number from 2 to 3; got 4"),
+    (lambda: Diffusion(6, 3).sample(2, steps=1), "^steps must be a whole number from 2 to 3; got 1"),
+    (lambda: Diffusion(6, 1).sample(2, steps=2), "^steps must be a whole number from 1 to 1; got 2"),
+    (lambda: Diffusion(6, math.inf).sample(2, steps=1), "^steps must be a whole number from 2 to 1000000; got 1"),
+    (lambda: Diffusion(6, 3).sample(2, eta=1.5), r"^eta must be a number in \[0, 1\]; got 1.5"),
+    (lambda: Diffusion(6, math.inf).sample(2, eta=-0.1), r"^eta must be a number in \[0, 1\]; got -0.1"),
     (lambda: Diffusion(6, 3).sample(2, "dice"), "^rng must be a Generator or a seed"),
     (lambda: Diffusion(6, 3).sample(2, 0, "yes"), "^draw must be True or False"),
     (lambda: Diffusion(6, 3).decode(np.zeros((4, 6)), 1, "dice"), "^rng must be a Generator or a seed"),
