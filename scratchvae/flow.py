@@ -76,7 +76,7 @@ def integrate(denoiser: Denoiser, u: Array, start: float, end: float, rtol: floa
     Parameters
     ----------
     denoiser : function
-        Of u and gamma, returns â of shape (n, D) and Σᵢ ∂âᵢ/∂uᵢ of shape (n,); such as
+        Of u and gamma, returns â of shape (n, D) and Σᵢ ∂âᵢ/∂uᵢ, of shape (n,) or one number; such as
         ``lambda u, gamma: denoise(model, u, gamma)``.
     u : array of shape (n, D)
         z/√ᾱ where the noise is ``start``.
@@ -103,7 +103,7 @@ def integrate(denoiser: Denoiser, u: Array, start: float, end: float, rtol: floa
     def slope(gamma: float, y: Array) -> Array:
         u = y[:n * D].reshape(n, D)
         a, divergence = denoiser(u, gamma)
-        dy = np.concatenate([((u - a) / 2).ravel(), (D - divergence) / 2])
+        dy = np.append((u - a) / 2, np.zeros(n) + (D - divergence) / 2)
         if not np.isfinite(dy).all():
             raise FloatingPointError(f"the flow became infinite or not a number at gamma {gamma:g}")
         return dy

@@ -113,7 +113,7 @@ class Schedule:
         """Return gamma of z_{t+1} at a level t < T chosen by time, and the weight and constant that estimate the sum.
 
         What one level says stands for all: they are T - 1 times those of the level.  For
-        infinitely many levels gamma itself is uniform, and its density is divided out.  MATH (13.6), (13.7).
+        infinitely many levels gamma itself is uniform, and its density is divided out.  MATH (13.6), (13.7), (13.18).
 
         Parameters
         ----------

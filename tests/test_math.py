@@ -15,13 +15,13 @@ import pytest
 from scipy import stats
 
 import scratchvae
-from scratchvae import Bernoulli, Categorical, LogNormal, Poisson, discrete, gaussian, layers
+from scratchvae import Bernoulli, Categorical, LogNormal, Poisson, discrete, flow, gaussian, layers, schedule
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
 COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective", "model",
-           "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "importance", "train.optim",
-           "verify.exact", "verify.writings")
+           "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "importance",
+           "train.optim", "verify.exact", "verify.writings")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     "mixed.LogNormal.check_support",
@@ -212,6 +212,7 @@ def log_normal(x, mu, variance):
 
 
 NAMES = {"np": np, "row": row, "gaussian": gaussian, "softplus": layers.softplus, "sigmoid": layers.sigmoid,
+         "step": schedule.step, "flow": flow,
          "bernoulli": lambda x, logits: Bernoulli(x.shape[1]).log_prob(x, logits)[0],
          "lognormal": lambda x, h: LogNormal(x.shape[1]).log_prob(x, h)[0],
          "poisson": lambda x, h: Poisson(x.shape[1]).log_prob(x, h)[0],

@@ -35,7 +35,7 @@ class Readings(NamedTuple):
 
 
 def readings(model: Diffusion, z: ArrayLike, level: int) -> Readings:
-    """Return the network's guess of a, of the noise in z, and of the score ∇ log q(z) at a level.  MATH (13.11).
+    """Return the network's guess of a, of the noise in z, and of the score ∇ log q(z).  MATH (13.11), (13.19).
 
     They are one: z = √ᾱ a + √(1 - ᾱ) noise, and score = -noise/√(1 - ᾱ).
 
