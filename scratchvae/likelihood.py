@@ -78,9 +78,9 @@ class Bernoulli:
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), where s is the sigmoid, softplus'.  MATH (4.1)."""
         x, logits, e = cache
-        s = np.exp(np.minimum(logits, 0)) / (1 + e)    # sigmoid(l), with the e^(-|l|) that is there already
+        s = e / (1 + e)                                # sigmoid(-|l|), with the e^(-|l|) that is there already
         dx = dlog_prob[:, None] * logits
-        dlogits = dlog_prob[:, None] * (x - s)
+        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))     # x - s(l), or (x - 1) + s(-l)
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:

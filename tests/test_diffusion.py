@@ -77,6 +77,14 @@ def test_gradients_after_some_training(likelihood, rng, x, agrees):
     agrees(check_model(model, x))
 
 
+def test_gradients_with_the_defaults(rng, x, agrees):
+    """Little noise in z_1, so that a logit is some 40, and x - s in one go would round to 0."""
+    model = Diffusion(D)
+    agrees(check_model(model, x))
+    model.theta += 0.3 * rng.standard_normal(model.theta.size).astype(np.float32)
+    agrees(check_model(model, x))
+
+
 def test_gradients_at_full_size(rng, agrees):
     """784 pixels and 1000 levels, along one random direction for each array."""
     model = Diffusion(784, 1000, (400,), log_noise=(-1, 5), dtype=np.float64)

@@ -37,9 +37,9 @@ def test_bernoulli_is_that_of_scipy(rng):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("x", [0, 1])
-@pytest.mark.parametrize("logit", [-1e4, -700, -100, -40, -1, 0, 1, 40, 100, 700, 1e4])
+@pytest.mark.parametrize("logit", [-1e4, -700, -100, -40, -1, -0.0, 0, 1, 40, 100, 700, 1e4])
 def test_bernoulli_is_exact_for_extreme_logits(x, logit, dtype):
-    """log p = -softplus(∓l) to the last digits, its gradient x - s(l), and no warning, from -1e4 to 1e4."""
+    """log p = -softplus(∓l) to the last digits, so is its gradient x - s(l); no warning, from -1e4 to 1e4."""
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         x_row, l_row = np.array([[x]], dtype), np.array([[logit]], dtype)
         log_p, cache = Bernoulli(1).log_prob(x_row, l_row)
@@ -47,7 +47,8 @@ def test_bernoulli_is_exact_for_extreme_logits(x, logit, dtype):
     sign = -1 if x else 1
     np.testing.assert_allclose(log_p[0], -np.logaddexp(0, sign * logit), rtol=4 * np.finfo(dtype).eps,
                                atol=np.finfo(dtype).tiny)
-    np.testing.assert_allclose(dlogits, x - scipy.special.expit(logit), atol=2 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(dlogits, -sign * scipy.special.expit(dtype(sign * logit)), rtol=8 * np.finfo(dtype).eps,
+                               atol=np.finfo(dtype).tiny)
     np.testing.assert_array_equal(dx, l_row)
 
 

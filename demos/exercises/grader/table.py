@@ -98,7 +98,8 @@ EXERCISES = [
         """, partial(pair_cases, "log_prob", "log_prob_backward", ("x", "logits"), "log_prob", ("dx", "dlogits"),
                      bernoulli_terms, make=True), (
         Bug("the sign of dlogits", "It is x - s(l) for log p; s(l) - x is the derivative of the loss, -log p.", [
-            ("likelihood:Bernoulli.log_prob_backward", "(x - s)", "(s - x)")]),
+            ("likelihood:Bernoulli.log_prob_backward", "(x - ~np.signbit(logits) + np.copysign(s, logits))",
+             "(sigmoid(logits) - x)")]),
         Bug("averaged over the pixels", "log p(x) is the sum over the pixels.", [
             ("likelihood:Bernoulli.log_prob", ".sum(axis=-1)", ".mean(axis=-1)")]))),
     Exercise("11_vae", "vae", ("VAE.bound", "VAE.backward"), """
