@@ -80,7 +80,7 @@ class Bernoulli:
         x, logits, e = cache
         s = e / (1 + e)                                # sigmoid(-|l|), with the e^(-|l|) that is there already
         dx = dlog_prob[:, None] * logits
-        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))     # x - s(l), or (x - 1) + s(-l)
+        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))  # x - s(l)
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
