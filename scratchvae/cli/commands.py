@@ -115,7 +115,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
 
 def finish(run: Run) -> None:
     """Draw the curves and some samples."""
-    x = run.model.sample(100, run.config["seed"], draw=run.config["image_shape"] is None)
+    x = run.sample(100, run.config["seed"], run.config["image_shape"] is None)
     if run.config["image_shape"] is None:
         output.write_numbers(run.folder / "samples.csv", {"x": examples.scaling_of(run.config).invert(x)},
                              run.config["columns"])
@@ -189,7 +189,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
-    output.write(args.out, run.config, {"x": run.model.sample(args.count, given.get("seed", 0), draw=draw)}, 10,
+    output.write(args.out, run.config, {"x": run.sample(args.count, given.get("seed", 0), draw, args.steps)}, 10,
                  f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior")
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from .. import __version__, check, startup
+from .. import __version__, check, schedule, startup
 from ..data.columns import Table
 from ..data.scaling import Scaling
 from ..data.writing import write
@@ -227,6 +227,16 @@ class Run:
     def decode(self, z: Array, level: int) -> Array:
         """Return E[x | z] for z of a level."""
         return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
+
+    def sample(self, n: int, seed: int, draw: bool, steps: int | None = None) -> Array:
+        """Return E[x | z] or draws of x, for z from the prior; a diffusion passes ``steps`` levels, without new noise."""
+        if isinstance(self.model, Diffusion):
+            T = int(min(self.model.T, schedule.MOST))
+            steps = min(schedule.FEW, T) if steps is None else check.size("--steps", steps, min(2, T), T)
+            return self.model.sample(n, seed, draw, steps)
+        if steps is not None:
+            raise ValueError("--steps is for a diffusion, whose samples pass through many levels: leave it out")
+        return self.model.sample(n, seed, draw)
 
     def reconstruct(self, x: Array, level: int) -> Array:
         """Return E[x | z] for the mean z of x at a level; for a diffusion, at a draw of z."""

@@ -51,6 +51,29 @@ def test_sample_and_reconstruct(home, tmp_path, capsys):
         np.testing.assert_allclose(archive["reconstruction"], model.reconstruct(archive["x"], 300), rtol=1e-5)
 
 
+def test_sample_passes_through_fifty_levels_or_as_many_as_asked(home, tmp_path, capsys):
+    limit, table = (folders.open_run(home / name)[0] for name in ("limit", "table"))
+    for name, words, x in (("limit", [], limit.model.sample(4, 0, False, 50, 0)),
+                           ("limit", ["--steps", "9", "--draw"], limit.model.sample(4, 0, True, 9)),
+                           ("table", ["--steps", "3"], table.scaling.invert(table.model.sample(4, 0, True, 3))),
+                           ("table", [], table.scaling.invert(table.model.sample(4, 0, True, 7)))):
+        assert cli.main(["sample", str(home / name), "--count", "4", "--out", str(tmp_path / "x.npz"), *words]) == 0
+        with np.load(tmp_path / "x.npz") as archive:
+            np.testing.assert_allclose(archive["x"], x, rtol=1e-6)
+    capsys.readouterr()
+    for steps in ("1", "8"):
+        assert cli.main(["sample", str(home / "table"), "--steps", steps, "--out", str(tmp_path / "x.npz")]) == 2
+        assert capsys.readouterr().err == f"scratchvae: --steps must be a whole number from 2 to 7; got {steps}\n"
+
+
+def test_steps_are_for_a_diffusion(tmp_path, capsys):
+    words = ["--epochs", "1", "--hidden", "4", "--batch-size", "400"]
+    assert cli.main(["train", "--out", str(tmp_path / "vae"), *words]) == 0
+    capsys.readouterr()
+    assert cli.main(["sample", str(tmp_path / "vae"), "--steps", "9", "--out", str(tmp_path / "x.npz")]) == 2
+    assert capsys.readouterr().err.startswith("scratchvae: --steps is for a diffusion, whose samples pass through")
+
+
 def test_training_goes_on_and_gradients_are_right(home, capsys):
     assert cli.main(["train", "--resume", str(home / "table"), "--epochs", "3"]) == 0
     assert folders.open_run(home / "table")[0].state.epoch == 3
