@@ -53,21 +53,22 @@ def trace(f: MLP, caches: list[Cache], weight: Array) -> Array:
     dense, slopes = hidden[::2], []
     for layer, activation, cache in zip(dense, hidden[1::2], caches[1::2]):
         slopes.append(activation.backward(np.ones((n, layer.W.shape[1]), weight.dtype), cache))       # y'(x)
-    total = np.zeros(n, weight.dtype)
+    total: Any = 0
     for i, dx in enumerate(np.eye(D, len(f.layers["dense1"].W), dtype=weight.dtype)):
         for layer, slope in zip(dense, slopes):
             dx = dx @ layer.W * slope                  # (n, d): from ∂x/∂x_i to ∂y/∂x_i
-        total += weight[:, i] * (dx @ output.W[:, i])
+        total = total + weight[:, i] * (dx @ output.W[:, i])
     return total
 
 
 def denoise(model: Diffusion, u: Array, gamma: float) -> tuple[Array, Array]:
     """Return the model's guess â from u = z/√ᾱ, of shape (n, D), and Σᵢ ∂âᵢ/∂uᵢ, of shape (n,).  MATH (13.16)."""
-    s, gamma_z = float(signal(np.array(gamma))), np.array([gamma])
-    h, (f_cache, own, gain) = model.read((s * u).astype(model.dtype), gamma_z)
+    gamma_z = np.array([gamma])
+    s = model.column(signal(gamma_z))                  # (1, 1): √ᾱ
+    h, (f_cache, own, gain) = model.read(s * u.astype(model.dtype), gamma_z)
     a = model.signal.guess(h)
-    da = model.signal.guess_backward(np.ones_like(a), a)      # (n, D): ∂â/∂h
-    return a, s * (own[:, 0] * da.sum(axis=1) + gain[:, 0] * trace(model.f, f_cache, da))
+    da = model.signal.guess_backward(np.ones_like(a), a)                       # (n, D): ∂â/∂h
+    return a, np.ravel(s * (own * da.sum(axis=1) + gain * trace(model.f, f_cache, da)))
 
 
 def integrate(denoiser: Denoiser, u: Array, start: float, end: float, rtol: float = 1e-4) -> tuple[Array, Array]:
@@ -110,7 +111,7 @@ def integrate(denoiser: Denoiser, u: Array, start: float, end: float, rtol: floa
 
     found = solve_ivp(slope, (start, end), np.append(u, np.zeros(n)), rtol=rtol, atol=rtol)
     if not found.success:
-        raise FloatingPointError(f"the flow ended at gamma {found.t[-1]:g}, before {end:g}: {found.message}")
+        raise FloatingPointError(f"the flow did not arrive at gamma {end:g}: {found.message}")
     return found.y[:n * D, -1].reshape(n, D), found.y[n * D:, -1]
 
 
@@ -119,11 +120,11 @@ def log_density(model: Diffusion, z: Array, rtol: float = 1e-4) -> Array:
 
     ``log_density(model, s * a) + D * np.log(s)`` with s = √ᾱ_1 is that of a with a little noise.
     """
-    z = check.array("z", z, ("n", model.x_dim), float)
-    first, last = (float(gamma) for gamma in model.gamma[[1, -1]])
+    z, zero = check.array("z", z, ("n", model.x_dim)), np.zeros(1)
+    first, last = model.gamma[[1, -1]]
     s_1, s_T = signal(model.gamma[[1, -1]])
     u, change = integrate(lambda u, gamma: denoise(model, u, gamma), z / s_1, first, last, rtol)
-    return gaussian.log_prob(s_T * u, 0 * u, 0 * u)[0] + model.x_dim * np.log(s_T / s_1) + change
+    return gaussian.log_prob(s_T * u, zero, zero)[0] + model.x_dim * np.log(s_T / s_1) + change
 
 
 def log_weight(model: Diffusion, x: Array, rng: Any = 0, rtol: float = 1e-4) -> Array:
@@ -137,4 +138,4 @@ def log_weight(model: Diffusion, x: Array, rng: Any = 0, rtol: float = 1e-4) -> 
     mu, logvar = model.q(model.signal.forward(x), model.gamma[1:2])
     z, _ = gaussian.sample(mu, logvar, model.normal(rng, *x.shape))
     log_p = model.likelihood.log_prob(x, model.read(z, model.gamma[1:2])[0])[0]
-    return log_p + log_density(model, z, rtol) - gaussian.log_prob(z, mu, logvar + 0 * mu)[0]
+    return log_p + log_density(model, z, rtol) - gaussian.log_prob(z, mu, logvar)[0]

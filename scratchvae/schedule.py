@@ -158,10 +158,10 @@ class Schedule:
         as_p, eta = steps is None and eta is None, 0.0 if eta is None else check.number("eta", eta, 0, 1, closed=True)
         if self.T == np.inf:
             T = FEW if steps is None else check.size("steps", steps, 2, MOST)
-            return Schedule(T, self.ends, "posterior").way_down(T, eta)
+            return Schedule(T, self.ends, "posterior").way_down(eta=eta)
         T = int(self.T)
         t = np.linspace(T, 1, T if steps is None else check.size("steps", steps, min(2, T), T)).round().astype(int)
         c_z, c_a, v = step(self.gamma[t[1:]], self.gamma[t[:-1]], eta)
         if as_p:
             c_z, c_a, v = self.c_z[::-1], self.c_a[::-1], self.v_p[::-1]
-        return list(zip(t[1:].tolist(), self.gamma[t[:-1], None], c_z.tolist(), c_a.tolist(), np.sqrt(v).tolist()))
+        return list(zip(t[1:].tolist(), self.gamma[t, None], c_z.tolist(), c_a.tolist(), np.sqrt(v).tolist()))

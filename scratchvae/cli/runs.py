@@ -229,7 +229,7 @@ class Run:
         return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
 
     def sample(self, n: int, seed: int, draw: bool, steps: int | None = None) -> Array:
-        """Return E[x | z] or draws of x, for z from the prior; a diffusion passes ``steps`` levels, without new noise."""
+        """Return E[x | z] or draws of x, for z from the prior; of a diffusion, through ``steps`` levels."""
         if isinstance(self.model, Diffusion):
             T = int(min(self.model.T, schedule.MOST))
             steps = min(schedule.FEW, T) if steps is None else check.size("--steps", steps, min(2, T), T)
