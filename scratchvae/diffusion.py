@@ -34,7 +34,7 @@ from .likelihood import Bernoulli, Gaussian, Likelihood
 from .mlp import MLP
 from .model import Model
 from .objective import ELBO, ELBOGradient
-from .schedule import Schedule, signal, spread, times
+from .schedule import MANY, Schedule, signal, spread, times
 
 COSINES = 4                                            # the time as the network sees it
 
@@ -298,7 +298,7 @@ class Diffusion(Model):
         For infinitely many levels, that of 1000.  MATH (13.8).
         """
         if self.T == np.inf:
-            return self.with_levels(1000).log_weight(x, n_samples, rng)
+            return self.with_levels(MANY).log_weight(x, n_samples, rng)
         a = np.tile(self.signal.forward(x), (n_samples, 1))                     # (n_samples n, D)
         mu, logvar = self.q(a, self.gamma[-1:])
         z, _ = gaussian.sample(mu, logvar, self.normal(rng, *a.shape))          # z_T ~ q(z_T | x)

@@ -20,7 +20,7 @@ from . import check
 from .layers import Array, sigmoid, softplus
 
 MOST = 10**6                                           # levels
-FEW = 50                                               # that stand for infinitely many, to draw samples
+MANY, FEW = 1000, 50                                   # that stand for infinitely many: for log p(x), for samples
 Way = tuple[int, Array, float, float, float]           # a step down: t, gamma above it, c_z, c_a, √v
 
 

@@ -66,12 +66,13 @@ def test_lesson_runs_elsewhere_and_draws(name, printed):
 
 @pytest.mark.slow
 def test_the_table_has_a_row_for_each_model(printed):
-    out = printed(TABLE, "--epochs", "2", "--samples", "50")
-    rows = re.findall(rf"^(.*?) +({NUMBER}|-) +({NUMBER}|-) +(\d+) +\d+ s$", out, re.MULTILINE)
+    out = printed(TABLE, "--epochs", "2", "--samples", "50", "--paths", "1")
+    rows = re.findall(rf"^(.*?) +({NUMBER}|-) +({NUMBER}|-) +(\d+|-) +\d+ +\d+ s$", out, re.MULTILINE)
     assert [row[0] for row in rows] == ["autoencoder 16", "VAE 16", "hierarchy 16, 8, 4, printed",
                                         "hierarchy 16, 8, 4, exact", "hierarchy 16, 8, 4, top-down",
-                                        "diffusion, infinitely many"]
+                                        "diffusion, 200 levels"]
     assert all(float(bound) < 0 and float(log_p) < 0 for _, bound, log_p, _ in rows[1:])
+    assert [row[3] for row in rows] == ["-", "50", "50", "50", "50", "1"]
 
 
 def test_lesson_1_by_differences(printed):

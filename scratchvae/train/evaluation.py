@@ -12,6 +12,7 @@ from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
 from ..objective import ELBO
+from ..schedule import MANY
 from ..topdown import TopDown
 from ..vae import VAE
 from . import processes, team
@@ -69,6 +70,9 @@ class Evaluation:
         How far each latent's mean moves with x: Var_x( E_q[z | x] ).
     kls : list of T arrays of shape (d_t,)
         What each latent costs, in nats: its KL( q || p ), a mean over x.
+    log_p_levels : int, optional
+        Of a diffusion with T = np.inf, the number of levels that log_likelihood is measured with.  The bound is
+        that of infinitely many; so the two are of different models.
     """
 
     elbo: ELBO
@@ -76,6 +80,7 @@ class Evaluation:
     n_samples: int
     variances: list[Array]
     kls: list[Array]
+    log_p_levels: int | None = None
 
     @property
     def active_units(self) -> list[int]:
@@ -102,14 +107,16 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Return the means over the examples, and the levels, as JSON can say them."""
         return {"examples": len(self.log_likelihood), "importance_samples": self.n_samples,
+                **({} if self.log_p_levels is None else {"log_likelihood_levels": self.log_p_levels}),
                 **by_name(sums(self.elbo) / len(self.log_likelihood)),
                 "log_likelihood": float(self.log_likelihood.mean()),
                 "elbo_standard_error": standard_error(self.elbo.total),
                 "log_likelihood_standard_error": self.standard_error, "levels": self.levels}
 
     def __str__(self) -> str:
+        through = f" of {self.log_p_levels} levels; the bound is for infinitely many" if self.log_p_levels else ""
         bound = (f"log p(x)        {self.log_likelihood.mean():10.3f} nats"
-                 f"  (standard error {self.standard_error:.3f}, {self.n_samples} importance samples)")
+                 f"  (standard error {self.standard_error:.3f}, {self.n_samples} importance samples{through})")
         levels = ["level {level}: KL {kl:.2f} nats; of {latents} latents, {active_units} active by variance, "
                   "{active_units_kl} by their own KL".format(**level) for level in self.levels]
         return "\n".join([str(self.elbo), bound, *levels])
@@ -282,4 +289,5 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                 for total, part in zip(sums, of_sums):
                     total += part
     return Evaluation(ELBO(parts[:, 0], parts[:, -1], parts[:, 1:-1]), log_likelihood, n_samples,
-                      [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums])
+                      [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums],
+                      MANY if isinstance(model, Diffusion) and model.T == np.inf else None)

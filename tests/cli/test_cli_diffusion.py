@@ -37,7 +37,15 @@ def test_evaluate_prints_the_bound_over_all_levels(home, capsys):
     assert found["elbo"] == pytest.approx(found["reconstruction"] - found["prior_matching"] - found["consistency_1"])
     assert found["importance_samples"] == 3 and found["levels"] == [] and np.isfinite(found["log_likelihood"])
     assert cli.main(["evaluate", str(home / "table")]) == 0
-    assert "10 importance samples" in capsys.readouterr().out
+    assert "10 importance samples)" in capsys.readouterr().out and "log_likelihood_levels" not in found
+
+
+def test_evaluate_says_that_log_p_is_of_another_model_than_the_bound(home, capsys):
+    """Of infinitely many levels the bound is known; log p(x) is measured with 1000."""
+    assert cli.main(["evaluate", str(home / "limit"), "--samples", "1"]) == 0
+    assert "1 importance samples of 1000 levels; the bound is for infinitely many)" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(home / "limit"), "--samples", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["log_likelihood_levels"] == 1000
 
 
 def test_sample_and_reconstruct(home, tmp_path, capsys):
