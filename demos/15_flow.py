@@ -274,20 +274,20 @@ lesson.save(page, "15_flow", args)
 # bound charges for every level at which q and p differ a little; the eye does not. 50 steps without noise, the default
 # of `sample` for infinitely many levels, take a twentieth of the time of 1000 with noise.
 #
-# *Is it right?* The lesson prints `normal data: the largest error of log p is 7e-05 nats at a tolerance of 1e-06, and
-# 5e-09 at 1e-10`, and for the points, whose density has 1438 peaks, it prints `2e-08 at 1e-10`. A random probe is right
-# in the mean, but one of them scatters by 1.8 nats for a digit.
+# *Is it right?* The lesson prints `normal data: the largest error of log p is 7e-05 nats at a tolerance of 1e-06`, and
+# for the points, whose density has 1438 peaks, it prints `2e-08 at 1e-10`. A random probe is right in the mean, but one
+# of them scatters by 1.8 nats for a digit.
 #
 # *Another model with the same network.* The flow's log p(x) is exact, but it is the log p of the flow. For the points
 # in the plane it is -0.499 nats on average, where the diffusion's bound is -0.501 and the truth -0.358. For the digits
-# it is -23.38 and the bound -23.52. It may lie above or below: nothing is proved about the two, as one goes down with
+# it is -23.38 and the bound -23.52. It may lie above or below: the two are different models, as one goes down with
 # noise and the other without. The density sums to 1.00 over the grid, as it should for any network.
 #
 # ## Try this
 #
-# - *Between the two.* `model.sample(1000, 0, steps=20, eta=0.5)` adds half of the noise of p.
-# - *There and back.* `flow.integrate` from gamma_1 to gamma_T and down again returns the u that you began with: z_T is a
-#   code of x, and nothing was learned for it. Decode the mean of two codes.
+# - *Between the two.* `model.sample(1000, 0, steps=20, eta=0.5)` adds noise half as large as that of p.
+# - *There and back.* `flow.integrate` from gamma_1 to gamma_T and down again returns the u that you began with: z_T is
+#   a code of x, and nothing was learned for it. Decode the mean of two codes.
 # - *More draws.* log p(x) by `importance.log_mean_exp` of several `flow.log_weight` is nearer to that of the flow than
 #   one draw, MATH (13.17).
 # - *Longer training*: with `--epochs 2000` the flow has -22.6 nats, and so has the bound.

@@ -357,7 +357,7 @@ class Diffusion(Model):
             z = c_z * z + c_a * a_hat + sd * self.normal(rng, n, self.x_dim)
             yield t, z
 
-    def sample(self, n: int, rng: Any = 0, draw: bool = False, steps: int | None = None,
+    def sample(self, n: int, rng: Any = None, draw: bool = False, steps: int | None = None,
                eta: float | None = None) -> Array:
         """Draw from the top level down, return E[x | z_1], of shape (n, x_dim); with ``draw``, x ~ p(x | z_1).
 

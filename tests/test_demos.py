@@ -24,7 +24,7 @@ SHORT = {                                              # options with which a le
     "07_dead_latents": ["--epochs", "2"], "08_hierarchy": ["--epochs", "5"],
     "08b_hierarchy_backward": ["--epochs", "2"], "09_consistency": ["--epochs", "5"], "10_bugs": [],
     "11_mend": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"],
-    "14_importance": ["--epochs", "2", "--repeats", "20"]}
+    "14_importance": ["--epochs", "2", "--repeats", "20"], "15_flow": ["--epochs", "2"]}
 PAGE = "00_one_page"                                   # test_one_page.py
 TABLE = "13_one_bound"                                  # it prints a table, and draws nothing
 WITHOUT = {"11_mend", "12_diffusion"}                  # their texts quote longer runs
@@ -54,7 +54,7 @@ def printed(tmp_path_factory):
 def test_no_lesson_is_left_out():
     names = sorted(path.stem for path in (ROOT / "demos").glob("[0-9]*.py"))
     assert sorted([PAGE, *SHORT, TABLE]) == names
-    assert sorted({name[:2] for name in names}) == [f"{i:02}" for i in range(15)]
+    assert sorted({name[:2] for name in names}) == [f"{i:02}" for i in range(16)]
 
 
 @pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow)

@@ -43,14 +43,14 @@ class HeldOut:
 
     def bound(self, model: Trainable) -> dict[str, float]:
         """Return the bound and its parts, means over the examples."""
-        total, rng = 0, stream(self.seed, "held out")
+        total, rng = np.zeros(1 + len(model.latent_dims)), stream(self.seed, "held out")
         for first in range(0, len(self.x), self.batch_size):
             batch = self.x[first:first + self.batch_size]
             for k in range(self.draws):
                 noise = model.draw_noise(len(batch), rng)
                 if self.draws > 1:
                     noise[0] = (k + noise[0]) / self.draws                     # the time, from the k-th tenth
-                total = total + sums(model.bound(batch, noise)[0])
+                total += sums(model.bound(batch, noise)[0])
         return by_name(total / (self.draws * len(self.x)))
 
 
