@@ -126,9 +126,9 @@ lesson.save(page, "12_diffusion", args)
 # %% [markdown]
 # ## What the default run finds
 #
-# For the points in the plane the bound is -0.445 nats, where log p(x) is -0.312: the network's guess is not perfect.
+# For the points in the plane the bound is -0.435 nats, where log p(x) is -0.312: the network's guess is not perfect.
 # For the digits the bound is -23.47 nats with infinitely many levels, and -26.45 (standard error 0.44) with 50: many
-# levels matter. The exact writing, -25.70 (2.03), and the top-down one are estimates of the same number: they differ
+# levels matter. The exact writing, -25.68 (2.03), and the top-down one are estimates of the same number: they differ
 # by less than the error of the first, of which one draw scatters by 38 nats, where one of the second scatters by 8. The
 # printed form, -2779, is another number: lower by nearly 1 nat for each of 64 pixels at each of 49 levels.
 #
