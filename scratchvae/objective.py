@@ -102,10 +102,10 @@ class ELBO:
         n : int, optional
             The examples in the mean, where these are a share of a batch.  By default as many as there are here.
         """
-        n_rows, T = self.kl.shape
-        n = n_rows if n is None else n
-        dreconstruction = np.full(n_rows, -check.alpha(alpha) / n, self.kl.dtype)           # (n,)
-        dkl = np.tile(check.by_level("beta", beta, T, self.kl.dtype) / n, (n_rows, 1))      # (n, T)
+        kl = self.kl
+        n = len(kl) if n is None else n
+        dreconstruction = np.full(len(kl), -check.alpha(alpha) / n, kl.dtype)   # (n,)
+        dkl = np.full(kl.shape, check.by_level("beta", beta, kl.shape[1], kl.dtype) / n)    # (n, T)
         return ELBOGradient(dreconstruction, dkl[:, -1], dkl[:, :-1])
 
     def __str__(self) -> str:
