@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae import SGD, VAE, Adam, Autoencoder, Diffusion, HVAE, State, TopDown, decay, evaluate, fit, warm_up
+from scratchvae import SGD, VAE, Adam, Autoencoder, Diffusion, Gaussian, HVAE, State, TopDown, decay, evaluate, fit, warm_up
 from scratchvae.data import binarize
 from scratchvae.importance import Importance
 from scratchvae.train import team, processes
@@ -180,6 +180,59 @@ def test_auto_is_every_core_where_steps_are_large_and_no_worker_where_they_are_s
     assert digest(model.theta) == digest(thetas[1].theta)
     found = [evaluate(model, X[:60], n_samples=20, workers=workers).log_likelihood for workers in (1, "auto")]
     np.testing.assert_array_equal(*found)
+
+
+class Clipping(Adam):
+    """Clips the gradient by its norm, which a slice of it does not have."""
+
+    def step(self, theta, gradient):
+        gradient *= min(1, 0.1 / np.linalg.norm(gradient))
+        super().step(theta, gradient)
+
+
+def test_an_optimiser_that_looks_at_all_of_the_gradient_is_refused():
+    with pytest.raises(ValueError, match="^optimizer must be SGD or Adam to work in workers.*; got Clipping$"):
+        fit(MODELS["vae"](), X, optimizer=Clipping(), workers=2)
+    assert team.chosen("auto", MODELS["vae"](), Clipping(), 10 ** 9) is None
+
+
+def change_data(model, x, epoch):
+    x[:] = x[::-1] / (1 + epoch)
+
+
+def change_model(model, x, epoch):
+    model.likelihood = model.likelihood if epoch > 1 else Gaussian(6, logvar=1.0)
+
+
+def change_consistency(model, x, epoch):
+    model.consistency = "printed"
+
+
+@pytest.mark.parametrize("change, name", [(change_data, "vae"), (change_model, "autoencoder"),
+                                          (change_consistency, "hvae")])
+def test_what_a_callback_changes_is_obeyed(change, name):
+    """As in a run that stops where the callback is called, and goes on with the change; that it is one is checked."""
+    thetas = []
+    for workers, changes in ((1, False), (2, True), (1, True), (2, None)):
+        x, state, optimizer, pids = X.copy(), None, Adam(), []
+        model = Autoencoder(6, 2, (5,), likelihood=Gaussian(6, logvar=0.0)) if name == "autoencoder" else MODELS[name]()
+        state = State.start(model)
+
+        def callback(model, history):
+            pids.append([child.pid for child in children()])
+            if changes:
+                change(model, x, len(history["elbo"]))
+
+        if changes is None:                            # three runs
+            for epoch in (1, 2, 3):
+                fit(model, x, epochs=epoch, batch_size=100, optimizer=optimizer, state=state, workers=workers)
+                change(model, x, epoch)
+        else:
+            fit(model, x, epochs=3, batch_size=100, optimizer=optimizer, state=state, workers=workers,
+                callback=callback)
+            assert (pids[0] == pids[2]) == (not changes or change is change_data)
+        thetas.append((digest(model.theta), digest(optimizer.m), optimizer.t))
+    assert thetas[1] == thetas[2] == thetas[3] != thetas[0]
 
 
 @pytest.mark.parametrize("estimator", ["plain", "stl", "dreg"])

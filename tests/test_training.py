@@ -20,6 +20,27 @@ X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 B = binarize(X)
 
 
+@pytest.mark.parametrize("average", [None, 0.7])
+@pytest.mark.parametrize("workers", [None, 2])
+def test_an_explosion_leaves_the_epoch_before_it(average, workers):
+    """To the bit, whatever the optimiser; and the run goes on from there with a smaller rate."""
+    for last, kind in ((0, Adam), (2, Adam), (2, lambda: SGD(0.1, 0.9))):
+        (model, twin), options = (vae(), vae()), {"batch_size": 5, "average": average, "workers": workers}
+        optimizer, other, state, same = kind(), kind(), State.start(model, 3), State.start(model, 3)
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=f"the model is as epoch {last} left it"):
+            fit(model, X, epochs=5, optimizer=optimizer, state=state, learning_rate=steps(1e-3, {last + 1: 1e30}),
+                **options)
+        if last:
+            fit(twin, X, epochs=last, optimizer=other, state=same, learning_rate=1e-3, **options)
+        assert state.epoch == last == len(state.history.get("elbo", [])) and state.weight == same.weight
+        assert state.rng.bit_generator.state == same.rng.bit_generator.state
+        for _ in range(2):
+            np.testing.assert_array_equal(model.theta, twin.theta)
+            np.testing.assert_array_equal(optimizer.v, other.v)
+            for a, b, c in ((model, optimizer, state), (twin, other, same)):
+                fit(a, X, epochs=4, optimizer=b, state=c, learning_rate=1e-3, **options)
+
+
 def vae():
     return VAE(6, 2, (5,))
 
@@ -196,7 +217,7 @@ def test_training_learns():
 @pytest.mark.parametrize("schedule, expected", [
     (warm_up(4), [0.25, 0.5, 0.75, 1, 1]),
     (decay(1.0, 1 / 16, 5), [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]),
-    (decay(0.5, 0.1, 1), [0.5]),
+    (decay(0.5, 0.1, 1), [0.5]), (decay(0.5, 0.125, 2), [0.5, 0.125]),
     (steps(1.0, {}), [1, 1, 1]),
     (steps(1.0, {4: 0.1, 2: 0.5}), [1, 0.5, 0.5, 0.1, 0.1]),
     (steps(1.0, {1: 0.3}), [0.3, 0.3]),
@@ -433,6 +454,7 @@ def test_a_bound_that_is_lost_is_said():
 
 
 @pytest.mark.parametrize("call, message", [
+    (lambda: fit(vae(), X, learning_rate=lambda epoch: 0.0), r"^learning_rate must be a number in \(0, inf\); got 0.0$"),
     (lambda: fit(vae(), X, epochs=0), "^epochs must be a whole number of at least 1; got 0"),
     (lambda: fit(vae(), X, batch_size=0.5), "^batch_size must be a whole number"),
     (lambda: fit(vae(), X, rng=-1), "^rng must be a whole number of at least 0; got -1"),

@@ -246,8 +246,8 @@ def parser() -> Parser:
     where = train.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=path, metavar="DIR", help="a new folder for the run")
     where.add_argument("--resume", type=path, metavar="DIR",
-                       help="go on with this run and its options; only --epochs, --checkpoint-every and "
-                            "--workers may change")
+                       help="go on with this run and its options; only --epochs, --checkpoint-every, "
+                            "--workers, --learning-rate, --schedule and --warm-up may change")
     train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
     data = train.add_argument_group(f"data (default {DEFAULTS['data']})")
     add_data_options(data)

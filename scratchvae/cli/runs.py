@@ -31,7 +31,7 @@ from ..train.state import History, State
 from ..vae import VAE
 from .examples import Config, scaling_of
 
-MAY_CHANGE = ("epochs", "checkpoint_every", "workers")  # when a run is resumed
+MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedule", "warm_up")  # on resume
 
 
 def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
@@ -177,6 +177,10 @@ class Run:
         except Interrupted:
             self.save()
             raise
+        except FloatingPointError as error:            # a smaller rate may go on from the epoch before
+            self.save()
+            raise FloatingPointError(f"{error}, and saved: scratchvae train --resume {self.folder} goes on from there"
+                                     ) from None
         except ChildProcessError as error:             # theta stands in the middle of a step, and is not saved
             raise ChildProcessError(f"{error}; scratchvae train --resume {self.folder} goes on from the last "
                                     "checkpoint") from None

@@ -100,9 +100,10 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     where = None if path is None else check.path("path", path)
     if not isinstance(about, str):
         raise ValueError(f"about must be a text; got {check.shown(about)}")
-    shape = () if image_shape is None else check.sizes("image_shape", image_shape)
-    if shape and (len(shape) != 2 or shape[0] * shape[1] != model.x_dim):
-        raise ValueError(f"image_shape must be height and width of {model.x_dim} pixels; got {shape}")
+    if image_shape is not None:
+        shape = check.sizes("image_shape", image_shape)
+        if len(shape) != 2 or shape[0] * shape[1] != model.x_dim:
+            raise ValueError(f"image_shape must be height and width of {model.x_dim} pixels; got {shape}")
     found = trace_pass(model, x, noise, beta, alpha, n_samples, image_shape, about)
     page = Page(Writer(found).page())
     page.ok, page.verdict = found.origin is None, found.verdict

@@ -23,7 +23,7 @@ from .optim import SGD, Adam
 from .processes import or_none
 from .progress import Interrupted, Progress, held_back, where
 from .schedules import Schedule, at
-from .state import History, State, check_state, hold_average, hold_steps, stream
+from .state import History, Kept, State, check_state, hold_average, hold_steps, stream
 from .team import Team, chosen
 
 
@@ -42,6 +42,9 @@ class OneProcess:
         self.model, self.x, self.optimizer, self.batch_size = model, x, optimizer, batch_size
         self.state, self.resample, self.loss, self.average = state, resample, loss_of(model), average
         self.order = np.empty(len(x), int)
+
+    def see_changes(self) -> None:
+        """Do nothing: the model and the data are those that the callback sees."""
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
@@ -155,7 +158,8 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
         see team.py.  'auto' is one for each core, or none where steps are too small to
         gain by them, or model or optimiser are not of this library's kinds.  The bits are the same
         for any number of them, also where a run goes on with another number; without workers the
-        noise is another.  They have a copy of x.  If the script defines the model's class, they
+        noise is another.  They have a copy of model and x, and take over what the callback
+        changes.  If the script defines the model's class, they
         read the script, which must then call this under ``if __name__ == "__main__":``.
 
     Returns
@@ -172,7 +176,7 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
         If an argument is wrong; the message names it.
     FloatingPointError
         If the bound of an epoch, or of the held-out data after it, is infinite or not
-        a number.
+        a number.  Model, optimiser and state are as the epoch before it left them.
     Interrupted
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it (or holds the average), can be used, and with ``state`` trained further.
@@ -194,7 +198,7 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     given: Any = (model, x, optimizer, batch_size, state, resample, make_loss, average)
     line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
-    with held_back() as ctrl_c, line, ExitStack() as stack:
+    with held_back() as ctrl_c, line, Kept(model, optimizer, state) as kept, ExitStack() as stack:
         engine: Any = (None if number is None else
                        stack.enter_context(or_none(workers, lambda: Team(number, *given)))) or OneProcess(*given)
         stack.callback(hold_average, model, state)     # however it ends
@@ -218,10 +222,14 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
             for bound in (parts["elbo"], valid.get("valid_elbo", 0.0)):
                 if not np.isfinite(bound):
                     raise FloatingPointError(f"the ELBO became {bound} in epoch {epoch}; "
-                                             "a smaller learning rate, or a warm-up of beta, may help")
+                                             "a smaller learning rate, or a warm-up of beta, may help; "
+                                             f"the model is as epoch {state.epoch} left it")
             state.end_epoch({"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]),
                              **parts, **valid})
+            kept.keep()
             line.update(epoch, told({**parts, "held-out elbo": valid.get("valid_elbo")}))
             if callback is not None and callback(model, state.history):
                 break
+            if callback is not None:
+                engine.see_changes()
     return state.history

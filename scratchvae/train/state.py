@@ -7,6 +7,7 @@ number of the epoch.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +106,27 @@ def hold_average(model: Trainable, state: State) -> None:
     elif state.theta is model.theta:                   # else it does already
         state.theta = model.theta.copy()
         model.theta[:] = state.average
+
+
+class Kept:
+    """Where a run stood after its last epoch, and stands again after a FloatingPointError in the ``with`` block."""
+
+    def __init__(self, model: Trainable, optimizer: Any, state: State) -> None:
+        self.model, self.optimizer, self.state = model, optimizer, state
+        self.keep()
+
+    def keep(self) -> None:
+        """Remember where the run stands; the history needs no copy, as a lost epoch is not in it."""
+        self.kept = copy.deepcopy((self.model.theta, vars(self.optimizer), {**vars(self.state), "history": None}))
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None and issubclass(kind, FloatingPointError):
+            self.model.theta[:], optimizer, state = self.kept
+            vars(self.optimizer).update(optimizer)
+            vars(self.state).update({**state, "history": self.state.history})
 
 
 def check_state(state: Any, model: Trainable, n_steps: int, held_out: bool, average: float | None) -> None:

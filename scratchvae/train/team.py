@@ -16,8 +16,11 @@ How processes are started, and what they share, is in processes.py.
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ AHEAD = 64                                             # steps that workers may 
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
 SETTINGS = ("learning_rate", "momentum", "beta1", "beta2", "epsilon")  # of optimisers, which a callback may change
+KINDS = (SGD, Adam)                                    # which move each entry of theta by itself
 SMALL = 4 * 10 ** 6                                    # products of a step: fewer are done sooner by one process
 
 
@@ -58,7 +62,7 @@ def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> 
     if workers is None:
         return None
     number = number_of(workers)
-    can_gain = isinstance(model, Model) and isinstance(optimizer, (SGD, Adam)) and model.theta.size * rows >= SMALL
+    can_gain = isinstance(model, Model) and type(optimizer) in KINDS and model.theta.size * rows >= SMALL
     return number if can_gain or not isinstance(workers, str) else None
 
 
@@ -91,6 +95,19 @@ def lay(model: Model, theta: Array, gradient: Array) -> None:
             setattr(layer, owned, views[key])
 
 
+def but_theta(model: Model) -> bytes:
+    """Return all that a model is but for its parameters and their gradient, as pickle copies it."""
+    class Pickler(ForkingPickler):
+        def persistent_id(self, value: Any) -> bool | None:
+            moves = isinstance(value, np.ndarray) and (np.may_share_memory(value, model.theta)
+                                                       or np.may_share_memory(value, model.gradient))
+            return True if moves else None
+
+    copied = io.BytesIO()
+    Pickler(copied).dump(model)
+    return copied.getvalue()
+
+
 class Team(Workers):
     """The workers of a `fit`: `step` is a step of theta, of the optimiser's vectors, and of the average of theta.
 
@@ -119,10 +136,10 @@ class Team(Workers):
                  loss_of: Callable[[Any], Any], average: float | None) -> None:
         if not isinstance(model, Model):
             raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
-        if not isinstance(optimizer, (SGD, Adam)):
+        if type(optimizer) not in KINDS:               # a subclass may look at more than its slice
             raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each; "
                              f"got {type(optimizer).__name__}")
-        self.model, self.optimizer, self.state, self.average = model, optimizer, state, average
+        self.model, self.x, self.optimizer, self.state, self.average = model, x, optimizer, state, average
         self.before = model.theta, model.gradient
         self.vectors = {name: (owner, getattr(owner, name))
                         for name, owner in owners(optimizer, state, average).items()}
@@ -138,8 +155,10 @@ class Team(Workers):
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
         self.shared["x"][:], self.order = x, self.shared["order"]
-        super().__init__(train, workers, layout, model, optimizer, state, loss_of, batch_size, resample, average,
-                         memory=memory)
+        self.start = partial(super().__init__, train, workers, layout, model, optimizer, state, loss_of, batch_size,
+                             resample, average, memory=memory)
+        self.start()
+        self.known = but_theta(model)
         lay(model, self.shared["theta"], self.shared["gradients"][0])
         for name, (_, vector) in self.vectors.items():
             self.shared[name][:] = 0 if vector is None else vector
@@ -187,6 +206,14 @@ class Team(Workers):
         n_rows = min(self.batch_size, len(self.shared["x"]) - step * self.batch_size)
         return of_shares[:len(cut(n_rows))].sum(axis=0)
 
+    def see_changes(self) -> None:
+        """Take over what a callback changed of the data, and, with new workers, of the model."""
+        self.shared["x"][:] = self.x
+        if but_theta(self.model) != self.known:
+            super().__exit__()
+            self.start()
+            self.known = but_theta(self.model)
+
     def __exit__(self, *_: Any) -> None:
         super().__exit__()
         lay(self.model, *self.before)
@@ -212,7 +239,7 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
     here = slice(theta.size * w // n, theta.size * (w + 1) // n)
     for name, owner in owners(optimizer, state, average).items():
         setattr(owner, name, of[name][here])
-    T, met, asked = len(model.latent_dims), 0, 0
+    T, met, asked = len(model.latent_dims), at[8 + 8 * w], at[0]
 
     def meet() -> None:
         """Wait until all workers are here."""
