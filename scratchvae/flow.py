@@ -99,7 +99,7 @@ def integrate(denoiser: Denoiser, u: Array, start: float, end: float, rtol: floa
         If the network returns something infinite or not a number, or the steps become too small.
     """
     from scipy.integrate import solve_ivp
-    n, D = u.shape
+    (n, D), rtol = u.shape, check.number("rtol", rtol, 0, open_low=True)
 
     def slope(gamma: float, y: Array) -> Array:
         u = y[:n * D].reshape(n, D)

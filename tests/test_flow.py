@@ -272,6 +272,7 @@ def test_a_flow_that_cannot_be_followed_says_so():
 
 
 @pytest.mark.parametrize("call, says", [
+    (lambda: flow.log_density(Diffusion(6), np.zeros((4, 6)), 0), r"^rtol must be a number in \(0, inf\); got 0"),
     (lambda: flow.log_density(Diffusion(6), np.zeros((4, 5))), r"^z must have shape \(n, 6\)"),
     (lambda: flow.log_weight(Diffusion(6), np.full((4, 6), 2.0)), r"^x must lie in \[0, 1\]"),
     (lambda: flow.log_weight(Diffusion(6), np.zeros((4, 6)), "dice"), "^rng must be a Generator or a seed")])

@@ -20,12 +20,13 @@ import sys
 import tempfile
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Importance,
-                        LogNormal, Mixed, Poisson, State, TopDown, check, decay, evaluate, fit, steps,
+                        LogNormal, Mixed, Poisson, State, TopDown, check, decay, evaluate, fit, flow, steps,
                         warm_up)
 from scratchvae.data import binarize, files, mnist, scaling
 from scratchvae.explain import explain
@@ -168,6 +169,9 @@ def doors():
     found["Diffusion.bound_by_level"] = (diffusion.bound_by_level, dict(x=X, rng=0))
     found["Diffusion.bound_by_level of the limit"] = (Diffusion(4, np.inf, (3,)).bound_by_level,
                                                       dict(x=X, rng=0, n_times=3))
+    found["Diffusion.sample"] = (diffusion.sample, dict(n=3, rng=0, draw=True, steps=2, eta=0.5))
+    found["flow.log_density"] = (partial(flow.log_density, diffusion), dict(z=np.ones((5, 4)), rtol=0.1))
+    found["flow.log_weight"] = (partial(flow.log_weight, diffusion), dict(x=X, rng=0, rtol=0.1))
     return found
 
 
