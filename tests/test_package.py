@@ -18,7 +18,7 @@ ORDER = {                                              # of the files in each fo
     "": ["startup", "check", "layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective",
          "model", "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "importance"],
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
-    "train": ["optim", "progress", "schedules", "losses", "state", "processes", "team", "evaluation", "fit",
+    "train": ["optim", "progress", "schedules", "losses", "state", "processes", "team", "evaluation", "fit", "budget",
               "checkpoint", "plotting"],
     "verify": ["gradcheck", "exact", "writings"],
     "diagnose": ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",

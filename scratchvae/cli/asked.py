@@ -29,23 +29,23 @@ def new_config(given: Config) -> tuple[Config, Data]:
             raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
     elif config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
-    mixed = config["likelihood"] == "mixed"
-    for name in ("kinds", "missing") if not mixed else ():
-        if name in given:
-            raise ValueError(f"--{name} is of --likelihood mixed")
-    if mixed and (is_diffusion or config["binarize"] != "none"):
+    if config["likelihood"] == "mixed" and (is_diffusion or config["binarize"] != "none"):
         raise ValueError(f"--likelihood mixed is not for {'a diffusion' if is_diffusion else '--binarize'}")
     if "consistency" in given and config["model"] == "topdown":
         raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
     if "consistency" in given and len(config["latents"]) == 1:
         raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
+    if config["likelihood"] not in (None, "mixed") and ("kinds" in given or "missing" in given):
+        raise ValueError(f"--{'kinds' if 'kinds' in given else 'missing'} is of --likelihood mixed")
     data = examples.read(config)
+    if config["likelihood"] == "mixed":
+        config["missing"] = given.get("missing", "leave-out")
     return examples.describe(config, data), data
 
 
 def about_files(given: Config, data: str | None) -> None:
     """Raise a ValueError if there is an option that says how to read a file, but no file."""
-    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without"):
+    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without", "decimal"):
         if name in given and (data is None or data in examples.NAMED):
             raise ValueError(f"{options.word(name)} says how to read a file, and --data "
                              + ("is not given: the run's own data are read as they were" if data is None else
@@ -93,7 +93,7 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
             if args.split:
                 raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")
             config["hold_out"] = 1                     # all of the file is new to the model
-        data, name = examples.read(config), config["data"]
+        data, name = examples.in_order(run.config, examples.read(config)), config["data"]
     else:
         data = examples.read_own(config)
         name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"

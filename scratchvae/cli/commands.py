@@ -17,6 +17,7 @@ from ..data.writing import make_folder
 from ..diagnose import diagnose_model
 from ..explain import explain as write_page
 from ..train import team
+from ..train.budget import budget
 from ..train.evaluation import Evaluation, evaluate
 from ..train.fit import fit
 from ..train.progress import Interrupted
@@ -39,6 +40,8 @@ def train(args: argparse.Namespace, given: Config) -> int:
             run.place = place
             return train_to_the_end(run, rows)
     config, data = new_config(given)
+    if not {"epochs", "patience", "schedule", "warm_up"} & given.keys() and "test" in data.x and examples.is_table(config):
+        config.update({"average": 0.999, **budget(len(data.x["train"]), config["batch_size"])._asdict(), **given})
     rows = examples.for_training(config, data)
     if config["patience"] and rows.held_out is None:
         raise ValueError("--patience watches the rows that are held out, and there are none: --hold-out 10 holds some")
@@ -53,9 +56,10 @@ def train(args: argparse.Namespace, given: Config) -> int:
 def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
     """Say what will be done, and do it."""
     config, state = run.config, run.state
-    held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({rows.part})"
-    output.say(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; "
-               f"{examples.scaling_of(config)}")
+    n_held_out = 0 if rows.held_out is None else len(rows.held_out if rows.numbers is None else rows.numbers)
+    held_out = f"{n_held_out or 'none'} held out" + (f" ({rows.part})" if n_held_out else "")
+    output.say(f"{config['data']}: {len(rows.x) // (config['passes'] or 1)} rows of {config['x_dim']} to train on, "
+               f"{held_out}; {examples.scaling_of(config)}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
     if rows.numbers is not None:
@@ -67,6 +71,9 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
         output.say(line)
     for doubt in doubts:
         output.say(doubt)
+    if config["passes"]:
+        output.say(f"an epoch is {config['passes']} passes over the rows; training ends when the bound on the rows held "
+                   f"out has not risen for {config['patience']} epochs, or after {config['epochs']}")
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
         output.say(GREY)
     output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
@@ -82,6 +89,8 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
         best, _ = run.take_best()
         output.say(f"kept: the parameters of epoch {best}, whose bound on the rows held out was the highest, "
                    f"{state.history['valid_elbo'][best - 1]:.2f} nats")
+        if run.stale < config["patience"]:
+            output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
     finish(run)
     return 0
 

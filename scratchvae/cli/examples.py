@@ -16,8 +16,9 @@ import numpy as np
 
 from ..data import columns, datasets, files, mnist
 from ..data.scaling import Scaling
-from ..data.tables import listed
+from ..data.tables import has_index, listed, unformatted
 from ..layers import Array
+from ..train.budget import LOOKED_AT, copies
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
@@ -47,8 +48,12 @@ class Rows(NamedTuple):
 
 
 def read(config: Config) -> Data:
-    """Read the data that a config names; of a file, every so many-th row is held out."""
+    """Read the data that a config names; of a file, every so many-th row is held out.
+
+    If the config has no likelihood, it gets the one that such data have.
+    """
     if config["data"] in NAMED:
+        config["likelihood"] = config["likelihood"] or "bernoulli"
         data = NAMED[config["data"]]()
         x = {"train": data.x_train, "test": data.x_test, "valid": data.x_valid}
         y = {"train": data.y_train, "test": data.y_test}
@@ -56,8 +61,15 @@ def read(config: Config) -> Data:
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
                        max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]],
-                       text=config["likelihood"] == "mixed" or bool(config["keep"] or config["without"]))
+                       text=config["likelihood"] in (None, "mixed")
+                       or bool(config["keep"] or config["without"] or config["decimal"]))
+    if config["likelihood"] is None:
+        config["likelihood"] = ("bernoulli" if config["binarize"] != "none" or not is_table(config) else
+                                "gaussian" if config["model"] == "diffusion" else "mixed")
     found = chosen(found, config["keep"], config["without"])
+    if config["decimal"] and found.x.dtype == object:
+        found = found._replace(x=np.array([[unformatted(cell, config["decimal"]) for cell in row] for row in found.x],
+                                          object))
     if config["likelihood"] == "mixed" and found.x.dtype != object:
         found = found._replace(x=np.array([list(map(str, row)) for row in found.x.tolist()], object))
     elif config["likelihood"] != "mixed" and found.x.dtype == object:          # what is left must be numbers
@@ -69,6 +81,11 @@ def read(config: Config) -> Data:
     return Data({name: found.x[mask] for name, mask in parts.items()},
                 {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
                 found.image_shape, found.columns)
+
+
+def is_table(config: Config) -> bool:
+    """Return whether the data are a CSV file, and not said to be pictures."""
+    return config["data"] not in NAMED and config["image_shape"] is None and files.format_of(config["data"]) == "csv"
 
 
 def chosen(found: files.Examples, keep: list[str] | None, without: list[str] | None) -> files.Examples:
@@ -99,57 +116,48 @@ def numbered(option: str, names: list[str], named: list[str], n: int) -> list[in
     return at
 
 
-FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
-
-
 def doubts(config: Config, x: Array) -> list[str]:
-    """Raise a ValueError for a column of a table that never varies; say which ones are no Gaussians, and what to do.
+    """Raise `Unusable` for columns of a table that never vary; say which ones may be of another kind, and what to do.
 
     x are the rows to train on, as stored.
     """
     if config["likelihood"] not in ("gaussian", "mixed") or config["image_shape"] is not None:
         return []
     names = config["columns"] or list(map(str, range(x.shape[1])))
-    how = scaling_of(config)
+    how, mixed = scaling_of(config), config["likelihood"] == "mixed"
     values = [cells[~np.isnan(cells)] for cells in (how.numbers(x) if isinstance(how, columns.Table) else x).T]
     constant = [name for name, cells in zip(names, values) if not cells.size or cells.min() == cells.max()]
     if constant:
-        raise ValueError(f"{column(constant)} the same value in every row to train on, at which a Gaussian's density "
-                         f"has no limit: leave out what tells nothing, --without {','.join(constant[:10])}")
-    if isinstance(how, columns.Table):
-        is_gaussian = [entry.kind == "gaussian" for entry in how.columns]
-        names = [name for name, wanted in zip(names, is_gaussian) if wanted]
-        values = [cells for cells, wanted in zip(values, is_gaussian) if wanted]
-    whole = [bool((cells == np.floor(cells)).all()) for cells in values]
-    kinds = [len(np.unique(cells[:100_000])) for cells in values]
-    binary = [name for name, count in zip(names, kinds) if count == 2]
-    few = [name for name, count, is_whole in zip(names, kinds, whole) if 2 < count <= FEW and is_whole]
-    amounts = [name for name, count, is_whole in zip(names, kinds, whole) if count > FEW and is_whole]
-    if isinstance(how, columns.Table):
-        several = [*binary, *few]
-        said = [f"{column(several)} few different numbers, and a Gaussian will draw others: if they are kinds, --kinds "
-                f"{','.join(f'{name}=categorical' for name in several[:10])}; if they count something, =poisson"]
-        said += [f"{column(amounts)} whole numbers, and a Gaussian will draw what lies between and beyond them: if "
-                 f"they count something, --kinds {','.join(f'{name}=poisson' for name in amounts[:10])}"]
-        return [doubt for doubt, about in zip(said, (several, amounts)) if about]
-    said = []
-    if binary:
-        said.append(f"{column(binary)} two values only, and a Gaussian will draw others, and claim a density "
-                    "without limit for the two: if the other columns are 0 and 1 as well, take --likelihood bernoulli; "
-                    f"else --likelihood mixed, or look at the others, --without {','.join(binary[:10])}")
-    if few:
-        said.append(f"{column(few)} at most {FEW} whole numbers, and a Gaussian will draw what lies between and beyond "
-                    f"them: round what is drawn, or look at the others, --without {','.join(few[:10])}")
-    if amounts:
-        said.append(f"{column(amounts)} whole numbers, and a Gaussian will draw what lies between and beyond them (a "
-                    "count may come out below 0): round what is drawn, or train on their logarithm if all are above 0")
-    return said
+        raise columns.Unusable([f"{column(constant)} the same value in every row to train on, at which a Gaussian's "
+                                "density has no limit: leave out what tells nothing"], {"without": constant})
+    few, counts, numbers = [], [], []
+    for name, cells, cell in zip(names, values, how.columns if isinstance(how, columns.Table) else names):
+        kinds, whole = len(np.unique(cells)), bool((cells == np.floor(cells)).all())
+        if isinstance(cell, columns.Column) and cell.kind != "gaussian":
+            continue
+        if whole and mixed and kinds == len(cells) == np.ptp(cells) + 1:
+            numbers.append(name)
+        elif whole and mixed and kinds > 2 and cells.min() == 0 and 0.5 < cells.var() / cells.mean() < 2:
+            counts.append(name)
+        elif kinds == 2 or (whole and kinds <= columns.FEW):
+            few.append(name)
+    said = [f"{column(few)} few different numbers: if they are kinds, "
+            + (f"--kinds {','.join(f'{name}=categorical' for name in few[:10])}" if mixed else "--likelihood mixed has "
+               f"--kinds; or look at the others, --without {','.join(few[:10])}"),
+            f"{column(counts)} whole numbers with a variance near their mean: if they count something, --kinds "
+            + ",".join(f"{name}=poisson" for name in counts[:10]),
+            f"{column(numbers)} numbers that count the rows: if they tell nothing, --without {','.join(numbers[:10])}"]
+    return [doubt for doubt, about in zip(said, (few, counts, numbers)) if about]
 
 
 def kinds(config: Config) -> list[str]:
-    """Return a line for each kind of mixed columns, with their names."""
+    """Return a line for each kind of mixed columns, with their names; and one for a column that was left out."""
     how = scaling_of(config)
-    return how.says() if isinstance(how, columns.Table) else []
+    if not isinstance(how, columns.Table):
+        return []
+    with files.opened(config["data"]) as file:
+        index = is_table(config) and has_index(file)
+    return [*how.says(), *(["left out: column 0, which has no name, as an index"] if index else [])]
 
 
 def column(names: list[str]) -> str:
@@ -189,14 +197,16 @@ def describe(config: Config, data: Data) -> Config:
     if "train" not in data.x:
         raise ValueError("--hold-out 1 leaves no row to train on")
     x, named = data.x["train"], config["data"] in NAMED
-    facts = {**config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
+    facts = {"passes": None, **config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
              "image_shape": data.image_shape, "columns": data.columns, "cells": None}
-    if not named and config["labels"] and files.has_labels_apart(config["data"]):
+    if not named and config["labels"] and files.format_of(config["data"]) in ("idx", "npy"):
         facts["labels"] = str(Path(config["labels"]).resolve())
     if config["likelihood"] == "mixed":
         facts.update({**asdict(Scaling()), **table(config, data)})
     else:
-        how = "none" if named and config["scaling"] == "auto" else config["scaling"]  # they lie in [0, 1]
+        how = config["scaling"]
+        if how == "auto":                              # the named ones lie in [0, 1]; a table is none of pixels
+            how = "none" if named else "standardise" if config["likelihood"] == "gaussian" and is_table(config) else how
         scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
         facts.update({"x_dim": x.shape[1], **asdict(scaling)})
     seen = scaling_of(facts).apply(x[::max(1, len(x) // 1000)])                # some 1000 rows
@@ -239,6 +249,15 @@ def rms(x: Array) -> float:
     largest = float(max(x.max(), -float(x.min()))) or 1.0
     within_1 = np.divide(x, largest, dtype=np.result_type(x, np.float32))      # so that no square overflows
     return largest * float(np.linalg.norm(within_1) / np.sqrt(x.size))
+
+
+def in_order(config: Config, data: Data) -> Data:
+    """Return data whose columns have the run's own names, in the run's own order; others as they are."""
+    own = config["columns"]
+    if not data.columns or not own or data.columns == own or sorted(data.columns) != sorted(own):
+        return data
+    at = [data.columns.index(name) for name in own]
+    return data._replace(x={part: x[:, at] for part, x in data.x.items()}, columns=own)
 
 
 def compare(config: Config, data: Data, x: Array, name: str) -> str:
@@ -296,5 +315,8 @@ def for_training(config: Config, data: Data) -> Rows:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
     part = next((part for part in ("valid", "test") if part in data.x), None)
-    return Rows(x, None if part is None else prepare(config, data.x[part], part), part,
+    held_out = None if part is None else prepare(config, data.x[part], part)
+    if config.get("passes") and held_out is not None:
+        x, held_out = copies(x, config["passes"]), copies(held_out, -(-LOOKED_AT // len(held_out)))
+    return Rows(x, held_out, part,
                 None if part is None or config.get("data") in (None, *NAMED) else numbers(config, data, part))

@@ -24,6 +24,7 @@ from ..data.scaling import Scaling
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..train import checkpoint
+from ..train.budget import STEPS
 from ..vae import VAE
 from . import options
 from .examples import FACTS, Config, is_source, scaling_of
@@ -31,7 +32,7 @@ from .options import DEFAULTS
 from .runs import Run, as_now, build, rate_schedule
 
 LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
-         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells")
+         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells", "decimal", "passes")
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "held_out.csv",
          "curves.png", "samples.png", "samples.csv")
@@ -171,6 +172,8 @@ def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE
         if isinstance(how, Table) and how.x_dim != x_dim:
             raise ValueError(f"cells are of {how.x_dim} columns, but x_dim is {x_dim}")
         check.number("rms", config["rms"], 0)
+        if config["passes"] is not None:
+            check.size("passes", config["passes"], 1, STEPS)
         check.size("checksum", config["checksum"], 0, np.inf)
         if config["threads"] is not None:              # None: not known, as the run is older than this entry
             check.size("threads", config["threads"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,9 +21,10 @@ from .manual import ENCODE, EVALUATE, EXPLAIN, GRADCHECK, INTERPOLATE, RECONSTRU
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
-    "max_bytes": None, "keep": None, "without": None, "kinds": None, "missing": "refuse",
+    "max_bytes": None, "keep": None, "without": None, "decimal": None, "kinds": None,
+    "missing": "refuse",
     "scaling": "auto", "binarize": "none",
-    "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": "bernoulli",
+    "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": None,
     "consistency": "exact", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
     "beta": 1.0, "warm_up": 0, "free_bits": None,
@@ -137,6 +139,8 @@ def add_data_options(parser: Any) -> None:
                         help="look at these columns of a table alone, by name or by number, from 0")
     add(parser, "--without", "leave out these columns of a table, by name or by number, from 0", metavar="NAME,...",
         type=names)
+    add(parser, "--decimal", "numbers of a table that stand in text: 1.234,5 with a comma, 1,234.5 with a point; without "
+                             "signs of currency and percent", choices=(".", ","))
 
 
 def add_view_options(parser: Any) -> None:
@@ -159,12 +163,12 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any numbers, mixed for a "
                                 "table whose columns differ: text is categorical, 0 and 1 bernoulli, other numbers "
-                                "gaussian",
+                                "gaussian or, if skewed and above 0, lognormal (default: mixed for CSV, else bernoulli)",
         choices=(*LIKELIHOODS, "mixed"))
-    add(parser, "--kinds", "of a mixed table, columns that shall be another kind: gaussian, poisson (counts), "
-                           "bernoulli or categorical", metavar="NAME=KIND,...", type=names)
-    add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: refuse, "
-                             "or leave them out of log p(x | z)", choices=("refuse", "leave-out"))
+    add(parser, "--kinds", "of a mixed table, columns that shall be another kind: gaussian, lognormal, poisson "
+                           "(counts), bernoulli or categorical", metavar="NAME=KIND,...", type=names)
+    add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: "
+                             "leave them out of log p(x | z), as is done without this option, or refuse", choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=tuple(CONSISTENCY), type=check.new_name)
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))
@@ -321,17 +325,34 @@ def parser() -> Parser:
     return top
 
 
+def text(value: Any) -> str:
+    """Return what stands behind an option for such a value."""
+    if isinstance(value, list) and any(isinstance(entry, str) for entry in value):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(value)
+        return line.getvalue()
+    if isinstance(value, list):
+        return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
+    return str(value)
+
+
+def mended(words: Sequence[str], fix: dict[str, Any]) -> str:
+    """Return a command as it was given, but with what mends it: `columns.Unusable` has that."""
+    found = parser().parse_args(words)
+    left, words = [], list(words)
+    while words:                                       # leave out what the mended options replace
+        name, _, _ = (first := words.pop(0)).partition("=")
+        if name[2:] not in fix:
+            left.append(first)
+        elif first == name:
+            words.pop(0)
+    for name, value in fix.items():
+        left += [f"--{name}", text([*(getattr(found, name) or []), *value] if isinstance(value, list) else value)]
+    return f"scratchvae {shlex.join(left)}"
+
+
 def confirm(config: dict[str, Any]) -> None:
     """Raise a ValueError unless the options of a config are such as `train` makes of words."""
-    def text(value: Any) -> str:
-        if isinstance(value, list) and any(isinstance(entry, str) for entry in value):
-            line = io.StringIO()
-            csv.writer(line, lineterminator="").writerow(value)
-            return line.getvalue()
-        if isinstance(value, list):
-            return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
-        return str(value)
-
     words = ["train", "--out", "."]
     for name, value in config.items():
         if name in DEFAULTS and value is not None and value is not False:

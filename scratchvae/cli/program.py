@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import startup
+from ..data.columns import Unusable
 from . import options
 from .commands import COMMANDS
 from .output import note, one_line
@@ -53,6 +54,10 @@ def perform(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:                            # as in `scratchvae evaluate DIR | head -1`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Unusable as error:
+        *lines, last = str(error).splitlines()
+        for line in [*lines, f"{last}; this works: {options.mended(sys.argv[1:] if argv is None else argv, error.fix)}"]:
+            note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))
     try:

@@ -22,6 +22,7 @@ from ..hvae import HVAE
 from ..layers import Array
 from ..topdown import TopDown
 from ..train import checkpoint, team
+from ..train.budget import waited
 from ..train.fit import fit
 from ..train.losses import loss_of
 from ..train.optim import SGD, Adam
@@ -131,11 +132,14 @@ class Run:
     def stale(self) -> int:
         """Epochs since the bound on the rows held out was highest."""
         bounds = self.state.history.get("valid_elbo", [])
+        if self.config["passes"]:
+            return waited(bounds)
         return len(bounds) - 1 - int(np.argmax(bounds)) if bounds else 0
 
     def watch(self, *_: Any) -> bool:
         """Keep the parameters if this epoch was the best; return whether to wait no longer for a better one."""
-        if self.stale == 0:
+        bounds = self.state.history["valid_elbo"]
+        if bounds[-1] > max(bounds[:-1], default=-math.inf):
             self.check_place()
             checkpoint.save(self.folder / "best.npz", self.model, self.optimizer, self.state, self.config)
         return self.stale >= self.config["patience"]

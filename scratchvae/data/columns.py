@@ -3,6 +3,8 @@
     a column of         is                            a model sees
     text                categorical                   a column for each of its texts, one 1 and otherwise 0
     0 and 1 alone       bernoulli                     the number
+    numbers above 0     lognormal, if their           the number over its geometric mean
+                        logarithms fit a normal much better
     other numbers       gaussian                      the number, shifted and scaled to mean 0 and variance 1
     counts, if asked    poisson                       the number
 
@@ -12,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,25 @@ import numpy as np
 from .. import check
 from ..discrete import Categorical, Poisson
 from ..layers import Array
-from ..likelihood import Bernoulli, Gaussian
+from ..likelihood import Bernoulli, Gaussian, LogNormal
 from ..mixed import Mixed
-from .tables import DECIMAL_COMMA, MISSING, is_number, listed
+from .tables import MISSING, is_number, listed, unformatted
 
-KINDS = ("gaussian", "poisson", "bernoulli", "categorical")
+KINDS = ("gaussian", "lognormal", "poisson", "bernoulli", "categorical")
 MOST_LEVELS = 100                                      # different texts, unless --kinds says that they are kinds
+FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
+GAIN = 0.1                                             # nats a row, by which a log-normal must fit better than a normal
+
+
+class Unusable(ValueError):
+    """Columns that no model can learn as they are: a line for each, and the options that would help.
+
+    ``fix`` has ``without``, names of columns to leave out, and ``decimal``, the mark that their numbers have.
+    """
+
+    def __init__(self, lines: Sequence[str], fix: dict[str, Any]) -> None:
+        super().__init__("\n".join(lines))
+        self.fix = fix
 
 
 def plain(text: str) -> str:
@@ -35,13 +50,19 @@ def plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its kind, the texts that a categorical one may have, and a gaussian one's shift and scale."""
+    """One column: its kind, the texts that a categorical one may have, and the shift and scale of what is a density.
+
+    Numbers that are drawn have so many ``decimals``, and lie between ``low`` and ``high``, if these are known.
+    """
 
     name: str
     kind: str
     levels: Sequence[str] = ()
     shift: float = 0.0
     scale: float = 1.0
+    decimals: int | None = None
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         check.choice("kind", self.kind, KINDS)
@@ -51,6 +72,11 @@ class Column:
             raise ValueError(f"a column must have a name, and levels if it is categorical; got {check.shown(self)}")
         check.number("shift", self.shift, -np.inf)
         check.number("scale", self.scale, 0, open_low=True)
+        if self.decimals is not None:
+            check.size("decimals", self.decimals, 0, 20)
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                check.number(name, getattr(self, name), -np.inf)
 
     @property
     def width(self) -> int:
@@ -66,8 +92,11 @@ class Column:
             return self.levels.index(spelled[0])
         value = float(text) if is_number(text) else np.nan
         if not np.isfinite(value):
-            hint = "; write a decimal point for the comma" if DECIMAL_COMMA.fullmatch(text) else ""
+            marks = [mark for mark in ".," if unformatted(text, mark) != text]
+            hint = f": --decimal {marks[0]} reads it" if marks else ""
             raise ValueError(f"{text[:40]!r}, and must have finite numbers{hint}")
+        if self.kind == "lognormal" and value <= 0:
+            raise ValueError(f"{text[:40]!r}, and must have numbers above 0 to be lognormal")
         if self.kind == "bernoulli" and value not in (0, 1):
             raise ValueError(f"{text[:40]!r}, and must have 0 and 1 alone to be bernoulli")
         if self.kind == "poisson" and (value < 0 or value != np.floor(value)):
@@ -99,14 +128,15 @@ class Table:
 
     def likelihood(self) -> Mixed:
         """Return p(x | z), an object for each kind of column."""
-        one: dict[Any, Any] = {"gaussian": Gaussian(1), "poisson": Poisson(1), "bernoulli": Bernoulli(1)}
+        one: dict[Any, Any] = {"gaussian": Gaussian(1), "lognormal": LogNormal(1), "poisson": Poisson(1),
+                               "bernoulli": Bernoulli(1)}
         parts = [one.setdefault((column.kind, column.width), Categorical(column.width))
                  if column.kind == "categorical" else one[column.kind] for column in self.columns]
         return Mixed(parts, self.missing)
 
     def numbers(self, x: Any) -> Array:
         """Return the cells as numbers, float64: a level's for a text, NaN for what is missing."""
-        cells = np.asarray(x, object)
+        cells = np.asarray(by_name(x, [column.name for column in self.columns]), object)
         if cells.ndim != 2 or not len(cells) or cells.shape[1] != len(self.columns):
             raise ValueError(f"x must have shape (n, {len(self.columns)}), a row for each of the table's; "
                              f"got {cells.shape}")
@@ -145,14 +175,15 @@ class Table:
             scaled = np.concatenate(parts, axis=1).astype(check.dtype("dtype", dtype, (np.float32, np.float64)))
         return check.array("x, scaled,", scaled, ("n", self.x_dim), None, True)
 
-    def invert(self, x: Any) -> Array:
+    def invert(self, x: Any, drawn: bool = False) -> Array:
         """Return the cells of a table as text, from rows as a model sees them, or as it draws them.
 
         Where the columns of a category hold probabilities, it is the most probable
-        one; a mean of counts, or of 0 and 1, stays a mean.
+        one; a mean of counts, or of 0 and 1, stays a mean.  With ``drawn`` numbers are
+        rounded as those of the table are, and kept within their range.
         """
         x = check.array("x", x, ("n", self.x_dim), None, True)
-        found, first = np.empty((len(x), len(self.columns)), object), 0
+        found, first = np.full((len(x), len(self.columns)), "", object), 0
         for j, column in enumerate(self.columns):
             values = x[:, first:first + column.width]
             first += column.width
@@ -162,15 +193,19 @@ class Table:
             else:                                      # the digits that tell a number of x's precision
                 enough = abs(column.shift) * np.finfo(x.dtype).eps <= 1e-4 * column.scale
                 unscaled = values[:, 0].astype(float) * column.scale + column.shift
+                if drawn and column.decimals is not None:
+                    kept = np.round(np.clip(unscaled, column.low, column.high), column.decimals)
+                    found[:, j] = [f"{value:.{column.decimals}f}" for value in np.where(gone, 0, kept) + 0.0]
+                    continue
                 found[:, j] = [str(int(value)) if value == int(value) and column.kind != "gaussian" else str(value)
                                for value in np.where(gone, 0, unscaled).astype(x.dtype if enough else float)]
-            found[gone, j] = ""
+        found[np.isnan(x[:, np.cumsum([0, *(column.width for column in self.columns)])[:-1]])] = ""
         return found
 
     def log_scale(self, x: Array) -> Array:
         """Return what log p of rows, as a model sees them, has more than in the table's units, of shape (n,).
 
-        It is Σ log scale over the gaussian columns that are there.
+        It is Σ log scale over the gaussian and lognormal columns that are there.
         """
         at = np.cumsum([0, *(column.width for column in self.columns)])[:-1]
         return ~np.isnan(x[:, at]) @ np.log([column.scale for column in self.columns])
@@ -188,41 +223,88 @@ class Table:
         return "each column has a likelihood of its own, a gaussian one also a shift and a scale"
 
 
+def by_name(x: Any, names: Sequence[str]) -> Any:
+    """Return rows with their columns in the order of these names, if x has names, as a DataFrame does; else x."""
+    if not (hasattr(x, "columns") and hasattr(x, "to_numpy")):
+        return x
+    own = list(map(str, x.columns))
+    missing, more = [name for name in names if name not in own], [name for name in own if name not in names]
+    if missing or more or len(own) != len(names):
+        raise ValueError("x must have the columns " + listed(list(names)) + (f"; it lacks {listed(missing)}" * bool(missing))
+                         + (f"; it has {listed(more)} besides" * bool(more)))
+    return x.to_numpy()[:, [own.index(name) for name in names]]
+
+
 def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool) -> Table:
-    """Choose the kind of every column by its cells, all text, unless ``kinds`` has it by number."""
-    found = []
+    """Choose the kind of every column by its cells, all text, unless ``kinds`` has it by number.
+
+    Raises
+    ------
+    Unusable
+        If there are columns that no model can learn; it names all of them.
+    """
+    found, wrong, fix = [], [], {}
     for j, (name, cells) in enumerate(zip(names, x.T)):
-        there = sorted(text for text in set(cells) if text.lower() not in MISSING)
-        numbers = all(map(is_number, there))
-        if not there:
-            raise ValueError(f"column {name!r} has nothing but missing cells: leave it out, --without {name}")
-        kind = kinds.get(j) or ("categorical" if not numbers else
-                                "bernoulli" if {float(text) for text in there} == {0, 1} else "gaussian")
-        if kind != "categorical":
+        there = [text for text in cells if text.lower() not in MISSING]
+        levels = sorted(set(there))
+        numbers = all(map(is_number, levels))
+        marks = [] if numbers else [mark for mark in ".," if np.mean([unformatted(text, mark) != text or is_number(text)
+                                                                      for text in levels]) >= 0.9]
+        kind = kinds.get(j) or (of_numbers(np.array(levels, float), np.array(there, float)) if numbers and there
+                                else "categorical")
+        if marks and j not in kinds:
+            text = next(text for text in levels if not is_number(text))
+            wrong.append(f"column {name!r} has numbers written as text, such as {text[:40]!r}: --decimal {marks[0]}")
+            fix.setdefault("decimal", marks[0])
+        elif not levels or len(set(map(plain, levels))) < 2 and kind in ("gaussian", "lognormal", "categorical"):
+            wrong.append(f"column {name!r} has " + ("the same value in every row" if levels else
+                                                    "nothing but missing cells") + ": leave out what tells nothing")
+            fix.setdefault("without", []).append(name)
+        elif kind == "categorical" and j not in kinds and (len(levels) > MOST_LEVELS or
+                                                           len(levels) > max(FEW // 2, len(there) / 2)):
+            wrong.append(f"column {name!r} has {len(levels)} different texts in {len(there)} cells, such as "
+                         f"{levels[0][:40]!r}: leave it out; or, if they are kinds, --kinds {name}=categorical")
+            fix.setdefault("without", []).append(name)
+        elif kind == "categorical":
+            found.append(Column(name, kind, sorted(levels, key=float) if numbers else levels))
+        else:
             found.append(Column(name, kind))
-            continue
-        if len(there) > MOST_LEVELS and j not in kinds:
-            text = next(text for text in there if not is_number(text))
-            hint = ("write a decimal point for the comma" if DECIMAL_COMMA.fullmatch(text) else
-                    f"leave it out, --without {name}; or, if they are kinds, --kinds {name}=categorical")
-            raise ValueError(f"column {name!r} has {len(there)} different texts, such as {text[:40]!r}; {hint}")
-        if len(there) < 2:
-            raise ValueError(f"column {name!r} has the same value in every row: leave out what tells nothing, "
-                             f"--without {name}")
-        found.append(Column(name, kind, sorted(there, key=float) if numbers else there))
+            values = np.array(levels, float) if numbers else np.array([np.nan])          # text is refused later
+            if np.isfinite(values).all() and not any("e" in text.lower() for text in levels):
+                digits = 0 if (values == np.floor(values)).all() else max(len(text.partition(".")[2]) for text in levels)
+                found[-1] = replace(found[-1], decimals=min(digits, 20), low=float(values.min()),
+                                    high=float(values.max()))
+    if wrong:
+        raise Unusable(wrong, fix)
     return Table(found, missing)
 
 
+def of_numbers(values: Array, x: Array) -> str:
+    """Return the kind of a column of numbers, from its different values, and from all."""
+    if set(values) == {0, 1}:
+        return "bernoulli"
+    if len(values) > FEW and values.min() > 0:
+        y = np.log(x)                                  # both normals at their best: the difference of their log p
+        if np.log(x.std()) - np.log(y.std()) - y.mean() > GAIN:
+            return "lognormal"
+    return "gaussian"
+
+
 def standardised(table: Table, x: Array) -> Table:
-    """Return a table whose gaussian columns get mean 0 and variance 1, by the rows to train on."""
+    """Return a table whose gaussian columns get mean 0 and variance 1, and lognormal ones geometric mean 1.
+
+    By the rows to train on.
+    """
     columns = []
     for column, values in zip(table.columns, table.numbers(x).T):
         there = values[~np.isnan(values)]
+        if column.kind == "lognormal" and there.size:
+            column = replace(column, scale=float(np.exp(np.log(there).mean())))
         if column.kind == "gaussian" and there.size and there.min() < there.max():
             shift, scale = float(there.mean()), float(there.std())
             if not 0 < scale < np.inf:
                 raise ValueError(f"column {column.name!r} must have values whose squares are floats; they go from "
                                  f"{there.min():g} to {there.max():g}")
-            column = Column(column.name, "gaussian", (), shift, scale)
+            column = replace(column, shift=shift, scale=scale)
         columns.append(column)
     return Table(columns, table.missing)

@@ -73,7 +73,8 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     Examples
         x of shape (n, D), as stored (CSV: float64, or with ``text`` strings); y of shape (n,), int64 if all are
         whole numbers, else as stored (CSV: text), or None; image_shape, or None for
-        vectors; columns, the names of those of x, if it is a CSV file that has them.
+        vectors; columns, the names of those of x, if it is a CSV file that has them (a first column
+        without a name, an index, is left out).
 
     Raises
     ------
@@ -113,11 +114,20 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     return Examples(x.reshape(len(x), -1), y, image_shape, columns)
 
 
-def has_labels_apart(path: str | os.PathLike[str]) -> bool:
-    """Return whether this is a file whose labels are in another one: IDX or .npy."""
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Return what the first bytes of a file say that it is: idx, npy, npz, or else csv."""
     with opened(path) as file:
         head = bytes(file.read(6))
-    return head[:2] == b"\0\0" or head == b"\x93NUMPY"
+    return ("npy" if head == b"\x93NUMPY" else "idx" if head[:2] == b"\0\0" else
+            "npz" if head[:3] in (b"PK\3", b"PK\5") else "csv")
+
+
+OTHERS = {b"PAR1": "Parquet: save the table as CSV (in pandas: to_csv)",
+          b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
+          b"{": "JSON: save the table as CSV (in pandas: to_csv)", b"[": "JSON: save the table as CSV (in pandas: to_csv)",
+          b"\x89PNG": "one picture: put all of them into one array of shape (n, height, width), a .npy file",
+          b"\xff\xd8\xff": "one picture: put all of them into one array of shape (n, height, width), a .npy file",
+          b"\xff\xfe": "text in UTF-16: save it in UTF-8", b"\xfe\xff": "text in UTF-16: save it in UTF-8"}
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
@@ -178,7 +188,8 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterat
     name = repr(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("must be a file, not a folder or a device")
+            raise ValueError("must be a file, not a folder or a device; pictures must be one array of shape (n, height, "
+                             "width), such as a .npy file")
         with open(path, "rb") as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unzipped:
@@ -204,6 +215,9 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     file.seek(0)
     if not head:
         raise ValueError("is empty")
+    for start, what in OTHERS.items():
+        if head.startswith(start):
+            raise ValueError(f"is {what}")
     zipped = head[:3] in (b"PK\3", b"PK\5")
     binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
     if header is not None and (zipped or binary):
@@ -311,9 +325,13 @@ def _npz(file: Any, key: str | None, labels: str | int | None, max_bytes: int | 
     try:
         with zipfile.ZipFile(file) as archive:
             keys = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+            if "[Content_Types].xml" in archive.namelist():
+                raise ValueError("is an Excel workbook: save the sheet as CSV UTF-8")
+            if not keys:
+                raise ValueError("is a zip archive of arrays by its kind, but there is none in it")
             choice = [name for name in keys if name != labels] if key is None else [key]
             if len(choice) != 1:
-                raise ValueError(f"key must say which array to take; there is {listed(keys) or 'none'}")
+                raise ValueError(f"key must say which array to take; there is {listed(keys)}")
             x, y = member(choice[0]), None if labels is None else member(labels)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, LookupError, OverflowError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:     # EINVAL: a false offset led out of the file

@@ -20,7 +20,8 @@ MAX_LINE = 2**23                                             # bytes
 MAX_CELLS = 2**18                                            # of a line
 MAX_LABEL = 100
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".")      # in small letters
-DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+")
+FORMATTED = {mark: re.compile(rf"[-+]?(\d+|\d{{1,3}}([{others}]\d{{3}})+)([{mark}]\d+)?")
+             for mark, others in ((".", ",' \u00a0\u202f"), (",", ".' \u00a0\u202f"))}
 
 
 def read_table(file: Any, labels: str | int | None, header: bool | None,
@@ -44,7 +45,9 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     x : array of shape (n, D), float64; with ``text``, of strings
     y : array of text of shape (n,), or None
     names : list of D str, or None
-        Of the columns of x, if there is a header.
+        Of the columns of x, if there is a header.  A first column without a name, as
+        pandas and R write the index of a table, is left out, if no two rows have
+        the same.
 
     Raises
     ------
@@ -56,16 +59,25 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     numbers = [cell for cell in top if is_number(cell)]
     if header is None:
         header = not numbers or (len(numbers) >= 3 and numbers == [str(i) for i in range(len(numbers))])
+    index: set[str] | None = set() if header and top[0] == "" and len(top) > 1 else None
+    if index is not None:
+        del top[0]
     if header and "" in top:
-        raise ValueError(f"column {top.index('')} has no name: if it is an index, save the table without it")
+        raise ValueError(f"column {top.index('') + (index is not None)} has no name: give it one")
     at = None if labels is None else _column(labels, top if header else [], len(top))
     columns: list[Any] = [name for i, name in enumerate(top if header else range(len(top))) if i != at]
     values, y = array("d"), []
     taken: list[str] = []                                    # cells that stay text, each word once in memory
     words: dict[str, str] = {}
     for number, cells in enumerate(rows if header else itertools.chain([list(top)], rows), start=1 + header):
+        if index is not None and cells:
+            index.add(cells.pop(0).strip())
+            if len(index) != number - 1:
+                raise ValueError(f"column 0 has no name, and line {number} has the same in it as another: if it is no "
+                                 "index, give it a name")
         if len(cells) != len(top):
-            raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(top)}")
+            title = "; if line 1 is a title above the table, take it out" if number == 2 else ""
+            raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(top)}{title}")
         if at is not None:
             y.append(cells.pop(at).strip())
             if not 1 <= len(y[-1]) <= MAX_LABEL:
@@ -85,11 +97,18 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         columns if header else None
 
 
+def has_index(file: Any) -> bool:
+    """Return whether the first column of a table has no name."""
+    return next(_rows(file))[0].strip() == ""
+
+
 def _rows(file: Any) -> Iterator[list[str]]:
     """Yield the cells of each line."""
     lines = _lines(file)
     first = next(lines)
     delimiter = next((character for character in ",;\t" if character in first), None)
+    if first[:4].lower() == "sep=" and len(first.strip()) == 5:                # Excel's line for itself
+        delimiter, first = first[4], next(lines)
     if delimiter is None and first.startswith('"'):          # a name in quotes may have spaces in it, and has no comma
         delimiter = "," if first.count('"') == 2 and first.rstrip().endswith('"') else " "
     lines = (_few(line, delimiter or " ", number) for number, line in enumerate(itertools.chain([first], lines), 1))
@@ -121,7 +140,8 @@ def _lines(file: Any) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"line {number} is not text in UTF-8") from error
+            raise ValueError(f"line {number} is not text in UTF-8: save the file with this encoding (Excel: \"CSV UTF-8\")"
+                             ) from error
 
 
 def _ended(file: Any) -> Iterator[bytes]:
@@ -153,8 +173,8 @@ def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -
         hint = f"if it is a missing value: fill it, leave out its row, or {LEFT_OUT}"
     elif word in ("true", "false", "yes", "no", "t", "f"):
         hint = "write 1 for true and 0 for false, or train with --likelihood mixed, for which text is a category"
-    elif DECIMAL_COMMA.fullmatch(cell):
-        hint = "write a decimal point for the comma"
+    elif unformatted(cell, ",") != cell:
+        hint = "if it is a number with a decimal comma: --decimal ,"
     elif first and len(wrong) > 1:
         hint = "if the line names the columns, no name may be a number"
     elif no_labels:
@@ -168,6 +188,17 @@ def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -
 def number_of(cell: str) -> float:
     """Return the number that a text is, as Python reads it; but 1_000 is none."""
     return float("" if "_" in cell else cell)
+
+
+def unformatted(text: str, mark: str) -> str:
+    """Return a number as Python writes it: without its currency or percent sign and the marks of its thousands.
+
+    ``mark`` is that of its decimals.  Any other text comes back as it is.
+    """
+    bare = text.strip("$€£¥% \u00a0\u202f")
+    if FORMATTED[mark].fullmatch(bare) is None:
+        return text
+    return re.sub(r"[^-+\d.]", "", bare) if mark == "." else re.sub(r"[^-+\d,]", "", bare).replace(",", ".")
 
 
 def is_number(cell: str) -> bool:

@@ -114,7 +114,7 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "epochs": "3", "batch_size": "11", "learning_rate": "0.01", "schedule": "steps:2=0.002,3=0.0004",
              "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
              "beta": "2", "patience": "50", "workers": "2"}
-    tables = {"keep", "without", "kinds", "missing"}    # of tables: test_columns.py and test_mixed_tables.py
+    tables = {"keep", "without", "decimal", "kinds", "missing"}    # of tables: test_columns.py and test_mixed_tables.py
     others = {"levels", "log_noise", "objective", "importance", "estimator"}    # test_cli_diffusion.py, test_weights.py
     assert words.keys() == options.DEFAULTS.keys() - tables - others, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
@@ -326,7 +326,7 @@ def test_a_file_that_was_scaled_before_is_refused_and_a_doubtful_one_noted(home,
 
 
 def test_other_data_must_have_the_columns_of_the_runs_own(home, tmp_path, capsys):
-    for header, x, fault in (("a,b,d,c,e", [1, 2, 3, 4, 5], "column 2, counted from 0, is 'd' here and 'c' there"),
+    for header, x, fault in (("a,b,d,C,e", [1, 2, 3, 4, 5], "column 2, counted from 0, is 'd' here and 'c' there"),
                              ("a,b,c,d,e,f", range(6), "column 5, counted from 0, is 'f' here and None there"),
                              ("a,b,c,d", range(4), "column 4, counted from 0, is None here and 'e' there")):
         np.savetxt(tmp_path / "n.csv", [list(x)] * 3, delimiter=",", header=header, comments="")

@@ -275,7 +275,7 @@ for name, head in {"PNG": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "JPEG": b"\xff\xd8\x
                    "MATLAB": b"MATLAB 5.0 MAT-file, Platform\0", "Parquet": b"PAR1\x15\0", "GIF": b"GIF89a\1\0",
                    "XZ": lzma.compress(PIXELS), "HTML": b"<html>\n<body>\n", "JSON": b"[[1, 2]]",
                    "a PK of text": b"PKEY,b\nx,y\n"}.items():
-    malformed(f"foreign: {name}", head + b"and more", "none of IDX|UTF-8|read as CSV")
+    malformed(f"foreign: {name}", head + b"and more", "none of IDX|UTF-8|read as CSV|to_csv|put all of them")
 for seed in range(20):
     malformed(f"random bytes {seed}", np.random.default_rng(seed).bytes(1 + 37 * seed), "none of IDX|UTF-8|read as CSV")
 
