@@ -40,7 +40,8 @@ def train(args: argparse.Namespace, given: Config) -> int:
             run.place = place
             return train_to_the_end(run, rows)
     config, data = new_config(given)
-    if not {"epochs", "patience", "schedule", "warm_up"} & given.keys() and "test" in data.x and examples.is_table(config):
+    counted = {"epochs", "patience", "schedule", "warm_up"} & given.keys()
+    if not counted and "test" in data.x and examples.is_table(config):
         config.update({"average": 0.999, **budget(len(data.x["train"]), config["batch_size"])._asdict(), **given})
     rows = examples.for_training(config, data)
     if config["patience"] and rows.held_out is None:
@@ -72,8 +73,8 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
     for doubt in doubts:
         output.say(doubt)
     if config["passes"]:
-        output.say(f"an epoch is {config['passes']} passes over the rows; training ends when the bound on the rows held "
-                   f"out has not risen for {config['patience']} epochs, or after {config['epochs']}")
+        output.say(f"an epoch is {config['passes']} passes over the rows; training ends when the bound on the rows "
+                   f"held out has not risen for {config['patience']} epochs, or after {config['epochs']}")
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
         output.say(GREY)
     output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"

@@ -139,8 +139,8 @@ def add_data_options(parser: Any) -> None:
                         help="look at these columns of a table alone, by name or by number, from 0")
     add(parser, "--without", "leave out these columns of a table, by name or by number, from 0", metavar="NAME,...",
         type=names)
-    add(parser, "--decimal", "numbers of a table that stand in text: 1.234,5 with a comma, 1,234.5 with a point; without "
-                             "signs of currency and percent", choices=(".", ","))
+    add(parser, "--decimal", "numbers of a table that stand in text: 1.234,5 with a comma, 1,234.5 with a point; "
+                             "without signs of currency and percent", choices=(".", ","))
 
 
 def add_view_options(parser: Any) -> None:
@@ -163,12 +163,14 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any numbers, mixed for a "
                                 "table whose columns differ: text is categorical, 0 and 1 bernoulli, other numbers "
-                                "gaussian or, if skewed and above 0, lognormal (default: mixed for CSV, else bernoulli)",
+                                "gaussian or, if skewed and above 0, lognormal (default mixed for CSV, else "
+                                "bernoulli)",
         choices=(*LIKELIHOODS, "mixed"))
     add(parser, "--kinds", "of a mixed table, columns that shall be another kind: gaussian, lognormal, poisson "
                            "(counts), bernoulli or categorical", metavar="NAME=KIND,...", type=names)
     add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: "
-                             "leave them out of log p(x | z), as is done without this option, or refuse", choices=("refuse", "leave-out"))
+                             "leave them out of log p(x | z), as is done without this option, or refuse",
+        choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=tuple(CONSISTENCY), type=check.new_name)
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))

@@ -56,7 +56,8 @@ def perform(argv: Sequence[str] | None) -> int:
         return 141
     except Unusable as error:
         *lines, last = str(error).splitlines()
-        for line in [*lines, f"{last}; this works: {options.mended(sys.argv[1:] if argv is None else argv, error.fix)}"]:
+        command = options.mended(sys.argv[1:] if argv is None else argv, error.fix)
+        for line in [*lines, f"{last}; this works: {command}"]:
             note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))

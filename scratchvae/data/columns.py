@@ -230,8 +230,8 @@ def by_name(x: Any, names: Sequence[str]) -> Any:
     own = list(map(str, x.columns))
     missing, more = [name for name in names if name not in own], [name for name in own if name not in names]
     if missing or more or len(own) != len(names):
-        raise ValueError("x must have the columns " + listed(list(names)) + (f"; it lacks {listed(missing)}" * bool(missing))
-                         + (f"; it has {listed(more)} besides" * bool(more)))
+        raise ValueError(f"x must have the columns {listed(list(names))}" + f"; it lacks {listed(missing)}" * bool(missing)
+                         + f"; it has {listed(more)} besides" * bool(more))
     return x.to_numpy()[:, [own.index(name) for name in names]]
 
 
@@ -243,7 +243,9 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
     Unusable
         If there are columns that no model can learn; it names all of them.
     """
-    found, wrong, fix = [], [], {}
+    found: list[Column] = []
+    wrong: list[str] = []
+    fix: dict[str, Any] = {}
     for j, (name, cells) in enumerate(zip(names, x.T)):
         there = [text for text in cells if text.lower() not in MISSING]
         levels = sorted(set(there))
@@ -271,7 +273,8 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
             found.append(Column(name, kind))
             values = np.array(levels, float) if numbers else np.array([np.nan])          # text is refused later
             if np.isfinite(values).all() and not any("e" in text.lower() for text in levels):
-                digits = 0 if (values == np.floor(values)).all() else max(len(text.partition(".")[2]) for text in levels)
+                whole = bool((values == np.floor(values)).all())
+                digits = 0 if whole else max(len(text.partition(".")[2]) for text in levels)
                 found[-1] = replace(found[-1], decimals=min(digits, 20), low=float(values.min()),
                                     high=float(values.max()))
     if wrong:

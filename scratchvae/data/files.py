@@ -124,7 +124,8 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 OTHERS = {b"PAR1": "Parquet: save the table as CSV (in pandas: to_csv)",
           b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
-          b"{": "JSON: save the table as CSV (in pandas: to_csv)", b"[": "JSON: save the table as CSV (in pandas: to_csv)",
+          b"{": "JSON: save the table as CSV (in pandas: to_csv)",
+          b"[": "JSON: save the table as CSV (in pandas: to_csv)",
           b"\x89PNG": "one picture: put all of them into one array of shape (n, height, width), a .npy file",
           b"\xff\xd8\xff": "one picture: put all of them into one array of shape (n, height, width), a .npy file",
           b"\xff\xfe": "text in UTF-16: save it in UTF-8", b"\xfe\xff": "text in UTF-16: save it in UTF-8"}
@@ -188,8 +189,8 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterat
     name = repr(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("must be a file, not a folder or a device; pictures must be one array of shape (n, height, "
-                             "width), such as a .npy file")
+            raise ValueError("must be a file, not a folder or a device; pictures must be one array of shape "
+                             "(n, height, width), such as a .npy file")
         with open(path, "rb") as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unzipped:

@@ -140,8 +140,8 @@ def _lines(file: Any) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"line {number} is not text in UTF-8: save the file with this encoding (Excel: \"CSV UTF-8\")"
-                             ) from error
+            raise ValueError(f"line {number} is not text in UTF-8: save the file with this encoding (in Excel: CSV "
+                             "UTF-8)") from error
 
 
 def _ended(file: Any) -> Iterator[bytes]:

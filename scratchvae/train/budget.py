@@ -70,7 +70,7 @@ def copies(x: Array, passes: int) -> Array:
 
 
 class Best:
-    """A callback for `fit`: keeps the parameters of the best epoch, and ends training when the bound has stopped rising.
+    """A callback for `fit`: keeps the parameters of the best epoch, ends training when the bound has stopped rising.
 
     Parameters
     ----------
