@@ -230,8 +230,8 @@ def by_name(x: Any, names: Sequence[str]) -> Any:
     own = list(map(str, x.columns))
     missing, more = [name for name in names if name not in own], [name for name in own if name not in names]
     if missing or more or len(own) != len(names):
-        raise ValueError(f"x must have the columns {listed(list(names))}" + f"; it lacks {listed(missing)}" * bool(missing)
-                         + f"; it has {listed(more)} besides" * bool(more))
+        raise ValueError(f"x must have the columns {listed(list(names))}; it lacks {listed(missing) or 'none'}, and has "
+                         f"{listed(more) or 'none'} besides")
     return x.to_numpy()[:, [own.index(name) for name in names]]
 
 
