@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchvae import SGD, VAE, Adam, Autoencoder, Diffusion, Gaussian, HVAE, State, TopDown, decay, evaluate, fit, warm_up
+from scratchvae import (SGD, VAE, Adam, Autoencoder, Diffusion, Gaussian, HVAE, State, TopDown, decay, evaluate, fit,
+                        warm_up)
 from scratchvae.data import binarize
 from scratchvae.importance import Importance
 from scratchvae.train import team, processes

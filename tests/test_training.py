@@ -27,7 +27,8 @@ def test_an_explosion_leaves_the_epoch_before_it(average, workers):
     for last, kind in ((0, Adam), (2, Adam), (2, lambda: SGD(0.1, 0.9))):
         (model, twin), options = (vae(), vae()), {"batch_size": 5, "average": average, "workers": workers}
         optimizer, other, state, same = kind(), kind(), State.start(model, 3), State.start(model, 3)
-        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=f"the model is as epoch {last} left it"):
+        with np.errstate(all="ignore"), \
+                pytest.raises(FloatingPointError, match=f"the model is as epoch {last} left it"):
             fit(model, X, epochs=5, optimizer=optimizer, state=state, learning_rate=steps(1e-3, {last + 1: 1e30}),
                 **options)
         if last:
@@ -454,7 +455,8 @@ def test_a_bound_that_is_lost_is_said():
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: fit(vae(), X, learning_rate=lambda epoch: 0.0), r"^learning_rate must be a number in \(0, inf\); got 0.0$"),
+    (lambda: fit(vae(), X, learning_rate=lambda epoch: 0.0),
+     r"^learning_rate must be a number in \(0, inf\); got 0.0$"),
     (lambda: fit(vae(), X, epochs=0), "^epochs must be a whole number of at least 1; got 0"),
     (lambda: fit(vae(), X, batch_size=0.5), "^batch_size must be a whole number"),
     (lambda: fit(vae(), X, rng=-1), "^rng must be a whole number of at least 0; got -1"),

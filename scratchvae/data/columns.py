@@ -22,8 +22,8 @@ import numpy as np
 from .. import check
 from ..discrete import Categorical, Poisson
 from ..layers import Array
-from ..likelihood import Bernoulli, Gaussian, LogNormal
-from ..mixed import Mixed
+from ..likelihood import Bernoulli, Gaussian
+from ..mixed import LogNormal, Mixed
 from .tables import MISSING, is_number, listed, unformatted
 
 KINDS = ("gaussian", "lognormal", "poisson", "bernoulli", "categorical")
