@@ -65,7 +65,11 @@ variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats."""
 SAMPLE = """\
 examples:
   scratchvae sample runs/digits --out digits.png
-  scratchvae sample runs/table --count 1000 --out synthetic.csv"""
+  scratchvae sample runs/table --count 1000 --out synthetic.csv
+  scratchvae sample runs/diffusion --steps 20 --out digits.png
+
+A diffusion passes through --steps levels without new noise.  The bound that
+evaluate prints is that of all its levels, and of their noise."""
 
 RECONSTRUCT = """\
 examples:

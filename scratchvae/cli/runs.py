@@ -241,10 +241,10 @@ class Run:
         if isinstance(self.model, Diffusion):
             T = int(min(self.model.T, schedule.MOST))
             steps = min(schedule.FEW, T) if steps is None else check.size("--steps", steps, min(2, T), T)
-            return self.model.sample(n, seed, draw, steps)
+            return self.model.sample(n, seed, draw=draw, steps=steps)
         if steps is not None:
             raise ValueError("--steps is for a diffusion, whose samples pass through many levels: leave it out")
-        return self.model.sample(n, seed, draw)
+        return self.model.sample(n, seed, draw=draw)
 
     def reconstruct(self, x: Array, level: int) -> Array:
         """Return E[x | z] for the mean z of x at a level; for a diffusion, at a draw of z."""
