@@ -46,17 +46,17 @@ A backward in PyTorch's style, as an autograd.Function has it, on NumPy arrays:
 
     diagnose_function(forward, lambda dy, ctx: Scale.backward(ctx, dy), input, weight)
 
-What is no mistake is a remark, and ``ok`` stays true: a forward with np.abs or np.var,
-which the complex step cannot differentiate (differences are taken instead); noise that
-forward draws itself (it is held still); a point on a kink; float32.
+What is no mistake is a remark, and ``ok`` stays true: noise that forward draws itself (it is held still);
+a point on a kink; float32; a loss whose arrays were broadcast.
 
-The files, in their order: reference (what is right), suspect, uses, substitutes, ratios and
-mistakes (what kind), finding (what is said), pairs and examine (one function),
-recording, wholes, flow and walk (a pass through many).
+The files, in their order: evidence (a wrong gradient in three cases), operations, numbers and
+repair (what kind of mistake: in forward's operations, in the numbers, in backward's code), finding (what is said),
+examine (one function), passes (a pass through many).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,13 +64,12 @@ import numpy as np
 
 from ..layers import Array
 from ..model import Model
+from ..verify.derivative import Pair
+from ..verify.noise import still
+from ..verify.pairs import Problem, argument_names, function_pair, layer_pair, layers_in, model_pair
 from .examine import examine, structural
-from .finding import Diagnosis, Finding, Problem, equation
-from .pairs import argument_names, function_pair, layer_pair, unnamed
-from .reference import Pair
-from .flow import Walk
-from .walk import walk
-from .wholes import layers_in, model_whole, stack_whole
+from .finding import Diagnosis, Finding, equation
+from .passes import examine_pass
 
 __all__ = ["Diagnosis", "Finding", "diagnose_function", "diagnose_layer", "diagnose_model"]
 
@@ -106,10 +105,9 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
     called = str(name or getattr(backward, "__qualname__", "backward"))
     called = "backward" if "<lambda>" in called else called.replace("<locals>.", "").rpartition("test_")[2]
     try:
-        pair = function_pair(forward, backward, inputs, names, called)
+        return examine(function_pair(forward, backward, inputs, names, called), equation(backward, forward))
     except Problem as problem:
         return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
-    return examine(pair, equation=equation(backward, forward))
 
 
 def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
@@ -130,17 +128,12 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
     """
     called = f"{name or type(layer).__name__}.backward"
     try:
+        pair, wholes = layer_pair(layer, x)
+        pair.name = called
         if layers_in(layer):
-            pair, wholes = stack_whole(layer, x)
-            return walk(Walk(pair, wholes))
-        pair = layer_pair(layer, np.asarray(x, float), called)
-        diagnosis = examine(pair, equation=equation(type(layer)))
-        forgotten = unnamed(layer, pair)
-        if forgotten:
-            diagnosis.findings.append(Finding(
-                called, forgotten, "not named", f"y depends on {forgotten}, which has a d{forgotten} beside it, but "
-                f"parameter_names does not have it: no optimiser will move it",
-                f"add {forgotten!r} to parameter_names"))
+            return examine_pass(pair, wholes)
+        diagnosis = examine(pair, equation(type(layer)))
+        diagnosis.findings += unnamed(layer, pair)
         return diagnosis
     except Problem as problem:
         return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
@@ -165,10 +158,30 @@ def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
     Diagnosis
     """
     try:
-        return walk(Walk(*model_whole(model, x, noise)))
+        return examine_pass(*model_pair(model, x, noise))
     except Problem as problem:
         called = f"{type(model).__name__}.backward"
         return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+
+
+def unnamed(layer: Any, pair: Pair) -> list[Finding]:
+    """Return a finding if a parameter that has a gradient beside it is not in parameter_names."""
+    if getattr(layer, "parameter_names", None) is None:
+        return []
+    x = next(iter(pair.inputs.values()))
+
+    def y(change: str = "") -> Any:
+        twin = copy.deepcopy(layer)
+        if change:
+            setattr(twin, change, getattr(layer, change) * 1.01 + 0.01)
+        with still(pair.generators):
+            return twin.forward(x.copy())[0]
+
+    names = [n for n, a in vars(layer).items() if n not in pair.inputs and isinstance(a, np.ndarray)
+             and a.dtype.kind == "f" and hasattr(layer, "d" + n)]
+    return [Finding(pair.name, n, "not named", f"y depends on {n}, which has a d{n} beside it, but parameter_names does "
+                    "not have it: no optimiser will move it", f"add {n!r} to parameter_names")
+            for n in names if not np.array_equal(y(n), y())][:1]
 
 
 def _nothing(*arguments: Any) -> Any:

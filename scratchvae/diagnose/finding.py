@@ -11,28 +11,23 @@ from ..layers import Array
 THOUGHTS = {                                           # the likely line of thought behind each kind
     "sign": "A minus was lost, or taken twice: u - v has the derivative -1 by v, and loss = -elbo.",
     "factor": "A constant of forward is not in backward, or is there twice: a 1/2 before a square, a weight, a size.",
-    "mean or sum": "Forward takes a sum and backward a mean, or the reverse. The gradient of a sum is dy for each "
-                   "term; that of a mean over n terms is dy / n.",
-    "transposed": "The shapes fit, so nothing complains: but (x W) has dx = dy Wᵀ and dW = xᵀ dy. A reshape gives the "
-                  "shape of a transpose, with the numbers in another order.",
-    "zero": "What was computed does not arrive: a gradient that is never written, multiplied by 0, or returned for "
-            "another argument.",
+    "mean or sum": "Forward takes a sum and backward a mean, or the reverse: dy for each term, or dy / n.",
+    "transposed": "The shapes fit, so nothing complains: but (x W) has dx = dy Wᵀ and dW = xᵀ dy.",
+    "zero": "A gradient is never written, is multiplied by 0, or is returned for another argument.",
     "missing": "What is used twice has a gradient that is a sum of two terms. One of them is not there.",
     "overwritten": "The contributions are assigned one after the other, so that the last one stays: write += for =.",
     "added": "Backward adds to an array that already holds something, such as the gradient of the last step.",
-    "derivative": "Either the derivative is taken at the wrong place (at y for x, or at x for y), or it is that of "
-                  "another function.",
+    "derivative": "The derivative is taken at the wrong place (at y for x), is that of another function, or is left out.",
     "dy forgotten": "The chain rule is dx = dy · (local derivative): dy must be there once, to the first power.",
     "scale": "Variance, standard deviation and logvar are three things: σ = exp(logvar / 2), σ² = exp(logvar).",
-    "probability": "With p = sigmoid(l), the gradient by the logit l is the one by p times p (1 - p). In x - p that "
-                   "factor has already cancelled.",
+    "probability": "With p = sigmoid(l), the gradient by l is the one by p times p (1 - p). In x - p it has cancelled.",
     "not summed": "A bias is added to every row, so each row adds to its gradient: db = Σₙ dy = dy.sum(axis=0).",
-    "in place": "An array is changed after it was put into the cache. Make a new array (y = y * 2, not y *= 2), or put "
-                "a copy into the cache.",
+    "in place": "Make a new array (y = y * 2, not y *= 2), or put a copy into the cache.",
     "noise": "Forward and backward use different noise: keep the noise that forward used in the cache.",
     "swapped": "Two arguments of the same shape are exchanged.",
-    "point": "Backward uses another function of this input than forward.",
-}
+    "point": "Backward uses another value than forward did."}
+REMARKS = ("not analytic", "kink", "rounding", "random", "in place too", "stepwise", "broadcast", "constant")
+UNCHECKED = "Not checked: that forward computes what you mean. Backward was compared with forward, not with the math."
 
 
 @dataclass
@@ -93,13 +88,11 @@ class Finding:
         return "\n".join(lines)
 
 
-REMARKS = ("not analytic", "kink", "rounding", "random")
-
-
 def _sentence(text: str) -> str:
     """Begin with a capital, unless it is with a symbol; end with a full stop, or with lines of code."""
     first = text.partition(" ")[0]
-    begun = text[:1].upper() + text[1:] if first in ("it", "its", "forward", "backward", "wrong", "the", "a") else text
+    begun = text[:1].upper() + text[1:] if first in (
+        "it", "its", "forward", "backward", "wrong", "the", "a", "what", "of", "for", "two") else text
     return begun if "\n" in begun else begun + "."
 
 
@@ -117,8 +110,8 @@ class Diagnosis:
     findings : list of Finding
         The mistakes, the first one in backward order first.
     remarks : list of Finding
-        What is no mistake, but looks like one to a checker: a forward that takes no
-        complex numbers, noise that forward draws itself, a point on a kink, float32.
+        What is no mistake, but worth knowing: noise that forward draws itself, a point
+        on a kink, float32, a loss whose arrays were broadcast.
     consequences : list of str
         What is wrong only because something wrong reached it.
     """
@@ -164,7 +157,7 @@ class Diagnosis:
                          f"{'these come' if n > 1 else 'it comes'} after: "
                          + (", ".join(self.consequences if everything else self.consequences[:4]))
                          + ("" if everything or n <= 4 else " ..."))
-        return "\n".join(parts)
+        return "\n".join([*parts, UNCHECKED])
 
     def draw(self, path: Any) -> None:
         """Write a figure of the first mistake: the gradient beside the reference. It needs matplotlib."""
@@ -175,14 +168,6 @@ class Diagnosis:
         fig = figure(8, 3)
         gradients(fig, found.given, found.right, f"{found.where}: d{found.tensor.rpartition('.')[2]} ({found.kind})")
         fig.savefig(path)
-
-
-class Problem(Exception):
-    """A mistake in how forward and backward hand things over, which comes out before any number can be compared."""
-
-    def __init__(self, kind: str, tensor: str, says: str, hint: str, given: Array | None = None) -> None:
-        super().__init__(says)
-        self.kind, self.tensor, self.says, self.hint, self.given = kind, tensor, says, hint, given
 
 
 def equation(*things: Any) -> str:

@@ -27,7 +27,7 @@ from .. import (autoencoder, check, compare as compare_file, diffusion, discrete
 from ..data.writing import write
 from ..importance import Importance
 from ..model import Model
-from ..verify.gradcheck import stream
+from ..verify.derivative import stream
 from .compare import Mover, checks, loss_of, pairs_of
 from .page import Writer
 from .source import registry

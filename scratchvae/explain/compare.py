@@ -20,7 +20,7 @@ import numpy as np
 from ..importance import Importance
 from ..layers import Array
 from ..objective import ELBO
-from ..verify.gradcheck import COMPLEX_STEP, stream
+from ..verify.derivative import COMPLEX_STEP, stream
 from .trace import Call, Key, Made, Visit, is_array, key_of, leaves
 
 TOLERANCE = 1e-12

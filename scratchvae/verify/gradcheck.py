@@ -2,11 +2,11 @@
 
 *Complex step* (Squire and Trapp 1998): ∇f·v = Im f(θ + i h v) / h with h = 1e-30.
 Nothing is subtracted, so the result is exact to rounding.  It needs a forward pass
-that takes complex numbers, built of analytic functions, or pieces of them such as
-a ReLU, away from the kinks.  MATH (10.1).
+that takes complex numbers; ``np.abs`` and ``np.var`` are known to it (see dual.py).  MATH (10.1).
 
-*Central differences*, for code that takes no complex numbers:
-∇f·v = [f(θ + h v) - f(θ - h v)] / 2h; some 7 to 10 digits remain.  MATH (10.2).
+*Central differences*: ∇f·v = [f(θ + h v) - f(θ - h v)] / 2h; some 7 to 10 digits remain.
+MATH (10.2).  They are the only witness for code that takes no complex numbers, and always the
+second one: the complex step can be fooled by a forward that is not analytic (see derivative.py).
 
 For a small tensor v runs through the unit vectors, one for each entry; for a
 large one v is a random direction, normal in every entry, and one evaluation checks
@@ -18,8 +18,6 @@ whose gradient is 1e-9 is held to as many digits as the others.
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +28,15 @@ from .. import check
 from ..layers import Array, Layer
 from ..mlp import MLP
 from ..model import Model
+from .derivative import NotComplex, Pair, change, changes, complex_step, confirmed, copies, relative, slopes, stream
+from .noise import still
+from .pairs import function_pair, layer_pair
 
-COMPLEX_STEP = 1e-30
 CENTRAL_STEP = 1e-5
 TOLERANCE = {"complex": 1e-12, "central": 1e-7}
+DIFFERENCE = 1e-4                                      # of an entry that the second witness looks at
+FAR = 1e-4                                             # further than this, the two witnesses may disagree
+ROUNDING = 1e-15                                       # of a value
 
 Value = Callable[[Mapping[str, Array]], Mapping[str, Any]]
 
@@ -56,6 +59,10 @@ class Entry:
         along random directions, that of the gradient itself.
     tolerance : float
         What the error may be.
+    seen_by : str
+        The witness whose error this is: "complex step", "difference" where it contradicts the first.
+    kinks : int
+        Entries where the slopes to the left and to the right differ, and the gradient is one of them.
     """
 
     of: str
@@ -65,6 +72,8 @@ class Entry:
     reference: float
     error: float
     tolerance: float
+    seen_by: str = "complex step"
+    kinks: int = 0
 
     @property
     def ok(self) -> bool:
@@ -73,7 +82,8 @@ class Entry:
 
     def __str__(self) -> str:
         return (f"{self.of:<16} {self.by:<22} {'x'.join(map(str, self.shape)):>9} {self.gradient:12.4e} "
-                f"{self.reference:12.4e} {self.error:9.1e}  {'ok' if self.ok else 'WRONG'}")
+                f"{self.reference:12.4e} {self.error:9.1e}  {'ok' if self.ok else 'WRONG'}"
+                f"{' (by a difference)' if self.seen_by == 'difference' else ''}{' (a kink)' if self.kinks else ''}")
 
 
 @dataclass
@@ -109,17 +119,6 @@ class Ledger:
         return "\n".join([head, *map(str, self.entries), self.summary()])
 
 
-def keeping_complex(value: Value, arrays: Mapping[str, Array]) -> Mapping[str, Any]:
-    """Return value(arrays), or raise a ValueError if an imaginary part was lost: the derivative would be 0."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            return value(arrays)
-    except np.exceptions.ComplexWarning:
-        raise ValueError("forward must keep complex numbers complex; it puts them into a real array: "
-                         "mend that, or take method='central'") from None
-
-
 def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: Mapping[str, Array], *,
             method: str = "complex", directions: int | None = None, tolerance: float | None = None,
             rng: Any = 0) -> Ledger:
@@ -152,38 +151,67 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
     rng = check.generator("rng", rng)
     if directions is not None:
         check.size("directions", directions)
-    point = {by: array.astype(np.complex128 if method == "complex" else np.float64) for by, array in arrays.items()}
     entries = []
     for by, array in arrays.items():
         if directions is None and array.size <= 1000:
             V = np.eye(array.size)                     # a row for each direction
         else:
             V = rng.standard_normal((directions or 1, array.size))
-        derivatives = []
-        for v in V.reshape(-1, *array.shape):
-            if method == "complex":
-                plus = keeping_complex(value, {**point, by: array + 1j * COMPLEX_STEP * v})
-                derivatives.append({of: np.imag(plus[of]) / COMPLEX_STEP for of in gradients})
-            else:
-                plus, minus = (value({**point, by: array + h * v}) for h in (CENTRAL_STEP, -CENTRAL_STEP))
-                derivatives.append({of: (plus[of] - minus[of]) / (2 * CENTRAL_STEP) for of in gradients})
+        derivatives = [slope(value, arrays, {by: v.reshape(array.shape)}, method) for v in V]
+        v = rng.standard_normal(array.shape)
+        moved = changes(value, arrays, {by: v})        # the second witness
         for of, gradient in gradients.items():
             if gradient[by].shape != array.shape:
                 raise ValueError(f"the gradient of {of} by {by} has shape {gradient[by].shape}; it must be that of "
                                  f"{by}, {array.shape}")
             claimed = V @ gradient[by].ravel()         # ∇f·v for every v
             reference = np.array([d[of] for d in derivatives], float)
-            size, reference_size = float(np.linalg.norm(claimed)), float(np.linalg.norm(reference))
             # along a random direction ∇f·v may cancel, so the scale is at least |∇f|
-            scale = float(np.max([size, reference_size, np.linalg.norm(gradient[by])]))      # NaN if one of them is
-            error = float(np.linalg.norm(claimed - reference)) / scale if scale != 0 else 0.0
-            entries.append(Entry(of, by, array.shape, size, reference_size, error, tolerance))
+            whole = float(np.linalg.norm(gradient[by]))
+            entry = Entry(of, by, array.shape, float(np.linalg.norm(claimed)), float(np.linalg.norm(reference)),
+                          relative(claimed, reference, whole), tolerance)
+            second = confirmed(change(moved, {of: 1.0}), float((gradient[by] * v).sum()), whole,
+                               ROUNDING * float(np.abs(value(arrays)[of])))
+            if entry.ok and not second or entry.error > FAR:               # the witnesses disagree, or may do so
+                off = np.flatnonzero(~(np.abs(claimed - reference) <= tolerance * whole))
+                look = off if len(off) else np.unique(np.linspace(0, array.size - 1, min(array.size, 40)).astype(int))
+                judge(entry, second, value, arrays, gradient[by], look if entry.ok or len(V) == array.size else None)
+            entries.append(entry)
     return Ledger(entries, method)
 
 
-def stream(number: int) -> np.random.Generator:
-    """Return a generator like no other: were dy also x, or a direction v, one mistake could undo another."""
-    return np.random.default_rng(np.random.SeedSequence(0, spawn_key=(number,)))
+def slope(value: Value, arrays: Mapping[str, Array], directions: Mapping[str, Array],
+          method: str) -> Mapping[str, Any]:
+    """Return the derivative of each quantity along a direction."""
+    if method == "complex":
+        try:
+            return complex_step(value, arrays, directions)
+        except NotComplex as error:
+            raise ValueError(f"forward must keep complex numbers complex; the complex step cannot follow it ({error}): "
+                             "mend that, or take method='central'") from None
+    moved = changes(value, arrays, directions)
+    return {of: (y - moved(-CENTRAL_STEP)[of]) / (2 * CENTRAL_STEP) for of, y in moved(CENTRAL_STEP).items()}
+
+
+def judge(entry: Entry, second: bool, value: Value, arrays: Mapping[str, Array], gradient: Array,
+          look: Array | None) -> None:
+    """Settle what two witnesses disagree about, entry by entry; at a kink any slope between left and right is right."""
+    if entry.error > FAR and second:                   # forward is not what the complex step takes it for
+        entry.error, entry.tolerance, entry.seen_by = 0.0, DIFFERENCE, "difference"
+    elif look is not None:
+        gaps, largest = [], float(np.abs(gradient).max())
+        for k in look:
+            v = np.zeros(gradient.size)
+            v[k] = 1
+            moved = changes(value, arrays, {entry.by: v.reshape(gradient.shape)})
+            between = slopes(change(moved, {entry.of: 1.0}), largest)
+            if between is not None:
+                gaps.append(max(between[0] - gradient.flat[k], gradient.flat[k] - between[1], 0.0))
+                largest = max(largest, *map(abs, between))
+                entry.kinks += between[0] != between[1]
+        error = max(gaps, default=0.0) / largest if largest else 0.0
+        if gaps and (error > DIFFERENCE) == entry.ok:
+            entry.error, entry.tolerance, entry.seen_by = error, DIFFERENCE, "difference"
 
 
 def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *inputs: Array,
@@ -208,22 +236,25 @@ def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *i
     if not inputs:
         raise ValueError("inputs must be at least one array; got none")
     names = [f"input {i}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"]
-    arrays = {name: check.array(name, a, None, float) for name, a in zip(names, inputs)}
-    for name, array in arrays.items():
+    arrays = [check.array(name, a, None, float) for name, a in zip(names, inputs)]
+    for name, array in zip(names, arrays):
         if array.size == 0:
             raise ValueError(f"{name} must have numbers in it; got an array of shape {array.shape}")
-    found = forward(*(array.copy() for array in arrays.values()))              # copies: they may be worked in
-    if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[0], "shape"):
-        raise ValueError(f"forward must return an array and a cache; it returned {check.shown(found)}")
-    y, cache = found
-    dy = stream(1).standard_normal(y.shape)
-    dinputs = backward(dy.copy(), cache)
-    dinputs = dinputs if isinstance(dinputs, tuple) else (dinputs,)
+    return check_pair(function_pair(forward, backward, arrays, names), **options)
 
+
+def check_pair(pair: Pair, **options: Any) -> Ledger:
+    """Check a pair of named arrays; see pairs.py."""
     def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
-        return {"y·dy": (forward(*(array.copy() for array in arrays.values()))[0] * dy).sum()}
+        with still(pair.generators):
+            outputs, _ = pair.forward(dict(arrays))
+        return {"y·dy": sum((y * dys[of]).sum() for of, y in outputs.items())}
 
-    return compare(value, {"y·dy": dict(zip(names, dinputs))}, arrays, **options)
+    with still(pair.generators):
+        outputs, cache = pair.forward(copies(pair.inputs))                     # copies: they may be worked in
+        dys = {of: stream(1 + i).standard_normal(np.shape(y)) for i, (of, y) in enumerate(outputs.items())}
+        gradients = pair.backward(copies(dys), cache)
+    return compare(value, {"y·dy": gradients}, {by: pair.inputs[by] for by in gradients}, **options)
 
 
 def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
@@ -251,32 +282,10 @@ def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
     x = check.array("x", x, None, float)
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"x must have rows, and numbers in them; got an array of shape {x.shape}")
-    twin = copy.deepcopy(layer)
-    named: Mapping[str, Any] = twin.layers if isinstance(twin, MLP) else {type(twin).__name__: twin}
-
-    def load(arrays: Mapping[str, Array]) -> None:
-        for full_name, array in arrays.items():
-            if full_name != "x":
-                part, name = full_name.split(".")
-                setattr(named[part], name, array.copy())                       # backward may work in it
-                setattr(named[part], "d" + name, np.zeros_like(array))
-
-    def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
-        load(arrays)
-        return {"y·dy": (twin.forward(arrays["x"].copy())[0] * dy).sum()}
-
-    arrays = {"x": x}
-    arrays.update({f"{part}.{name}": np.array(getattr(owner, name), float)
-                   for part, owner in named.items() for name in owner.parameter_names})
-    load(arrays)
-    y, cache = twin.forward(arrays["x"].copy())
-    dy = stream(1).standard_normal(y.shape)
-    gradients = {f"{part}.{name}": getattr(owner, "d" + name)
-                 for part, owner in named.items() for name in owner.parameter_names}
-    for gradient in gradients.values():
-        gradient[...] = np.nan                         # backward must write all of it, into this array
-    gradients["x"] = twin.backward(dy.copy(), cache)
-    return compare(value, {"y·dy": gradients}, arrays, **options)
+    ledger = check_pair(layer_pair(layer, x)[0], **options)
+    for entry in ledger.entries[1:]:                   # after x, the parameters
+        entry.by = entry.by if "." in entry.by else f"{type(layer).__name__}.{entry.by}"
+    return ledger
 
 
 def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = True, **options: Any) -> Ledger:
@@ -305,7 +314,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
     """
     check.model("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"))
     check.flag("by_part", by_part)
-    method = check.choice("method", options.get("method", "complex"), TOLERANCE)
+    check.choice("method", options.get("method", "complex"), TOLERANCE)
     point = model.astype(np.float64)
     x = point.check_x(x)
     noise = point.draw_noise(len(x), stream(2)) if noise is None else noise
@@ -323,12 +332,14 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         dx = point.backward(elbo.loss_backward(beta, alpha), cache, input_gradient=True)
         gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
 
-    twin = point.astype(np.complex128 if method == "complex" else np.float64)
+    twin = point.astype(np.float64)
     noise = twin.check_noise(noise, len(x))
+    owners = {f"{network}.{part}.{name}": (layer, name) for network, mlp in twin.networks.items()
+              for part, layer in mlp.layers.items() for name in layer.parameter_names}
 
     def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
-        for by, view in twin.parameters.items():
-            view[...] = arrays[by]
+        for by, (layer, name) in owners.items():
+            setattr(layer, name, arrays[by])
         elbo, _ = twin.bound(arrays["x"], noise)       # unchecked: a step off the data may leave [0, 1]
         return {of: elbo.loss(beta, alpha) for of, (beta, alpha) in weights.items()}
 

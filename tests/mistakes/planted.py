@@ -261,6 +261,152 @@ def backward(dy, cache):
     dB = h.T @ d1
     return dh, dA, dB
 """),
+    "conv1d": ("x:n,8 w:3,m b:m", """
+def forward(x, w, b):
+    T = x.shape[1] - len(w) + 1
+    y = np.zeros((len(x), T, w.shape[1]))
+    for k in range(len(w)):
+        y += x[:, k:k + T, None] * w[k]
+    return y + b, (x, w)
+def backward(dy, cache):
+    x, w = cache
+    T = dy.shape[1]
+    dx, dw = np.zeros(x.shape), np.zeros(w.shape)
+    for k in range(len(w)):
+        dx[:, k:k + T] += (dy * w[k]).sum(axis=2)
+        dw[k] = (x[:, k:k + T, None] * dy).sum(axis=(0, 1))
+    db = dy.sum(axis=(0, 1))
+    return dx, dw, db
+"""),
+    "max pool": ("x:n,8", """
+def forward(x):
+    w = x.reshape(len(x), 4, 2)
+    return w.max(axis=2), (w, w.argmax(axis=2))
+def backward(dy, cache):
+    w, k = cache
+    dw = np.zeros(w.shape)
+    np.put_along_axis(dw, k[:, :, None], dy[:, :, None], axis=2)
+    dx = dw.reshape(len(w), 8)
+    return dx
+"""),
+    "gru": ("x:n,m h:n,m W:m,m U:m,m V:m,m", """
+def forward(x, h, W, U, V):
+    z = 1 / (1 + np.exp(-(x @ W)))
+    r = 1 / (1 + np.exp(-(h @ U)))
+    g = np.tanh(x + (r * h) @ V)
+    return (1 - z) * h + z * g, (x, h, W, U, V, z, r, g)
+def backward(dy, cache):
+    x, h, W, U, V, z, r, g = cache
+    dg = dy * z * (1 - g * g)
+    dz = dy * (g - h) * z * (1 - z)
+    drh = dg @ V.T
+    dr = drh * h * r * (1 - r)
+    dx = dg + dz @ W.T
+    dh = dy * (1 - z) + drh * r + dr @ U.T
+    dW = x.T @ dz
+    dU = h.T @ dr
+    dV = (r * h).T @ dg
+    return dx, dh, dW, dU, dV
+"""),
+    "cross entropy": ("logits:6,d", """
+labels = np.array([0, 1, 1, 2, 0, 2])
+def forward(logits):
+    z = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    return -np.log(p[np.arange(6), labels]).mean(), p
+def backward(dy, p):
+    d = p.copy()
+    d[np.arange(6), labels] -= 1
+    dlogits = dy * d / 6
+    return dlogits
+"""),
+    "distillation": ("s:n,d", """
+T = 2.5
+def forward(s):
+    e = np.exp(s / T)
+    p = e / e.sum(axis=1, keepdims=True)
+    return (p * p).sum(axis=1), p
+def backward(dy, p):
+    dp = 2 * dy[:, None] * p
+    ds = p * (dp - (dp * p).sum(axis=1, keepdims=True)) / T
+    return ds
+"""),
+    "planar flow": ("z:n,d u:d w:d b:1", """
+def forward(z, u, w, b):
+    h = np.tanh(z @ w + b)
+    det = 1 + (1 - h * h) * (u @ w)
+    return (z + h[:, None] * u, np.log(np.abs(det))), (z, u, w, h, det)
+def backward(dy, cache):
+    z, u, w, h, det = cache
+    dout, dlog = dy
+    ddet = dlog / det
+    dh = dout @ u - 2 * ddet * h * (u @ w)
+    da = dh * (1 - h * h)
+    s = (ddet * (1 - h * h)).sum()
+    dz = dout + da[:, None] * w
+    du = (dout * h[:, None]).sum(axis=0) + s * w
+    dw = z.T @ da + s * u
+    db = da.sum(keepdims=True)
+    return dz, du, dw, db
+"""),
+    "laplace": ("mu:n,d logb:n,d", """
+x = np.random.default_rng(9).standard_normal((9, 9))
+def forward(mu, logb):
+    r = x[:len(mu), :mu.shape[1]] - mu
+    return -(np.log(2) + logb + np.abs(r) * np.exp(-logb)).sum(axis=1), (r, logb)
+def backward(dy, cache):
+    r, logb = cache
+    dmu = dy[:, None] * np.sign(r) * np.exp(-logb)
+    dlogb = dy[:, None] * (np.abs(r) * np.exp(-logb) - 1)
+    return dmu, dlogb
+"""),
+    "cosine": ("a:n,d b:n,d", """
+def forward(a, b):
+    na, nb = np.linalg.norm(a, axis=1, keepdims=True), np.linalg.norm(b, axis=1, keepdims=True)
+    c = (a * b).sum(axis=1, keepdims=True) / (na * nb)
+    return c[:, 0], (a, b, na, nb, c)
+def backward(dy, cache):
+    a, b, na, nb, c = cache
+    da = dy[:, None] * (b / (na * nb) - c * a / na ** 2)
+    db = dy[:, None] * (a / (na * nb) - c * b / nb ** 2)
+    return da, db
+"""),
+    "rms norm": ("x:n,d g:d", """
+def forward(x, g):
+    r = 1 / np.sqrt(np.mean(x ** 2, axis=-1, keepdims=True) + 1e-6)
+    return x * r * g, (x, r, g)
+def backward(dy, cache):
+    x, r, g = cache
+    dh = dy * g
+    dg = (dy * x * r).sum(axis=0)
+    dx = r * dh - x * r ** 3 * (dh * x).mean(axis=-1, keepdims=True)
+    return dx, dg
+"""),
+    "gelu": ("x:n,d", """
+k = 0.7978845608
+def forward(x):
+    t = np.tanh(k * (x + 0.044715 * x ** 3))
+    return 0.5 * x * (1 + t), (x, t)
+def backward(dy, cache):
+    x, t = cache
+    dx = dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x))
+    return dx
+"""),
+    "mixture": ("mu:4,d logit:4", """
+x = np.random.default_rng(9).standard_normal((7, 9))
+def forward(mu, logit):
+    r = x[:, None, :mu.shape[1]] - mu
+    l = logit - 0.5 * (r * r).sum(axis=2)
+    m = l.max(axis=1, keepdims=True)
+    total = m + np.log(np.exp(l - m).sum(axis=1, keepdims=True))
+    return total[:, 0], (r, np.exp(l - total))
+def backward(dy, cache):
+    r, w = cache
+    g = dy[:, None] * w
+    dlogit = g.sum(axis=0)
+    dmu = (g[:, :, None] * r).sum(axis=0)
+    return dmu, dlogit
+"""),
 }
 
 ANY_LINE = [                                           # what can happen to any gradient: appended to its line
@@ -332,17 +478,17 @@ WRONG = [
     ("batch norm", "dg = (dy * xhat)", "dg = (dy)", "g", {"swapped"}),
     ("softmax", "y * (dy - (dy * y).sum(axis=1, keepdims=True))", "y * dy", "x", {"missing"}),
     ("softmax", "y * (dy - (dy * y).sum(axis=1, keepdims=True))", "dy * y * (1 - y)", "x", {"missing"}),
-    ("softmax", "(dy * y).sum", "(dy * y).mean", "x", {"missing"}),
+    ("softmax", "(dy * y).sum", "(dy * y).mean", "x", {"missing", "mean or sum"}),
     ("attention", " / np.sqrt(q.shape[1])\n    dq", "\n    dq", "q k", {"factor"}),
     ("attention", "da - (da * a).sum(axis=1, keepdims=True)", "da", "q k", {"unknown", "missing"}),
     ("attention", "dv = a.T @ dy", "dv = (dy.T @ a).reshape(v.shape)", "v", {"transposed"}),
-    ("rnn", "dW += x", "dW = x", "W", {"missing"}),
-    ("rnn", "dU += hs[t].T", "dU = hs[t].T", "U", {"zero", "missing"}),
-    ("rnn", "db += da", "db = da", "b", {"missing"}),
+    ("rnn", "dW += x", "dW = x", "W", {"missing", "overwritten"}),
+    ("rnn", "dU += hs[t].T", "dU = hs[t].T", "U", {"zero", "missing", "overwritten"}),
+    ("rnn", "db += da", "db = da", "b", {"missing", "overwritten"}),
     ("rnn", "db += da.sum", "db += da.mean", "b", {"mean or sum"}),
     ("rnn", "dh = da @ U.T", "dh = da @ U", "x W U b", {"unknown", "transposed"}),
     ("rnn", "dh = da @ U.T", "dh = 0 * da", "x W U b", {"missing", "zero", "unknown"}),
-    ("rnn", "dU += hs[t].T", "dU += hs[t + 1].T", "U", {"unknown"}),
+    ("rnn", "dU += hs[t].T", "dU += hs[t + 1].T", "U", {"unknown", "point"}),
     ("sample", "dlogvar = dy * std * eps / 2", "dlogvar = dy * std * eps", "logvar", {"factor"}),
     ("sample", "dlogvar = dy * std * eps / 2", "dlogvar = dy * std * std * eps / 2", "logvar", {"scale"}),
     ("sample", "dlogvar = dy * std * eps / 2", "dlogvar = dy * eps / 2", "logvar", {"scale"}),
@@ -396,4 +542,51 @@ WRONG = [
     ("two heads", "d0 @ A.T + d1 @ B.T", "d1 @ B.T", "h", {"missing"}),
     ("two heads", "d0 @ A.T + d1 @ B.T", "d0 @ A.T - d1 @ B.T", "h", {"sign"}),
     ("two heads", "dy[1] * e", "dy[1]", "h B", {"unknown", "derivative", "factor"}),
+    ("conv1d", "dx[:, k:k + T] += ", "dx[:, k:k + T] = ", "x", {"overwritten", "missing"}),
+    ("conv1d", "db = dy.sum(axis=(0, 1))", "db = dy.sum(axis=1).mean(axis=0)", "b", {"mean or sum"}),
+    ("conv1d", "dw[k] = (x[:, k:k + T, None] * dy)", "dw[k] = (x[:, :T, None] * dy)", "w", {"point", "overwritten",
+     "unknown"}),
+    ("conv1d", "dw[k] = ", "dw[len(w) - 1 - k] = ", "w", {"transposed", "swapped"}),
+    ("conv1d", "(dy * w[k]).sum(axis=2)", "(dy * w[k]).mean(axis=2)", "x", {"mean or sum"}),
+    ("max pool", "dx = dw.reshape(len(w), 8)", "dx = np.repeat(dy, 2, axis=1)", "x", {"derivative", "missing"}),
+    ("max pool", "w.argmax(axis=2))", "w.argmin(axis=2))", "x", {"transposed", "swapped", "derivative", "unknown"}),
+    ("gru", "dz = dy * (g - h)", "dz = dy * (h - g)", "x W", {"sign"}),
+    ("gru", "drh * r + ", "", "h", {"missing"}),
+    ("gru", "dh = dy * (1 - z) + ", "dh = ", "h", {"missing"}),
+    ("gru", "dV = (r * h).T @ dg", "dV = h.T @ dg", "V", {"factor", "point"}),
+    ("gru", "drh = dg @ V.T", "drh = dg @ V", "h U", {"transposed"}),
+    ("gru", "dx = dg + dz @ W.T", "dx = dg + dz @ W", "x", {"transposed"}),
+    ("gru", "dr = drh * h * r", "dr = drh * r", "h U", {"factor", "derivative"}),
+    ("cross entropy", "dy * d / 6", "dy * d", "logits", {"mean or sum", "factor"}),
+    ("cross entropy", "d[np.arange(6), labels] -= 1", "pass", "logits", {"missing"}),
+    ("cross entropy", "d[np.arange(6), labels] -= 1", "d = -(np.eye(d.shape[1])[labels]) / d", "logits",
+     {"derivative", "missing", "probability"}),
+    ("cross entropy", "-= 1", "+= 1", "logits", {"sign"}),
+    ("distillation", " / T\n    return ds", "\n    return ds", "s", {"factor"}),
+    ("distillation", "ds = p * (dp - (dp * p).sum(axis=1, keepdims=True)) / T", "ds = p * dp / T", "s", {"missing"}),
+    ("distillation", "dp = 2 * dy", "dp = dy", "s", {"factor"}),
+    ("planar flow", "ddet = dlog / det", "ddet = dlog", "z u w b", {"factor", "derivative"}),
+    ("planar flow", " + s * w", "", "u", {"missing"}),
+    ("planar flow", "- 2 * ddet", "+ 2 * ddet", "z w b", {"sign"}),
+    ("planar flow", "da = dh * (1 - h * h)", "da = dh", "z w b", {"derivative"}),
+    ("laplace", "np.sign(r) * np.exp", "-np.sign(r) * np.exp", "mu", {"sign"}),
+    ("laplace", "np.sign(r) * np.exp(-logb)", "np.sign(r)", "mu", {"scale", "factor"}),
+    ("laplace", "np.exp(-logb) - 1)", "np.exp(-logb))", "logb", {"missing"}),
+    ("laplace", "np.sign(r) * np.exp(-logb)\n", "r * np.exp(-logb)\n", "mu", {"derivative"}),
+    ("cosine", "da = dy[:, None] * (b / (na * nb) - c * a / na ** 2)", "da = dy[:, None] * b / (na * nb)", "a",
+     {"missing"}),
+    ("cosine", "c * b / nb ** 2", "c * b / nb", "b", {"derivative", "factor", "unknown"}),
+    ("cosine", "c * a / na ** 2", "c * b / na ** 2", "a", {"swapped", "point", "unknown"}),
+    ("rms norm", "r * dh - x * r ** 3 * (dh * x).mean(axis=-1, keepdims=True)", "r * dh", "x", {"missing"}),
+    ("rms norm", "(dh * x).mean", "(dh * x).sum", "x", {"mean or sum"}),
+    ("rms norm", "r * dh - x", "r * dh + x", "x", {"sign"}),
+    ("rms norm", "x * r ** 3", "x * r ** 2", "x", {"derivative", "unknown", "factor"}),
+    ("gelu", "0.5 * (1 + t) + ", "", "x", {"missing"}),
+    ("gelu", "(1 + 3 * 0.044715 * x * x)", "1", "x", {"missing", "factor", "derivative"}),
+    ("gelu", "3 * 0.044715", "0.044715", "x", {"factor", "derivative"}),
+    ("gelu", "* k * (1", "* (1", "x", {"factor"}),
+    ("mixture", "g = dy[:, None] * w", "g = dy[:, None] * w / w.shape[1]", "mu logit", {"mean or sum", "factor"}),
+    ("mixture", "[:, :, None] * r", "[:, :, None] * -r", "mu", {"sign"}),
+    ("mixture", "g = dy[:, None] * w", "g = dy[:, None] / w.shape[1] + 0 * w", "mu logit", {"derivative", "unknown",
+     "missing", "mean or sum"}),
 ]

@@ -2,9 +2,9 @@
 
     python tests/mistakes/silence.py           # 1000 layers, functions and models; some minutes
 
-The library's own layers, densities and models; and functions of planted.py with others beside them: layer norm, batch
-norm, dropout, softmax, attention, a small RNN; shapes, seeds and sizes of the inputs at random; some
-with a forward that takes no complex numbers.
+The library's own layers, densities and models, top-down inference and diffusion among them; the functions of
+planted.py and held_out.py; layers with abs, var, norm, a mask drawn in forward or a cast to float32, alone, in a
+stack and in a VAE; losses with kinks.  Shapes, seeds and sizes of the inputs are random.
 """
 
 import os
@@ -17,9 +17,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).par
 
 import numpy as np                                     # noqa: E402
 
-from planted import RIGHT                              # noqa: E402
-from scratchvae import HVAE, MLP, VAE, Autoencoder, Bernoulli, Gaussian, gaussian, layers  # noqa: E402
+import held_out                                        # noqa: E402
+import planted                                         # noqa: E402
+from scratchvae import (HVAE, MLP, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, TopDown, gaussian,  # noqa: E402
+                        layers)
 from scratchvae.diagnose import diagnose_function, diagnose_layer, diagnose_model          # noqa: E402
+
+RIGHT = {**planted.RIGHT, **held_out.RIGHT}
 
 
 def some_planted(rng):
@@ -34,6 +38,8 @@ def some_planted(rng):
             source = source.replace(old, new)
     exec(compile(source, f"<{name}>", "exec"), space)
     sizes = dict(zip("ndm", rng.integers(1, 9, 3)))
+    sizes["d"] = max(sizes["d"], 3) if name == "cross entropy" else sizes["d"]         # as many as there are labels
+    sizes["z"] = 4 * sizes["m"]
     inputs = {}
     for entry in RIGHT[name][0].split():
         argument, _, axes = entry.partition(":")
@@ -82,18 +88,90 @@ def some_model(rng):
     options = {"activation": str(rng.choice(list(layers.ACTIVATIONS))),
                "likelihood": str(rng.choice(["bernoulli", "gaussian"])), "rng": int(rng.integers(1000)),
                "dtype": rng.choice([np.float32, np.float64])}
-    kind = rng.choice(3)
     dims = tuple(int(k) for k in rng.integers(1, 4, rng.integers(1, 4)))
+    kind = rng.choice(5)
     model = (Autoencoder(d, dims[0], hidden, **options) if kind == 0 else
              VAE(d, dims[0], hidden, **options) if kind == 1 else
+             TopDown(d, dims, hidden, **options) if kind == 2 else
+             Diffusion(d, int(rng.integers(2, 6)), hidden, activation=options["activation"]) if kind == 3 else
              HVAE(d, dims, hidden, consistency=str(rng.choice(["exact", "printed"])), **options))
     model.theta += rng.choice([0.01, 0.5]) * rng.standard_normal(model.theta.size)
     return type(model).__name__, diagnose_model(model, rng.random((rng.integers(1, 5), d)))
 
 
+class Own(layers.Layer):
+    """A layer of one's own, by the functions of a line."""
+
+    def __init__(self, name):
+        self.name, self.rng = name, np.random.default_rng(0)
+
+    def forward(self, x):
+        if self.name == "dropout":
+            mask = (self.rng.random(x.shape) < 0.7) / 0.7
+            return x * mask, mask
+        return OWN[self.name][0](x), x
+
+    def backward(self, dy, cache):
+        return dy * cache if self.name == "dropout" else OWN[self.name][1](dy, cache)
+
+
+def centred(dy, x):
+    h = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-3)
+    return (dy - dy.mean(1, keepdims=True) - h * (dy * h).mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-3)
+
+
+def of_length(dy, x):
+    s = np.sqrt((x * x).sum(1, keepdims=True))
+    return dy / (1 + s) - x * (dy * x).sum(1, keepdims=True) / (s * (1 + s) ** 2)
+
+
+OWN = {"softsign": (lambda x: x / (1 + np.abs(x)), lambda dy, x: dy / (1 + np.abs(x)) ** 2),
+       "abs relu": (lambda x: (x + np.abs(x)) / 2, lambda dy, x: dy * (x > 0)),
+       "shrink": (lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.1, 0), lambda dy, x: dy * (np.abs(x) > 0.1)),
+       "norm": (lambda x: (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-3), centred),
+       "length": (lambda x: x / (1 + np.linalg.norm(x, axis=1, keepdims=True)), of_length),
+       "float32": (lambda x: np.tanh(np.float32(x)), lambda dy, x: dy * (1 - np.tanh(np.float32(x)) ** 2)),
+       "cast": (lambda x: np.maximum(x.astype(np.float32), 0), lambda dy, x: (dy * (x > 0)).astype(np.float32)),
+       "dropout": ()}
+
+
+def some_own(rng):
+    """A layer of one's own, alone, in a stack or in a VAE."""
+    name, (n, d) = str(rng.choice(list(OWN))), rng.integers(2, 8, 2)
+    x, place = rng.standard_normal((n, d)), int(rng.integers(3))
+    if place == 0:
+        return name, diagnose_layer(Own(name), x)
+    stack = MLP((d, 5, 3), "tanh", rng) if place == 1 else VAE(d, 2, (5,), likelihood="gaussian", rng=rng)
+    if place == 2:
+        stack.theta += 0.3 * rng.standard_normal(stack.theta.size).astype(stack.theta.dtype)
+    target = stack if place == 1 else stack.networks[str(rng.choice(["q1", "p1"]))]
+    items = list(target.layers.items())
+    items.insert(2, ("own1", Own(name)))
+    target.layers = dict(items)
+    return name, diagnose_layer(stack, x) if place == 1 else diagnose_model(stack, x)
+
+
+LOSSES = {"L1": (lambda p, t: np.abs(p - t).sum(axis=1), lambda d, p, t: d[:, None] * np.sign(p - t)),
+          "hinge": (lambda p, t: np.maximum(1 - p * np.sign(t), 0).sum(axis=1),
+                    lambda d, p, t: -d[:, None] * np.sign(t) * (1 - p * np.sign(t) > 0)),
+          "huber": (lambda p, t: np.where(np.abs(p - t) < 1, 0.5 * (p - t) ** 2, np.abs(p - t) - 0.5).sum(axis=1),
+                    lambda d, p, t: d[:, None] * np.clip(p - t, -1, 1))}
+
+
+def some_loss(rng):
+    """A loss with kinks, at any size, and now and then on them."""
+    name = str(rng.choice(list(LOSSES)))
+    forward, backward = LOSSES[name]
+    p, target = rng.standard_normal((2, *rng.integers(1, 30, 2)))
+    if rng.random() < 0.3:
+        p[rng.random(p.shape) < 0.1] = 0
+        target[rng.random(p.shape) < 0.1] = 0
+    return name, diagnose_function(lambda p: (forward(p, target), p), lambda d, p: backward(d, p, target), p)
+
+
 def main(n: int = 1000) -> int:
     cries, start = 0, time.perf_counter()
-    makers = [some_planted] * 4 + [some_layer] * 3 + [some_density] * 2 + [some_model]
+    makers = [some_planted] * 3 + [some_layer] * 2 + [some_density, some_model, some_own, some_own, some_loss]
     counts: dict[str, int] = {}
     for seed in range(n):
         maker = makers[seed % len(makers)]

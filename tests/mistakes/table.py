@@ -1,6 +1,7 @@
 """The diagnosis put to the test: plant mistakes, and count how many are found, and named.
 
     python tests/mistakes                    # all: some minutes
+    python tests/mistakes --held-out         # those of held_out.py, which the diagnosis was not tuned on
     python tests/mistakes --list             # and say of each what was answered
 
 Each mistake of planted.py is made at several shapes, square and not; each of those that can happen to any gradient, to
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import linecache
 import os
 import sys
 import time
@@ -23,16 +25,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np                                     # noqa: E402
 
-from planted import ANY_LINE, RIGHT, WRONG             # noqa: E402
+import held_out                                        # noqa: E402
+import planted                                         # noqa: E402
+from planted import ANY_LINE                           # noqa: E402
 from scratchvae.diagnose import diagnose_function      # noqa: E402
 
-SHAPES = [{"n": 5, "d": 4, "m": 3}, {"n": 4, "d": 4, "m": 4}, {"n": 7, "d": 3, "m": 6}]
+SHAPES = [{"n": 5, "d": 4, "m": 3, "z": 12}, {"n": 4, "d": 4, "m": 4, "z": 16}, {"n": 7, "d": 3, "m": 6, "z": 24}]
+RIGHT = {**planted.RIGHT, **held_out.RIGHT}
+NO_GRADIENT = {("dropout", "mask"), ("bernoulli", "x"), ("mse", "target"), ("sample", "eps")}      # None is right for these
 
 
 def made(name, source, sizes, seed=0):
     """Return forward, backward and inputs of a function of planted.py, at these sizes."""
-    space = {"np": np}
-    exec(compile(source, f"<{name}>", "exec"), space)
+    space, file = {"np": np}, f"<{name}, {len(source)}>"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file           # its lines can be shown
+    exec(compile(source, file, "exec"), space)
     rng, inputs = np.random.default_rng(seed), {}
     for entry in RIGHT[name][0].split():
         argument, _, axes = entry.partition(":")
@@ -63,21 +70,23 @@ def anywhere(name, argument, change):
     return last, f"    {change.replace('dv', 'd' + argument)}\n{last}"
 
 
-def all_mistakes():
+def all_mistakes(half=planted):
     """Yield what to call a mistake, the function, its source, the sizes, and for each gradient its kinds."""
-    for (name, old, new, wrong, kinds), sizes in itertools.product(WRONG, SHAPES):
+    for (name, old, new, wrong, kinds), sizes in itertools.product(half.WRONG, SHAPES):
         if wrong:
             yield f"{old} -> {new}", name, edited(name, (old, new)), sizes, {by: kinds for by in wrong.split()}
-    for name in RIGHT:
+    for name in half.RIGHT:
         for i, argument in enumerate(arguments(name)):
             if (name, argument) == ("dropout", "mask"):
                 continue
             for j, (change, kinds) in enumerate(ANY_LINE):
-                if change == "dv = None" and (name, argument) == ("bernoulli", "x"):
-                    continue                           # data of zeros and ones need no gradient: None is no mistake
+                if change == "dv = None" and (name, argument) in NO_GRADIENT:
+                    continue
+                if "len(dy)" in change and name in ("cross entropy", "ridge"):
+                    continue                           # dy is one number
                 source = edited(name, anywhere(name, argument, change))
                 yield f"{change} ({argument})", name, source, SHAPES[(i + j) % 3], {argument: kinds}
-    for name in RIGHT:                                 # two at a time, in two gradients
+    for name in half.RIGHT:                            # two at a time, in two gradients
         for a, b in itertools.combinations([a for a in arguments(name) if a != "mask"], 2):
             for (one, kinds), (two, others) in ((ANY_LINE[0], ANY_LINE[1]), (ANY_LINE[6], ANY_LINE[3])):
                 last, first = anywhere(name, a, one)
@@ -102,9 +111,10 @@ def answer(name, source, sizes, expected):
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="say of each what was answered, if it is not right")
+    parser.add_argument("--held-out", action="store_true", help="the half that the diagnosis was not tuned on")
     args = parser.parse_args(words)
     table, start = {}, time.perf_counter()
-    for text, name, source, sizes, expected in all_mistakes():
+    for text, name, source, sizes, expected in all_mistakes(held_out if args.held_out else planted):
         began = time.perf_counter()
         place, kind, diagnosis = answer(name, source, sizes, expected)
         seconds = time.perf_counter() - began

@@ -1,0 +1,202 @@
+"""One wrong gradient beside the right one, in three cases: what every hypothesis about it must fit.
+
+Two cases are draws of dy at one point, the third is another draw at another point.  So what fits in
+all of them to rounding is no coincidence.  A hypothesis is held to the gradient along two random
+directions, whatever its size, and one that speaks of entries to the entries of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..layers import Array
+from ..verify.derivative import (Arrays, Function, NotComplex, Pair, change, changes, complex_step, copies, size,
+                                 slopes, stream)
+from ..verify.noise import still
+from ..verify.pairs import Problem
+
+ENTRIES = 400                                          # a larger array is looked at in a block of entries
+FIT = 1e-9                                             # of an explanation, relative; of one by differences:
+COARSE_FIT = 1e-4
+
+
+@dataclass
+class Reason:
+    """A kind of mistake, what it looks like in a sentence, what to write instead, and numbers."""
+
+    kind: str
+    says: str
+    hint: str = ""
+    evidence: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Case:
+    """One evaluation of a pair: what went in, what came out, and what backward claims."""
+
+    inputs: Arrays
+    outputs: Arrays
+    dys: Arrays
+    claimed: Arrays
+    problems: list[Problem] = field(default_factory=list)
+    drew: tuple[bool, bool] = (False, False)           # whether forward drew noise, and backward
+
+
+def outputs(pair: Pair) -> Function:
+    """Return forward without its cache, its noise held still."""
+    def forward(arrays: Arrays) -> Arrays:
+        with still(pair.generators):
+            return pair.forward(arrays)[0]
+    return forward
+
+
+def case(pair: Pair, inputs: Arrays, dys: Arrays | None = None, number: int = 1) -> Case:
+    """Run forward and backward once; without ``dys``, these are random, of a stream of this number."""
+    with still(pair.generators) as noise:
+        before, (made, cache) = noise(), pair.forward(copies(inputs))
+        between, then = noise(), noise(cache)
+        kept, rng = copies(made), stream(number)
+        if dys is None:
+            dys = {name: rng.standard_normal(y.shape) for name, y in kept.items()}
+        problems: list[Problem] = []
+        try:
+            claimed = pair.backward(copies(dys), cache)
+        except Problem as problem:                     # of one gradient; the others can be compared
+            if not problem.found:
+                raise
+            claimed, problems = problem.found, [problem, *problem.others]
+        claimed = {name: np.array(value) for name, value in claimed.items()}
+        drew = between != before, then != noise(cache)
+    return Case(copies(inputs), kept, dys, claimed, problems, drew)
+
+
+def elsewhere(inputs: Arrays, number: int) -> Arrays:
+    """Return another point: each entry shrunk by up to a third, so that signs and bounds stay; whole numbers stay."""
+    rng = stream(number)
+    return {name: a if a.size and np.all(a == np.round(a)) and len(np.unique(a)) < 20 and np.any(a)
+            else a * rng.uniform(0.65, 1, a.shape) for name, a in inputs.items()}
+
+
+def beside(inputs: Arrays, number: int) -> Arrays:
+    """Return a point nearby, off all kinks: each entry moved by a thousandth of their size."""
+    rng = stream(number)
+    return {name: a + 1e-3 * size(a) * rng.uniform(-1, 1, a.shape) for name, a in inputs.items()}
+
+
+class Reference:
+    """Derivatives of Σ y·dy for a pair: by the complex step, or by differences where that cannot follow."""
+
+    def __init__(self, pair: Pair, follows: bool = True) -> None:
+        self.pair, self.forward, self.follows = pair, outputs(pair), follows
+        self.fit = FIT if follows else COARSE_FIT
+
+    def along(self, inputs: Arrays, dys: Arrays, directions: Arrays) -> float:
+        """Return the derivative along directions in some inputs."""
+        if self.follows:
+            found = complex_step(self.forward, inputs, directions)
+            return float(sum((found[of] * dy).sum() for of, dy in dys.items()))
+        scale = float(np.sqrt(sum((v * v).sum() for v in directions.values())))
+        between = slopes(change(changes(self.forward, inputs, directions), dys), scale)
+        if between is None:
+            raise NotComplex("the differences do not settle")
+        return sum(between) / 2
+
+    def entries(self, inputs: Arrays, dys: Arrays, by: str, flat: Array) -> Array:
+        """Return the gradient at these entries of an input, counted along its ravelled form."""
+        found, v = np.empty(len(flat)), np.zeros(inputs[by].size)
+        for i, k in enumerate(flat):
+            v[k] = 1
+            found[i] = self.along(inputs, dys, {by: v.reshape(inputs[by].shape)})
+            v[k] = 0
+        return found
+
+
+class Wrong:
+    """One wrong gradient, C, beside the right one, R, in several cases; of a large array, a block of its entries."""
+
+    def __init__(self, reference: Reference, by: str, cases: list[Case]) -> None:
+        self.reference, self.by, self.cases, self.fit = reference, by, cases, reference.fit
+        self.pair, self.shape = reference.pair, cases[0].inputs[by].shape
+        self.d = f"d{leaf(by)}"
+        rng = stream(5)
+        self.directions = [rng.standard_normal(self.shape) for _ in range(2)]
+        self.given = [self.claims(c.claimed[by]) for c in cases]               # C along the directions, for each case
+        self.right = [self.along(c, c.inputs, c.dys) for c in cases]           # R
+        self.whole = int(np.prod(self.shape)) <= ENTRIES
+        self.index = np.ix_(*self.block()) if self.shape else ()
+        grid = np.arange(int(np.prod(self.shape))).reshape(self.shape)[self.index]
+        self.R = [reference.entries(c.inputs, c.dys, by, grid.ravel()).reshape(grid.shape) for c in cases]
+        self.C = [c.claimed[by][self.index] for c in cases]
+
+    def claims(self, gradient: Array) -> Array:
+        """Return a gradient along the two directions."""
+        return np.array([(gradient * v).sum() for v in self.directions])
+
+    def along(self, c: Case, inputs: Arrays, dys: Arrays) -> Array:
+        """Return the right gradient along them, at these inputs and dys."""
+        return np.array([self.reference.along(inputs, dys, {self.by: v}) for v in self.directions])
+
+    def close(self, a: Array, b: Array, fit: float | None = None) -> bool:
+        """Whether numbers agree to rounding, and are not all zero."""
+        scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
+        return bool(0 < scale < np.inf and np.abs(a - b).max(initial=0) <= (fit or self.fit) * scale)
+
+    def everywhere(self, gradient: Callable[[Case], Array | None]) -> bool:
+        """Whether this, along the directions, is what backward claims, in every case."""
+        for c, given in zip(self.cases, self.given):
+            found = gradient(c)
+            if found is None or not self.close(given, found):
+                return False
+        return True
+
+    def wrong(self, k: int) -> Array:
+        """Return which entries of the block are wrong in case k."""
+        return np.abs(self.C[k] - self.R[k]) > self.fit * max(np.abs(self.R[k]).max(initial=0), 1e-300)
+
+    def alike(self, k: int) -> Iterator[tuple[str, Array]]:
+        """Yield the arrays of case k that have an entry for each of this one, cut to the block."""
+        c = self.cases[k]
+        for name, a in [*c.inputs.items(), *c.outputs.items(), *((f"d{name}", dy) for name, dy in c.dys.items())]:
+            if a.ndim == 1 and len(self.shape) == 2 and a.shape[0] == self.shape[0] != self.shape[1]:
+                a = a[:, None]
+            try:
+                yield name, np.broadcast_to(a, self.shape)[self.index]
+            except ValueError:
+                continue
+
+    def agreed(self, test: Callable[[int], set[str]]) -> list[str]:
+        """Return what holds in every case, the shortest first."""
+        found = test(0)
+        for k in range(1, len(self.cases)):
+            found = found & test(k) if found else found
+        return sorted(found, key=len)
+
+    def block(self) -> list[Array]:
+        """Return indices along each axis, with a wrong entry among them, which halves are searched for."""
+        if self.whole:
+            return [np.arange(n) for n in self.shape]
+        c, v, mask = self.cases[0], stream(9).standard_normal(self.shape), np.ones(self.shape)
+
+        def gap(mask: Array) -> float:
+            return abs((c.claimed[self.by] * v * mask).sum() - self.reference.along(
+                c.inputs, c.dys, {self.by: v * mask}))
+
+        picked, side = [], max(2, int((ENTRIES / 4) ** (1 / sum(n > 1 for n in self.shape))))
+        for axis, n in enumerate(self.shape):
+            low, high = 0, n
+            at = np.arange(n).reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
+            while high - low > 1 and np.isfinite(c.claimed[self.by]).all():
+                middle = (low + high) // 2
+                left, right = mask * (low <= at) * (at < middle), mask * (middle <= at) * (at < high)
+                low, high = (low, middle) if gap(left) >= gap(right) else (middle, high)
+            mask = mask * (at == low)
+            picked.append(np.unique(np.append(np.linspace(0, n - 1, min(n, side)).astype(int), low)))
+        return picked
+
+
+def leaf(name: str) -> str:
+    """Return the last part of a name: W of dense1.W."""
+    return name.rpartition(".")[2]

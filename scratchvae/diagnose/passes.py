@@ -1,0 +1,252 @@
+"""A pass through many functions: which of them is wrong, and what is wrong only because of it?
+
+The search of verify/search.py goes back from the outputs.  A wrong gradient that a function returned is that
+function's mistake, and `examine` says of what kind; one that a function was given is the mistake of the
+backward that called it.  What remains wrong when all these are replaced by what is right is a mistake as well; what
+is right then was a consequence.
+"""
+
+from __future__ import annotations
+
+import copy
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from ..verify.derivative import Arrays, NotComplex, Pair, copies, relative, stream
+from ..verify.dual import value
+from ..verify.pairs import Problem, parameters, with_parameters
+from ..verify.recorder import Pass, Step
+from ..verify.search import WRONG, Compared, along, rounding, search
+from .evidence import Reference, beside, case, elsewhere
+from .examine import examine, found as explained, structural
+from .finding import Diagnosis, Finding, equation
+
+
+def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
+    """Return what is wrong in a pass, the first in the order of backward first."""
+    diagnosis, p = Diagnosis(pair.name), Pass(pair, wholes)
+    try:
+        at = case(pair, pair.inputs)
+        if at.problems:
+            raise at.problems[0]
+    except Problem as problem:                         # the pass breaks off; perhaps one of its steps is the reason
+        broken(p, problem, diagnosis)
+        return diagnosis
+    p.run(None)
+    for step in p.steps:
+        for name in step.spoilt if step.parent is None else []:
+            diagnosis.findings.append(Finding(
+                step.part.called.replace("backward", "forward"), name, "in place", f"forward changes {name}, which "
+                f"belongs to its caller", "make a new array, y = y * 2 for y *= 2, or work in a copy",
+                places=[step.part.name]))
+            p.guarded.add(step.part.name)
+    wrong = wrong_in(p, at.dys)
+    if wrong:                                          # perhaps the point lies on a kink, such as ReLU's
+        q = Pass(Pair(**{**vars(pair), "inputs": beside(pair.inputs, 21)}), wholes)
+        q.guarded = p.guarded
+        both = {(c.which, c.step and c.step.index, c.name) for c in wrong_in(q, at.dys)}
+        kept = [c for c in wrong if (c.which, c.step and c.step.index, c.name) in both]
+        if len(kept) < len(wrong):
+            diagnosis.remarks.append(Finding(pair.name, "", "kink", "the input lies on a kink of the pass, and the "
+                                             "gradient is right beside it"))
+            wrong = kept
+    own: dict[tuple[str, str], list[Compared]] = {}    # one function may be wrong in many steps: it is one mistake
+    for c in wrong:
+        if c.which in ("returned", "parameter") and c.step is not None:
+            own.setdefault((c.step.part.called, c.name), []).append(c)
+    for (called, name), group in own.items():
+        diagnosis.findings.append(own_mistake(called, name, group))
+    given = [c for c in wrong if c.which == "dys"]
+    diagnosis.findings += handed_on(p, at.dys, given)
+    named = {f"{place}.{f.tensor}" for f in diagnosis.findings for place in f.places}
+    left = [c.name for c in wrong if c.which == "left" and c.name not in named]
+    for name in left:
+        diagnosis.findings.append(at_the_end(p, at.dys, name))
+    if at.drew[0]:
+        diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "random", "forward draws noise "
+                                         "anew in each call; the check held the noise still"))
+    if diagnosis.findings:
+        named |= {f.tensor for f in diagnosis.findings}
+        diagnosis.consequences = [name for name in wrong_at_the_end(pair, at.dys, at.claimed) if name not in named]
+    return diagnosis
+
+
+def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
+    """Say which of the steps is the reason that a pass breaks off; if none is, what the pass says."""
+    try:
+        p.run(None)
+    except Exception:                                  # forward breaks off: the steps before it are there
+        pass
+    for step in {step.part.called: step for step in reversed(p.steps)}.values():
+        try:
+            seen = examine(step_pair(step), equation(step.part.backward, type(step.part.layer)))
+        except (Problem, NotComplex, TypeError, ValueError, ArithmeticError):
+            continue
+        for finding in seen.findings:
+            finding.places = [step.part.name]
+            diagnosis.findings.append(finding)
+    if diagnosis.ok:
+        diagnosis.findings.append(structural(p.pair, problem))
+
+
+def wrong_in(p: Pass, dys: Arrays) -> list[Compared]:
+    """Return the wrong gradients of a pass, without consequences."""
+    return [c for c in search(p, dys) if not c.error <= WRONG]
+
+
+def wrong_at_the_end(pair: Pair, dys: Arrays, gradients: Arrays) -> list[str]:
+    """Return the inputs whose gradients are wrong when backward has ended, whatever the reason."""
+    names = []
+    for name, given in gradients.items():
+        v = stream(41).standard_normal(given.shape)
+        error = relative((given * v).sum(), along(pair, dys, {name: v}),
+                         max(float(np.linalg.norm(given)), rounding(pair, dys) / WRONG))
+        names += [] if error <= WRONG else [name]
+    return names
+
+
+def step_pair(step: Step) -> Pair:
+    """Return the pair of one step, at the inputs that it had, and a layer's parameters."""
+    part, layer = step.part, copy.deepcopy(step.part.layer)
+    inputs = {n: np.array(value(a), float) for n, a in step.inputs.items()
+              if isinstance(a, np.ndarray) and a.dtype.kind in "fc"}
+    there, back = (part.forward, part.backward) if layer is None else (layer.forward, layer.backward)
+
+    def outputs(result: Any, name: str) -> tuple[Any, ...]:
+        y, cache = result if part.cached else (result, None)
+        return dict(zip(step.outputs, y if isinstance(y, tuple) else (y,))), cache
+
+    def backward(dys: Arrays, cache: Any) -> dict[str, Any]:
+        dy = (tuple(dys.values()),) if layer is not None and len(dys) > 1 else tuple(dys.values())
+        result = back(*dy, cache) if part.cached else back(*dy)
+        found = dict(zip(step.inputs, result if isinstance(result, tuple) else (result,)))
+        return {n: np.zeros(inputs[n].shape) if isinstance(a, int) and a == 0 else a for n, a in found.items()
+                if n in inputs and (a is not None or layer is not None)}
+
+    owners = {} if layer is None else {n: (layer, n) for n in parameters(layer)}
+    pair = with_parameters(part.called, inputs, owners, lambda given: there(
+        *(given.get(n, a) for n, a in step.inputs.items())), backward, layer if layer is not None else there, outputs)
+    pair.name = part.called
+    return pair
+
+
+def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
+    """Return what is wrong with one gradient that a function computes, in all the steps in which it is wrong."""
+    steps = [c.step for c in group if c.step is not None]
+    best = Finding(called, name, "unknown", "it is wrong in this pass, though the function is right by itself: something "
+                   "changes what it has in its cache, or it is called again before its backward")
+    for step in sorted(steps, key=lambda s: sum(np.size(a) for a in s.inputs.values()) + sum(
+            a.size for a in s.after.values()))[:3]:    # where it is small, it is quickly explained
+        try:
+            seen = examine(step_pair(step), equation(step.part.backward, type(step.part.layer)), [name])
+        except (Problem, NotComplex, TypeError, ValueError, ArithmeticError):
+            continue
+        best = next((f for f in seen.findings if f.tensor == name), best)
+        if best.kind != "unknown":
+            break
+    best.places = [step.part.name for step in steps]
+    return best
+
+
+def handed_on(p: Pass, dys: Arrays, wrong: list[Compared]) -> list[Finding]:
+    """Return what is wrong with the gradients that a backward hands to the functions that it calls."""
+    findings, swapped = [], set()
+    for a, b in combinations(wrong, 2):
+        if a.gradient.shape == b.gradient.shape and near(a.given, b.right) and near(b.given, a.right):
+            swapped |= {id(a), id(b)}
+            findings.append(Finding(caller(p, a), label(p, a), "swapped", f"what is handed on as the gradient by "
+                                    f"{label(p, a)} is that by {label(p, b)}, and the reverse"))
+    for c in wrong:
+        if id(c) not in swapped:
+            findings.append(wiring(p, dys, c))
+    return findings
+
+
+def caller(p: Pass, c: Compared) -> str:
+    """Return the backward that called that of a step."""
+    return p.pair.name if c.step is None or c.step.parent is None else c.step.parent.part.called
+
+
+def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
+    """Return what is wrong with a gradient that a step was given."""
+    step, name = c.step, label(p, c)
+    assert step is not None
+    uses = [(t, n) for t in p.steps for n, a in t.inputs.items() if a is step.outputs[c.name] and t.parent is step.parent]
+    sent = [(t.part.name, np.asarray(t.returned[n])) for t, n in uses if np.shape(t.returned.get(n)) == c.gradient.shape
+            and np.any(t.returned[n])]
+    reason = of_several(name, c.gradient, sent)
+    if reason is not None:
+        return Finding(caller(p, c), name, *reason)
+    place, index = c.place, step.index
+
+    def forward(at: Arrays) -> tuple[Arrays, Any]:
+        return p.forward(place, at[c.name], copies(p.pair.inputs)), value(at[c.name])
+
+    def backward(arriving: Arrays, at: Array) -> Arrays:
+        p.run(arriving, {place: at})
+        arrived = p.steps[index].dys
+        return {c.name: np.zeros(at.shape) if arrived is None else np.broadcast_to(arrived[c.name], at.shape)}
+
+    pair = Pair(caller(p, c), forward, backward, {c.name: np.array(value(step.outputs[c.name]), float)})
+    cases = [case(pair, pair.inputs, dys), case(pair, pair.inputs, number=11), case(pair, elsewhere(pair.inputs, 7))]
+    finding = explained(Reference(pair), cases, c.name)
+    finding.tensor = name
+    return finding
+
+
+def of_several(name: str, given: Array, sent: list[tuple[str, Array]]) -> tuple[str, str, str] | None:
+    """Compare a gradient with sums of what later steps sent back; return kind, sentence and hint."""
+    words, arrays = [word for word, _ in sent], [a for _, a in sent]
+    for m in range(len(sent) - 1, 0, -1):
+        for kept in combinations(range(len(sent)), m):
+            if near(given, sum(arrays[i] for i in kept)):
+                gone, here = ([words[i] for i in range(len(sent)) if (i in kept) == there] for there in (False, True))
+                return "missing", (f"{name} is used {len(sent)} times, and its gradient must be the sum of what comes "
+                                   f"back from {_and(words)}; it is that from {_and(here)} alone, and lacks that from "
+                                   f"{_and(gone)}"), "add up what all its users send back"
+    for i, a in enumerate(arrays if len(arrays) > 1 else []):
+        for c, kind, says in ((-2, "sign", "has its sign flipped"), (1, "factor", "is counted twice"),
+                              (-0.5, "factor", "is counted half")):
+            if near(given, sum(arrays) + c * a):
+                return kind, f"what comes back from {words[i]} {says}", ""
+    return None
+
+
+def label(p: Pass, c: Compared) -> str:
+    """Return a name for what flows between two steps: "z of q1"."""
+    step = source = c.step
+    while source is not None and source.part.layer is None:
+        arrays = [a for a in source.inputs.values() if isinstance(a, np.ndarray)]
+        source = next((t for t in reversed(p.steps[:source.index])
+                       if any(a is b for a in arrays for b in t.outputs.values() if isinstance(b, np.ndarray))), None)
+    if source is None:
+        return c.name
+    return f"output of {source.part.name}" if source is step else f"{c.name} of {source.part.name.partition('.')[0]}"
+
+
+def near(a: Any, b: Any) -> bool:
+    """Whether two arrays agree to rounding, and are not 0."""
+    scale = max(np.abs(a).max(), np.abs(b).max())
+    return bool(scale > 0 and np.abs(a - b).max() <= WRONG * scale)
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def at_the_end(p: Pass, dys: Arrays, name: str) -> Finding:
+    """Return what is wrong with a gradient that is left, though every step is right: it was changed or overwritten."""
+    layer, _, v = name.rpartition(".")
+    writers = [s for s in p.steps if s.part.name == layer and v in s.after]
+    if len(writers) > 1:
+        return Finding(p.pair.name, name, "overwritten", f"{layer} is used {len(writers)} times in a pass, and each "
+                       f"backward writes d{v} over that of the one before", "add up what all its users send back")
+    inputs = p.pair.inputs
+    cases = [case(p.pair, inputs, dys), case(p.pair, inputs, number=11), case(p.pair, elsewhere(inputs, 7), number=12)]
+    finding = explained(Reference(p.pair), cases, name)
+    if writers:
+        finding.says = f"{layer} itself computes it right, and it is changed afterwards: {finding.says}"
+    return finding

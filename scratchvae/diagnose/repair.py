@@ -1,0 +1,3 @@
+from .evidence import Reason, Wrong
+def repair(w: Wrong) -> Reason | None:
+    return None

@@ -1,0 +1,185 @@
+"""What a derivative is, without calculus: two witnesses, and one comparison with them.
+
+*The complex step*, MATH (10.1): ∇f·v = Im f(θ + i h v) / h with h = 1e-30, exact to rounding.
+*A difference*, MATH (10.2): [f(θ + h v) - f(θ - h v)] / 2h, some 7 to 10 digits; it needs nothing
+of f, and so it sees what the complex step cannot: a path that forward cuts with ``abs`` or ``.real``.
+
+One of them alone can be fooled; a gradient is right where both agree with it.  Where the
+difference disagrees, its step is made smaller, entry by entry: at a kink the differences never
+settle, and there is no verdict.
+
+gradcheck, diagnose and explain all compare here.  A function is given as one of named arrays,
+``{"x": ...} -> {"y": ...}``; see `Pair` for one with its backward.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from .dual import Dual, dual, new_arrays, plain
+
+Arrays = dict[str, Array]
+Function = Callable[[Arrays], Mapping[str, Any]]
+
+COMPLEX_STEP = 1e-30
+STEPS = (1e-5, 1e-6, 1e-7)                             # of a difference, times the size of what is moved
+COARSE = 1e-5                                          # what two differences may be apart, relative
+
+
+@dataclass
+class Pair:
+    """A function of named arrays, and its backward.
+
+    Attributes
+    ----------
+    name : str
+        What to call its backward in a message, such as ``"Dense.backward"``.
+    forward : function
+        Takes the inputs by name, returns the outputs by name, and a cache.
+    backward : function
+        Takes the gradients by the outputs, by their names, and the cache; returns those by the inputs.
+    inputs : dict of str to array
+        float64, the point at which to look.
+    fills : dict of str to array
+        What stood in the gradient of a parameter before backward was called.
+    generators : list
+        The sources of noise that forward can reach; they are put back after every call.
+    """
+
+    name: str
+    forward: Callable[[Arrays], tuple[Arrays, Any]]
+    backward: Callable[[Arrays, Any], Arrays]
+    inputs: Arrays
+    fills: Arrays = field(default_factory=dict)
+    generators: list[Any] = field(default_factory=list)
+
+
+class NotComplex(ValueError):
+    """A forward that the complex step cannot follow; the message says why."""
+
+
+def stream(number: int) -> np.random.Generator:
+    """Return a generator like no other: were dy also x, or a direction v, one mistake could undo another."""
+    return np.random.default_rng(np.random.SeedSequence(0, spawn_key=(number,)))
+
+
+def copies(arrays: Mapping[str, Array]) -> Arrays:
+    """Return copies, which may be worked in."""
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def size(a: Array) -> float:
+    """Return the root of the mean square; 1 if it is 0."""
+    return float(np.sqrt(np.mean(np.abs(a) ** 2))) or 1.0 if a.size else 1.0
+
+
+def complex_step(function: Function, arrays: Mapping[str, Array], directions: Mapping[str, Array],
+                 kind: type[Dual] = Dual) -> dict[str, Any]:
+    """Return the derivative of each output along directions in some of the arrays."""
+    moved = {name: dual(a + 1j * COMPLEX_STEP * directions[name], kind) if name in directions else a.copy()
+             for name, a in arrays.items()}
+    try:
+        with warnings.catch_warnings(), new_arrays(kind):
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            outputs = function(moved)
+    except (TypeError, AttributeError, np.exceptions.ComplexWarning) as error:
+        raise NotComplex(str(error)) from None
+    return {of: np.imag(plain(y)) / COMPLEX_STEP for of, y in outputs.items()}
+
+
+def gradient(function: Function, arrays: Mapping[str, Array], by: str, weights: Mapping[str, Array]) -> Array:
+    """Return the gradient of Σ weight · output by one array, by the complex step in every entry.
+
+    Rows that do not touch each other are moved together: a column costs one evaluation.
+    """
+    a, n = arrays[by], len(arrays[by]) if arrays[by].ndim else 0
+
+    def moved(v: Array) -> dict[str, Any]:
+        return complex_step(function, arrays, {by: v.reshape(a.shape)})
+
+    unit = np.eye(a.size // n).reshape(-1, 1, *a.shape[1:]) if n and a.size else np.zeros((0, 1))
+    if n > 1 and len(unit) and all(np.ndim(w) and len(w) == n for w in weights.values()):
+        found = np.stack([sum((moved(np.repeat(v, n, axis=0))[of] * w).reshape(n, -1).sum(axis=1)
+                              for of, w in weights.items()) for v in unit], axis=1).reshape(a.shape)
+        v = stream(9).standard_normal(a.shape)
+        if relative((found * v).sum(), sum((moved(v)[of] * w).sum() for of, w in weights.items()),
+                    float(np.linalg.norm(found))) < 1e-12:
+            return found
+    slopes = [moved(v) for v in np.eye(a.size)]
+    return np.array([sum((s[of] * w).sum() for of, w in weights.items()) for s in slopes]).reshape(a.shape)
+
+
+def changes(function: Function, arrays: Mapping[str, Array],
+            directions: Mapping[str, Array]) -> Callable[[float], dict[str, Any]]:
+    """Return t -> f(θ + t v) - f(θ), of each output, which differences are made of; no t is computed twice."""
+    here = {of: np.array(y) for of, y in function(copies(arrays)).items()}
+
+    @functools.cache
+    def changed(t: float) -> dict[str, Any]:
+        there = function({name: a + t * directions[name] if name in directions else a.copy()
+                          for name, a in arrays.items()})
+        return {of: there[of] - y for of, y in here.items()}
+    return changed
+
+
+def change(changed: Callable[[float], Mapping[str, Any]], weights: Mapping[str, Any]) -> Callable[[float], float]:
+    """Return t -> Σ weight · [f(θ + t v) - f(θ)], from what `changes` returned."""
+    return lambda t: float(sum(np.sum(weight * changed(t)[of]) for of, weight in weights.items()))
+
+
+def relative(given: Any, right: Any, scale: float = 0.0, floor: float = 0.0) -> float:
+    """Return how far numbers are from what they should be, relative to the larger, or to ``scale``.
+
+    ``floor`` is what rounding alone may do to them: so much is no error.  NaN if there is one.
+    """
+    given, right = np.ravel(given), np.ravel(right)
+    gap, largest = np.linalg.norm(given - right), np.max([np.linalg.norm(given), np.linalg.norm(right), scale])
+    if gap <= floor:
+        return 0.0
+    return float(gap / largest) if largest != 0 else 0.0
+
+
+def confirmed(changed: Callable[[float], float], slope: float, scale: float, rounding: float) -> bool:
+    """Whether a central difference agrees with a derivative, for one of three steps.
+
+    Parameters
+    ----------
+    changed : function
+        From `change`.
+    slope : float
+        The derivative.
+    scale : float
+        Of the gradient: 1e-5 of it is agreement.
+    rounding : float
+        What it may do to a value of the function.
+    """
+    return any(abs((changed(h) - changed(-h)) / (2 * h) - slope) <= COARSE * max(scale, abs(slope)) + rounding / h
+               for h in STEPS)
+
+
+def slopes(changed: Callable[[float], float], scale: float) -> tuple[float, float] | None:
+    """Return the smallest and the largest slope at a point: the same number twice, but for a kink on the point.
+
+    The step shrinks until the differences no longer change; a kink beside the point is then out of reach.
+    None if they never settle.
+    """
+    before: tuple[float, float] | None = None
+    for h in (4e-4, 1e-4, 2.5e-5, 6e-6, 1.5e-6, 4e-7, 1e-7):
+        left, right = changed(-h) / -h, changed(h) / h
+        if before is not None:
+            largest = max(scale, abs(left), abs(right))
+            middle, gap = (left + right) / 2, abs(right - left)
+            if abs(middle - sum(before) / 2) <= COARSE * largest and (
+                    gap <= 0.5 * abs(before[1] - before[0]) or gap <= COARSE * largest):
+                return middle, middle
+        last, before = before, (left, right)
+    if last is not None and before is not None and max(abs(a - b) for a, b in zip(last, before)) <= 1e-3 * largest:
+        return min(before), max(before)
+    return None

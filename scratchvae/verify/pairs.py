@@ -1,0 +1,343 @@
+"""A function, a layer, a stack of them, a model: each as one pair of named arrays in and out.
+
+    pair, wholes = model_pair(model, x)                # x and all parameters in, the parts of the bound out
+    outputs, kept = pair.forward(pair.inputs)
+    gradients = pair.backward(dys, kept)               # dys: one array for each output
+
+What is wrong with how they are written comes out here: a forward without a cache, a gradient of
+another shape, ``self.dW = ...`` for ``self.dW[:] = ...``.  Each is a `Problem`, with one sentence
+that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from ..model import Model
+from ..objective import ELBOGradient
+from .derivative import Arrays, Pair, stream
+from .noise import generators, still
+from .recorder import parts_of
+
+PARTS = ("reconstruction", "prior_matching", "consistency")
+PARAMETER = re.compile(r"([wbuvg]|theta|beta|gamma|bias|weights?|kernel|scale)\d*$", re.IGNORECASE)
+NO_GRADIENT = re.compile(r"(eps|epsilon|noise|mask|targets?|labels?|idx|index|indices)\d*$", re.IGNORECASE)
+
+
+class Problem(ValueError):
+    """A mistake in how forward and backward hand things over, which comes out before any number can be compared.
+
+    Attributes
+    ----------
+    kind, tensor, says, hint : str
+        As of `diagnose.Finding`.
+    given : array, optional
+        A gradient that has another shape.
+    found : dict of str to array
+        The gradients that can be compared all the same.
+    """
+
+    def __init__(self, kind: str, tensor: str, says: str, hint: str, given: Array | None = None) -> None:
+        super().__init__(says)
+        self.kind, self.tensor, self.says, self.hint, self.given = kind, tensor, says, hint, given
+        self.found: Arrays = {}
+        self.others: list[Problem] = []
+
+
+def run(what: str, call: Callable[[], Any], params: Mapping[str, Array] | None = None) -> Any:
+    """Call forward or backward; say where it failed, if it does."""
+    try:
+        return call()
+    except Problem:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        says = f"{what} failed with {type(error).__name__}: {error}"
+        if isinstance(error, ValueError) and "broadcast" in str(error):
+            for name, array in (params or {}).items():
+                if array.ndim == 1 and f"into shape ({array.size},)" in str(error):
+                    raise Problem("not summed", name, f"{what} puts one row for each example into d{name}, which has "
+                                  f"the shape {array.shape} of {name}: {error}",
+                                  f"sum over the rows: self.d{name}[:] = (...).sum(axis=0)") from error
+        raise Problem("error", "", f"{says} (line {at.lineno}: {at.line})",
+                      f"{what} must run for float64 arrays") from error
+
+
+def outputs_of(result: Any, name: str) -> tuple[Arrays, Any, bool]:
+    """Return the outputs by name, the cache, and whether forward returned several outputs."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        got = (f"{len(result)} things" if isinstance(result, (tuple, list)) else "None" if result is None else
+               f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__)
+        raise Problem("no cache", "", f"{name} must return two things, y and a cache; it returned {got}",
+                      "return y, cache (what backward will need; None, if it needs nothing)")
+    y, cache = result
+    several = isinstance(y, (tuple, list))
+    ys = y if several else (y,)
+    if any(part is None for part in ys):
+        raise Problem("no cache", "", f"{name} returned None for y", "return y, cache")
+    return {f"y{i}" if several else "y": part if isinstance(part, np.ndarray) else np.asarray(part)
+            for i, part in enumerate(ys)}, cache, several
+
+
+def gradient(value: Any, name: str, array: Array, what: str) -> Array:
+    """Return a gradient that backward gave for an array, or raise a Problem."""
+    d = f"d{name}"
+    if value is None:
+        raise Problem("nothing returned", name, f"{what} returned None for {d}",
+                      f"return {d}, an array of shape {array.shape}")
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind not in "biufc":
+            raise TypeError
+    except (ValueError, TypeError):
+        raise Problem("nothing returned", name, f"{what} returned {type(value).__name__} for {d}",
+                      f"return {d}, an array of shape {array.shape}") from None
+    if found.shape != array.shape and not (found.shape == () and array.size == 1):
+        raise Problem("shape", name, f"{what} gives {d} the shape {found.shape}; {name} has {array.shape}",
+                      f"{d} must have the shape of {name}", found)
+    if found.dtype.kind in "bi" and found.any():
+        raise Problem("integer", name, f"{what} gives {d} as whole numbers ({found.dtype}), which cannot hold "
+                      "fractions", f"make it of floats, such as np.zeros({array.shape})", found)
+    return found.reshape(array.shape)
+
+
+def gradients(values: Mapping[str, Any], arrays: Mapping[str, Array], what: str) -> Arrays:
+    """Return the gradients by name; raise one Problem that has all others, and what is right in form, with it."""
+    found, problems = {}, []
+    for name, value in values.items():
+        try:
+            found[name] = gradient(value, name, arrays[name], what)
+        except Problem as problem:
+            problems.append(problem)
+    if problems:
+        problems[0].found, problems[0].others = found, problems[1:]
+        raise problems[0]
+    return found
+
+
+def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any],
+                  names: Sequence[str] | None = None, name: str = "backward") -> Pair:
+    """Return the pair of ``y, cache = forward(*inputs)`` and ``dinputs = backward(dy, cache)``.
+
+    An input has no gradient if it is no array of numbers; if it is one of whole numbers (labels, an index), or
+    is called ``eps``, ``mask`` or the like, and backward returns none for it.
+    """
+    names = list(names) if names is not None else argument_names(forward, len(inputs))
+    if len(names) != len(inputs):
+        raise ValueError(f"names must have one name for each of the {len(inputs)} inputs; got {len(names)}")
+    real = {n: np.array(a, float) for n, a in zip(names, inputs)
+            if not isinstance(a, (bool, str, type(None))) and np.asarray(a).dtype.kind in "iuf"}
+    whole = [n for n, a in zip(names, inputs) if n in real and np.asarray(a).dtype.kind in "iu"]
+    free = [n for n, a in real.items() if n in whole or NO_GRADIENT.match(n) or (
+        len(real) > 1 and np.isin(a, (0, 1)).all() and not PARAMETER.match(n))]        # these need no gradient
+    fixed: dict[str, Any] = {n: a for n, a in zip(names, inputs) if n not in real}
+
+    def arguments(given: Arrays) -> list[Any]:
+        first = next(iter(real), "")                   # with fewer rows of it, fewer labels
+        cut = {n: a[:len(given[first])] for n, a in fixed.items() if first and given[first].ndim and isinstance(
+            a, np.ndarray) and a.ndim and len(a) == len(real[first])}
+        return [given[n] if n in given else cut.get(n, fixed.get(n)) for n in names]
+
+    def run_forward(given: Arrays) -> tuple[Arrays, Any]:
+        result = forward(*arguments(given)) if any(np.iscomplexobj(a) for a in given.values()) else run(
+            "forward", lambda: forward(*arguments(given)))
+        outputs, cache, several = outputs_of(result, "forward")
+        return outputs, (cache, several, given)
+
+    def run_backward(dys: Arrays, kept: Any) -> Arrays:
+        cache, several, given = kept
+        dy: Any = tuple(dys.values()) if several else next(iter(dys.values()))
+        spread = several and takes(backward, len(dys) + 1)
+        result = run("backward", lambda: backward(*dy, cache) if spread else backward(dy, cache))
+        if isinstance(result, dict):
+            result = tuple(result.get(n, result.get(f"d{n}")) for n in names)
+        if result is None:
+            raise Problem("nothing returned", next(iter(real)), "backward returned None",
+                          "return " + ", ".join(f"d{n}" for n in real))
+        parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        needed = [n for n in real if n not in free]
+        orders = [names, list(real), needed, [n for n in real if n not in whole],
+                  *(list(real)[:k] for k in range(len(needed), len(real)))]
+        having = next((order for order in orders if len(order) == len(parts) and set(needed) <= set(order)), None)
+        if having is None:
+            lost = [n for n in needed if n not in list(real)[:len(parts)]]
+            if len(parts) > len(names) or not lost:
+                raise Problem("shape", "", f"backward returned {len(parts)} gradients for {len(names)} inputs",
+                              "return one for each input, in their order: " + ", ".join(f"d{n}" for n in names))
+            having = list(real)[:len(parts)]
+        by_name = dict(zip(having, parts))
+        for n in free:
+            if by_name.get(n) is None and n in real and n in having + [m for m in free if m not in having]:
+                fixed[n] = np.asarray(inputs[names.index(n)])
+                del real[n]
+        return gradients({n: by_name.get(n) for n in real}, given, "backward")
+
+    pair = Pair(name, run_forward, run_backward, real,
+                generators=list({id(g): g for f in (forward, backward) for g in generators(f)}.values()))
+    try:
+        with still(pair.generators):
+            run_forward({n: a.copy() for n, a in real.items()})
+    except Problem as problem:
+        if not whole or problem.kind != "error":
+            raise
+        for n in whole:                                # an index must stay a whole number
+            fixed[n] = np.asarray(inputs[names.index(n)])
+            del real[n]
+    return pair
+
+
+def takes(function: Callable[..., Any], n: int) -> bool:
+    """Whether a function takes n > 2 positional arguments, and no fewer."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+               for p in parameters) == n > 2
+
+
+def argument_names(function: Callable[..., Any], n: int) -> list[str]:
+    """Return the names of a function's first n arguments, as it has them itself."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:n]
+    return names if len(names) == n else ["x"] if n == 1 else [f"input {i}" for i in range(n)]
+
+
+def parameters(layer: Any) -> dict[str, Array]:
+    """Return a layer's parameters by name: those that it names, or every v that has a dv beside it."""
+    names = getattr(layer, "parameter_names", None)
+    if names is None:
+        names = [n for n, a in vars(layer).items() if isinstance(a, np.ndarray) and isinstance(
+            getattr(layer, "d" + n, None), np.ndarray)]
+    if isinstance(names, str):
+        raise Problem("not named", names, f"parameter_names is the text {names!r}, which reads as one name for each "
+                      "letter", f"parameter_names = ({names!r},)")
+    found = {}
+    for n in names:
+        if not hasattr(layer, n):
+            raise Problem("not named", n, f"parameter_names has {n!r}, but the layer has no attribute {n}",
+                          f"set self.{n} in __init__, or take the name out")
+        value = np.asarray(getattr(layer, n))
+        if value.dtype.kind in "iub":
+            raise Problem("integer", n, f"{n} holds whole numbers ({value.dtype}): so does an array like it, and a "
+                          "gradient in it loses its fractions", f"self.{n} = np.array(..., float)")
+        found[n] = value
+    return found
+
+
+def layers_in(thing: Any) -> dict[str, Any]:
+    """Return the layers that an object is made of, by name; itself among them if it has parameters of its own."""
+    found = {part.name: part.layer for part in parts_of(thing) if part.layer is not None}
+    return {**({"": thing} if found and parameters(thing) else {}), **found}
+
+
+def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, str]], forward: Callable[[Arrays], Any],
+                    backward: Callable[[Arrays, Any], dict[str, Any]], source: Any,
+                    outputs: Callable[..., tuple[Any, ...]] = outputs_of) -> Pair:
+    """Return the pair of a function whose parameters are attributes: they become inputs.
+
+    Parameters
+    ----------
+    what : str
+        What to call it, such as ``"Dense"``.
+    inputs : dict of str to array
+    owners : mapping of str to (object, str)
+        By its full name, whose attribute a parameter is, and what it is called there.
+    forward, backward : function
+        Of the inputs by name; of the gradients by the outputs, and the cache.
+    source : object
+        In which generators are looked for.
+    outputs : function
+        Takes what forward returned, and a name.
+    """
+    params = {full: np.array(getattr(owner, n), float) for full, (owner, n) in owners.items()}
+    fills = {full: stream(6).standard_normal(a.shape) for full, a in params.items()}
+
+    def run_forward(given: Arrays) -> tuple[Arrays, Any]:
+        for full, (owner, n) in owners.items():
+            setattr(owner, n, given[full])
+        result = forward(given) if any(np.iscomplexobj(a) for a in given.values()) else run(
+            f"{what}.forward", lambda: forward(given))
+        found, cache, *_ = outputs(result, f"{what}.forward")
+        return found, (cache, given)
+
+    def run_backward(dys: Arrays, kept: Any) -> Arrays:
+        cache, given = kept
+        buffers = {}
+        for full, (owner, n) in owners.items():
+            old = getattr(owner, "d" + n, None)
+            if not (isinstance(old, np.ndarray) and old.shape == fills[full].shape and old.dtype == float):
+                setattr(owner, "d" + n, fills[full].copy())
+            buffers[full] = getattr(owner, "d" + n)
+            buffers[full][...] = fills[full]
+        found = run(f"{what}.backward", lambda: backward(dys, cache), {full: given[full] for full in owners})
+        for full, (owner, n) in owners.items():
+            new, called = getattr(owner, "d" + n), f"{type(owner).__name__}.backward"
+            if new is not buffers[full]:
+                shape = "" if np.shape(new) == given[full].shape else (
+                    f" (and of shape {np.shape(new)}, where {n} has {given[full].shape})")
+                setattr(owner, "d" + n, buffers[full])
+                raise Problem("rebound", full, f"{called} makes a new array of d{n}{shape}, with self.d{n} = ...; the "
+                              "optimiser looks at the old one, which does not change",
+                              f"write into the array that is there: self.d{n}[:] = ...")
+        return gradients({**found, **buffers}, given, f"{what}.backward")
+
+    return Pair(f"{what}.backward", run_forward, run_backward, {**inputs, **params}, fills,
+                list({id(g): g for g in generators(source)}.values()))
+
+
+def layer_pair(layer: Any, x: Array) -> tuple[Pair, list[Any]]:
+    """Return the pair of a layer or a stack of layers, and the copy that it works with; the layer is left as it is."""
+    twin, what = copy.deepcopy(layer), type(layer).__name__
+    owners = {f"{part}.{n}" if part else n: (owner, n) for part, owner in (layers_in(twin) or {"": twin}).items()
+              for n in parameters(owner)}
+    name = "x" if "x" not in owners else "input"
+
+    def backward(dys: Arrays, cache: Any) -> dict[str, Any]:
+        dx = twin.backward(tuple(dys.values()) if len(dys) > 1 else next(iter(dys.values())), cache)
+        return {name: dx[0] if isinstance(dx, tuple) and len(dx) == 1 else dx}
+
+    return with_parameters(what, {name: np.asarray(x, float)}, owners, lambda given: twin.forward(given[name]), backward,
+                           [layer, twin]), [twin]
+
+
+def model_pair(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[Any]]:
+    """Return the pair of a model, and its copy in float64: x and all parameters in, the parts of the bound out.
+
+    Parameters
+    ----------
+    model : Model
+        It is left as it is.
+    x : array of shape (n, x_dim)
+    noise : optional
+        From ``model.draw_noise``; drawn from a stream of its own if it is not given.
+    """
+    point = model.astype(np.float64)
+    x = point.check_x(x)
+    noise = point.check_noise(point.draw_noise(len(x), stream(2)) if noise is None else noise, len(x))
+    owners = {f"{network}.{part}.{n}": (layer, n) for network, mlp in point.networks.items()
+              for part, layer in mlp.layers.items() for n in layer.parameter_names}
+    options = {"input_gradient": True} if "input_gradient" in inspect.signature(type(model).backward).parameters else {}
+
+    def outputs(result: Any, name: str) -> tuple[Any, ...]:
+        if not isinstance(result, tuple) or len(result) != 2 or not hasattr(result[0], "prior_matching"):
+            raise Problem("no cache", "", f"{name} must return an ELBO and a cache", "return elbo, cache")
+        return {of: getattr(result[0], of) for of in PARTS}, result[1]
+
+    def backward(dys: Arrays, cache: Any) -> dict[str, Any]:
+        dx = point.backward(ELBOGradient(*(dys[of] for of in PARTS)), cache, **options)
+        return {"x": dx} if options else {}
+
+    return with_parameters(type(model).__name__, {"x": x} if options else {}, owners, lambda given: point.bound(
+        given.get("x", x), noise), backward, point, outputs), [point]

@@ -1,0 +1,310 @@
+"""A pass, step by step: every call of a forward that has a backward, and what reached and left that backward.
+
+The parts of a model are found, not declared: objects with ``forward`` and
+``backward`` (a layer), and functions or methods ``f`` with an ``f_backward`` beside
+them (``gaussian.kl``).  While a pass is recorded, each is wrapped.
+
+    p = Pass(pair, [model, twin])
+    gradients = p.run(dys)                             # p.steps: of each call its inputs, outputs, dys, returned
+    p.slope(("out", step.index, "y"), y, v, dys)       # the derivative by that output, along v
+
+What flows between two steps can be replaced, forward (``moved``) and backward (``mend``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..layers import Array
+from .derivative import Arrays, NotComplex, Pair, change, changes, complex_step, copies, slopes
+from .noise import snapshot, still
+
+
+@dataclass
+class Part:
+    """A forward with its backward, and where the two are kept: ``holder[key]`` or an attribute of it."""
+
+    name: str                                          # "q1.dense1", "gaussian.kl"
+    called: str                                        # its backward: "Dense.backward", "gaussian.kl_backward"
+    holder: Any
+    keys: tuple[str, str]
+    layer: Any = None
+
+    def __post_init__(self) -> None:
+        self.forward, self.backward = (self.holder[key] if isinstance(self.holder, dict) else getattr(self.holder, key)
+                                       for key in self.keys)
+        names, back = ([p.name for p in inspect.signature(function).parameters.values()
+                        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+                       for function in (self.forward, self.backward))
+        self.takes, self.gives, self.cached = names, ["y"], len(back) > 1      # names; whether forward has a cache
+        if self.layer is None:
+            self.cached = not back[-1].startswith("d")
+            self.gives = [n[1:] if n.startswith("d") else n for n in (back[:-1] if self.cached else back)]
+
+    def call(self, *inputs: Any) -> tuple[tuple[Any, ...], Any]:
+        """Return the outputs and the cache."""
+        result = self.forward(*inputs)
+        y, cache = result if self.cached else (result, None)
+        return y if isinstance(y, tuple) else (y,), cache
+
+
+@dataclass(eq=False)
+class Step:
+    """One call of a part: what forward got and gave; what its backward got and gave, if it was called."""
+
+    index: int
+    part: Part
+    parent: Step | None                                # the call within which it was made
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] = field(default_factory=dict)
+    cache: Any = None
+    dys: Arrays | None = None                          # None: its backward was never called
+    returned: dict[str, Any] = field(default_factory=dict)
+    after: Arrays = field(default_factory=dict)        # the layer's gradients, when its backward had ended
+    spoilt: list[str] = field(default_factory=list)    # inputs that forward changed in place
+
+
+def is_part(thing: Any) -> bool:
+    """Whether this is an object with a forward and a backward."""
+    return (not isinstance(thing, (type, ModuleType)) and callable(getattr(thing, "forward", None))
+            and callable(getattr(thing, "backward", None)))
+
+
+def inside(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds, by name."""
+    named = dict(getattr(thing, "networks", {}))       # a model's own names for its networks come first
+    named.update({n: value for n, value in getattr(thing, "__dict__", {}).items() if n != "networks"})
+    for name, value in named.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}{key}" if isinstance(key, int) else str(key), item) for key, item in value.items())
+        elif isinstance(value, (list, tuple)):
+            yield from ((f"{name}{i}", item) for i, item in enumerate(value))
+        else:
+            yield name, value
+
+
+def parts_of(root: Any) -> list[Part]:
+    """Return all the parts that an object is made of: its layers, and the functions that its methods can call."""
+    found: list[Part] = []
+    seen: set[int] = {id(root)}
+    classes: list[type] = list(type(root).__mro__)
+
+    def visit(thing: Any, path: str) -> None:
+        for name, value in inside(thing):
+            if id(value) in seen or not hasattr(value, "__dict__") or isinstance(
+                    value, (np.ndarray, np.random.Generator, ModuleType, type, FunctionType, MethodType)):
+                continue
+            seen.add(id(value))
+            full = f"{path}.{name}" if path else name
+            before = len(found)
+            visit(value, full)
+            classes.extend(type(value).__mro__)
+            if is_part(value):
+                if len(found) == before:               # nothing inside: it is a part itself
+                    found.append(Part(full, f"{type(value).__name__}.backward", value, ("forward", "backward"), value))
+            else:
+                for m in [n for n in dir(type(value)) if not n.startswith("_")
+                          and callable(getattr(value, f"{n}_backward", None))]:
+                    found.append(Part(f"{full}.{m}", f"{type(value).__name__}.{m}_backward", value,
+                                      (m, f"{m}_backward")))
+
+    visit(root, "")
+    modules = {cls.__module__: sys.modules[cls.__module__] for cls in classes
+               if cls.__module__ in sys.modules and cls.__module__ != "builtins"}
+    spaces = {name: vars(module) for name, module in modules.items()}
+    for module in modules.values():
+        top = module.__name__.partition(".")[0]
+        spaces.update({other.__name__: vars(other) for other in list(vars(module).values())
+                       if isinstance(other, ModuleType) and other.__name__.partition(".")[0] == top})
+    for module_name, space in spaces.items():
+        for name, value in list(space.items()):
+            if isinstance(value, FunctionType) and isinstance(space.get(f"{name}_backward"), FunctionType):
+                own = (value.__module__ or module_name).rpartition(".")[2]
+                found.append(Part(f"{own}.{name}", f"{own}.{name}_backward", space, (name, f"{name}_backward")))
+    return found
+
+
+def _leave(step: Step, which: str) -> None:
+    """Mend nothing."""
+
+
+Place = tuple[str, int, str]                           # "in", "out" or "parameter", the number of a step, which array
+
+
+class Pass:
+    """A function made of parts, as a pair, that is run with its steps recorded.
+
+    Parameters
+    ----------
+    pair : Pair
+        The whole: x and all parameters in, outputs out.
+    wholes : list of object
+        What it calls: a model, and the copies of it that take complex numbers.
+
+    Attributes
+    ----------
+    steps : list of Step
+        Of the last run, in the order of forward.
+    mend : function, optional
+        It is called in the order of backward, with a step and "dys" before its backward runs, with the
+        step and "returned" after it.  What it puts into ``step.dys`` or ``step.returned`` is used from there on.
+    guarded : set of str
+        Parts that get copies of what they are given, as they work in it.
+    choose : function
+        Takes the steps that may be meant by a backward without a cache, the last one first, and its dys.
+    """
+
+    def __init__(self, pair: Pair, wholes: list[Any]) -> None:
+        self.pair, self.parts = pair, list[Part]()
+        for whole in wholes:
+            known = {(id(part.holder), part.keys) for part in self.parts}
+            self.parts += [part for part in parts_of(whole) if (id(part.holder), part.keys) not in known]
+        self.steps: list[Step] = []
+        self.open: list[Step] = []
+        self.closing: list[Step] = []                  # whose backward runs
+        self.moved: Mapping[Place, Array] = {}
+        self.guarded: set[str] = set()
+        self.drew, self.rewind = False, snapshot(pair.generators)
+        self.mend: Callable[[Step, str], None] = _leave
+        self.choose: Callable[[list[Step], list[Array]], Step] = (lambda steps, given: steps[0])
+        self.wrapped = [(part, key, wrap(part)) for part in self.parts
+                        for key, wrap in zip(part.keys, (self._forward, self._backward))]
+
+    def run(self, dys: Arrays | None, moved: Mapping[Place, Array] | None = None,
+            mend: Callable[[Step, str], None] = _leave) -> Arrays:
+        """Run a pass and keep its steps; return the gradients that are left; without dys, go forward only."""
+        self.steps, self.closing, self.mend, self.rewind = [], [], mend, snapshot(self.pair.generators)
+        with still(self.pair.generators) as drawn, self.watching(moved or {}):
+            before, (_, kept) = drawn(), self.pair.forward(copies(self.pair.inputs))
+            self.drew = drawn() != before
+            return {} if dys is None else copies(self.pair.backward(copies(dys), kept))
+
+    def forward(self, place: Place, value: Array, arrays: Arrays) -> Arrays:
+        """Return the outputs with another array at a place: the function whose derivative is wanted there."""
+        with self.apart(), still(self.pair.generators), self.watching({place: value}):
+            self.rewind()                              # to draw what the pass drew
+            return self.pair.forward(arrays)[0]
+
+    def slope(self, place: Place, value: Array, v: Array, dys: Arrays) -> float:
+        """Return the derivative of Σ y · dy by what is at a place, along v: by the complex step, or by a difference."""
+        def at(arrays: Arrays) -> Arrays:
+            moved = arrays.pop("")
+            return self.forward(place, moved, arrays)
+
+        try:
+            found = complex_step(at, {**self.pair.inputs, "": value}, {"": v})
+            return float(sum((found[of] * dy).sum() for of, dy in dys.items()))
+        except NotComplex:
+            changed = change(changes(at, {**self.pair.inputs, "": value}, {"": v}), dys)
+            return sum(slopes(changed, float(np.linalg.norm(v))) or (np.nan, np.nan)) / 2
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let nothing that runs in the block be part of the pass that is recorded."""
+        before = self.steps, self.open, self.moved
+        self.steps, self.open, self.moved = [], [], {}
+        try:
+            yield
+        finally:
+            self.steps, self.open, self.moved = before
+
+    @contextmanager
+    def watching(self, moved: Mapping[Place, Array]) -> Iterator[None]:
+        """Put the wrapped parts in their places for as long as the block lasts."""
+        self.open, self.moved = [], moved
+        with ExitStack() as stack:
+            for part, key, new in self.wrapped:
+                stack.callback(_restore(part, key))
+                if isinstance(part.holder, dict):
+                    part.holder[key] = new
+                else:
+                    setattr(part.holder, key, new)
+            yield
+
+    def _forward(self, part: Part) -> Callable[..., Any]:
+        names, outs, function = part.takes, part.gives, part.forward
+
+        def wrapped(*args: Any, **options: Any) -> Any:
+            step = Step(len(self.steps), part, self.open[-1] if self.open else None, dict(zip(names, args)))
+            self.steps.append(step)
+            args = tuple(self.moved.get(("in", step.index, n), a) for n, a in zip(names, args)) + args[len(names):]
+            mine = {n: a for (role, i, n), a in self.moved.items() if role == "parameter" and i == step.index}
+            held = {n: getattr(part.layer, n) for n in mine}
+            if part.name in self.guarded:
+                args = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
+            before = {n: a.copy() for n, a in zip(names, args) if isinstance(a, np.ndarray)}
+            self.open.append(step)
+            try:
+                for n, a in mine.items():
+                    setattr(part.layer, n, a)
+                result = function(*args, **options)
+            finally:
+                self.open.pop()
+                for n, a in held.items():
+                    setattr(part.layer, n, a)
+            step.spoilt = [n for n, a in zip(names, args) if n in before and not np.array_equal(a, before[n], True)]
+            y, step.cache = result if part.cached else (result, None)
+            several = isinstance(y, tuple)
+            values = list(y) if several else [y]
+            labels = outs if len(outs) == len(values) else [f"y{i}" for i in range(len(values))]
+            values = [self.moved.get(("out", step.index, n), value) for n, value in zip(labels, values)]
+            step.outputs = dict(zip(labels, values))
+            y = tuple(values) if several else values[0]
+            return (y, step.cache) if part.cached else y
+        return wrapped
+
+    def _backward(self, part: Part) -> Callable[..., Any]:
+        function = part.backward
+
+        def wrapped(*args: Any, **options: Any) -> Any:
+            n = 1 if part.layer is not None else len(args) - part.cached
+            several = n == 1 and isinstance(args[0], tuple)
+            arrived = args[0] if several else args[:n]
+            given = [np.array(a) for a in arrived]
+            step = self._answered(part, args[n] if part.cached and len(args) > n else options.get("cache"), given)
+            if step is None:
+                return function(*args, **options)
+            self.closing.append(step)
+            step.dys = dict(zip(step.outputs, given))
+            self.mend(step, "dys")
+            new = tuple(a if dy is g else dy for a, dy, g in zip(arrived, step.dys.values(), given))
+            result = function(*((new,) if several else new), *args[n:], **options)
+            self.closing.pop()
+            values = result if isinstance(result, tuple) else (result,)
+            step.returned = dict(zip(step.inputs, values))
+            step.after = {n: np.array(getattr(part.layer, "d" + n)) for n in
+                          getattr(part.layer, "parameter_names", ()) if hasattr(part.layer, "d" + n)}
+            self.mend(step, "returned")
+            values = (*step.returned.values(), *values[len(step.returned):])
+            return values if isinstance(result, tuple) else values[0]
+        return wrapped
+
+    def _answered(self, part: Part, cache: Any, given: list[Array]) -> Step | None:
+        """Return the step whose backward this is: that with this cache, else one of such shapes."""
+        parent = self.closing[-1] if self.closing else None
+        mine = [s for s in reversed(self.steps) if s.part.name == part.name and s.dys is None]
+        mine = [s for s in mine if s.parent is parent] or mine
+        fit = [s for s in mine if [np.shape(a) for a in given] == [np.shape(y) for y in s.outputs.values()]]
+        for s in mine:
+            if cache is not None and s.cache is cache:
+                return s
+        return self.choose(fit, given) if len(fit) > 1 else next(iter(fit or mine), None)
+
+
+def _restore(part: Part, key: str) -> Callable[[], None]:
+    """Return what puts a forward or a backward back."""
+    if isinstance(part.holder, dict):
+        old = part.holder[key]
+        return lambda: part.holder.__setitem__(key, old)
+    if key in vars(part.holder):
+        mine = vars(part.holder)[key]
+        return lambda: setattr(part.holder, key, mine)
+    return lambda: delattr(part.holder, key)
