@@ -183,7 +183,8 @@ class Run:
             raise
         except FloatingPointError as error:            # a smaller rate may go on from the epoch before
             self.save()
-            raise FloatingPointError(f"{error}, and saved: scratchvae train --resume {self.folder} goes on from there"
+            raise FloatingPointError(f"{error}; epoch {self.state.epoch} is saved, and scratchvae train --resume "
+                                     f"{self.folder} goes on from there with another --learning-rate or --schedule"
                                      ) from None
         except ChildProcessError as error:             # theta stands in the middle of a step, and is not saved
             raise ChildProcessError(f"{error}; scratchvae train --resume {self.folder} goes on from the last "

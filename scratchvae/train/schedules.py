@@ -26,7 +26,7 @@ def decay(first: float, last: float, epochs: int) -> Schedule:
     first = check.number("first", first, 0, open_low=True)
     last = check.number("last", last, 0, open_low=True)
     epochs = check.size("epochs", epochs)
-    return lambda epoch: float(first * (last / first) ** ((epoch - 1) / max(1, epochs - 1)))
+    return lambda epoch: first * (last / first) ** ((epoch - 1) / max(1, epochs - 1))
 
 
 def steps(first: float, changes: Mapping[int, float]) -> Schedule:

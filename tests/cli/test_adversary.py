@@ -257,6 +257,22 @@ print(code, time.perf_counter() - began < 2, resource.getrusage(resource.RUSAGE_
     assert done.stdout == "2 True True\n" and done.stderr.count("\n") == 1, done
 
 
+@pytest.mark.parametrize("words", [[], ["--checkpoint-every", "0"], ["--patience", "9"], ["--workers", "2"]])
+def test_an_explosion_keeps_the_epoch_before_it(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.chdir(tmp_path)
+    said = message(capsys, "train", "--out", "run", *FAST, "--epochs", 5, "--schedule", "steps:3=1e30", *words)
+    assert "epoch 2 is saved, and scratchvae train --resume run goes on from there" in said
+    assert folders.open_run(tmp_path / "run")[0].state.epoch == 2
+    assert cli.main(["evaluate", "run", "--samples", "1"]) == 0
+    assert "run after 2 epochs" in capsys.readouterr().out
+    assert cli.main(["train", "--out", "whole", *FAST, "--epochs", "4", *words]) == 0
+    assert cli.main(["train", "--resume", "run", "--epochs", "4", "--schedule", "constant"]) == 0
+    thetas = [checkpoint.load(tmp_path / name / "checkpoint.npz").theta for name in ("run", "whole")]
+    np.testing.assert_array_equal(*thetas)
+    assert cli.main(["train", "--resume", "run", "--epochs", "5", "--learning-rate", "1e-4", "--warm-up", "9"]) == 0
+
+
 # files that a run lives on, and names of all kinds ------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ INVERTED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 ZERO = re.compile(r"np\.(zeros|empty)")                # -0 is 0
 COMMUTATIVE = ("np.add", "np.multiply", "np.maximum", "np.minimum", "np.logaddexp", "min", "max")
-TYPE_HINT = re.compile(r"\w+ = ((NDArray|Union)\[|TypeVar\()")
+TYPE_HINT = re.compile(r"\w+ = ((NDArray|Union|Callable)\[|TypeVar\()")
 CONVERSIONS = ("astype", "reshape", "copy", "ravel")   # methods that return their object in another form
 
 
