@@ -159,8 +159,8 @@ def test_the_same_seed_gives_the_same_numbers_and_progress_changes_none():
     assert first.as_dict() != evaluate(model, X, n_samples=3, rng=6).as_dict()
 
 
-def test_the_numbers_that_are_taken_unless_others_are_given():
-    """Of samples, of draws, and of rows at once, which more samples make fewer."""
+def test_the_numbers_that_are_taken_unless_others_are_given(capsys):
+    """Of samples, of draws, and of rows at once, which more samples make fewer; and nothing is said."""
     model, x = VAE(6, 2, (4,)), np.tile(X, (4, 1))
     said = evaluate(model, X[:60]), evaluate(model, x, n_samples=7), evaluate(model, x, n_samples=7, n_draws=1)
     meant = (evaluate(model, X[:60], n_samples=1000, n_draws=10, rng=0, batch_size=50, progress=False),
@@ -168,6 +168,7 @@ def test_the_numbers_that_are_taken_unless_others_are_given():
              evaluate(model, x, n_samples=7, n_draws=1, rng=0, batch_size=1000))
     for a, b in zip(said, meant):
         assert a.as_dict() == b.as_dict()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("options, message", [
