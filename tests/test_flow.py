@@ -91,6 +91,7 @@ def test_trace_agrees_with_the_complex_step(activation, hidden, rng):
 def test_trace_of_the_guess_agrees_with_the_complex_step(likelihood, activation, rng):
     model, u, gamma = make(rng, likelihood=likelihood, activation=activation), rng.standard_normal((4, D)), 0.7
     a_hat, found = flow.denoise(model, u, gamma)
+    assert found.shape == (4,)
     z = signal(np.array([gamma])) * u
     np.testing.assert_allclose(a_hat, model.signal.guess(model.read(z, np.array([gamma]))[0]), rtol=1e-12)
     twin, expected = model.astype(np.complex128), np.zeros(4)
