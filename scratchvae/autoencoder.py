@@ -60,19 +60,19 @@ class Autoencoder(Model):
 
     def bound(self, x: Array, noise: None) -> tuple[ELBO, Cache]:
         """Return the reconstruction, as an ELBO without further parts, and a cache.  MATH (6.1)."""
-        z, f_cache = self.f.forward(x)                 # (n, d)
-        h, g_cache = self.g.forward(z)                 # (n, n_outputs)
-        reconstruction, r_cache = self.likelihood.log_prob(x, h)       # (n,): log p(x | z)
+        z, f_cache = self.f.forward(x)                 # (n, d)   (6.1)
+        h, g_cache = self.g.forward(z)                 # (n, n_outputs)   (6.1)
+        reconstruction, r_cache = self.likelihood.log_prob(x, h)       # (n,): log p(x | z)   (6.1)
         elbo = ELBO(reconstruction, np.zeros(len(x), self.dtype), np.zeros((len(x), 0), self.dtype))
         return elbo, (f_cache, g_cache, r_cache)
 
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
         """Fill ``gradient``; return dx if it is wanted, else an empty array.  MATH (6.1)."""
         f_cache, g_cache, r_cache = cache
-        dx_r, dh = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)        # (n, D), (n, n_outputs)
-        dz = self.g.backward(dh, g_cache)              # (n, d)
-        dx_f = self.f.backward(dz, f_cache, input_gradient)            # (n, D)
-        return dx_f + dx_r if input_gradient else dx_f  # x is used by f and by log p(x | z)
+        dx_r, dh = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)    # (n, D), (n, n_outputs)   (6.1)
+        dz = self.g.backward(dh, g_cache)          # (n, d)   (6.1)
+        dx_f = self.f.backward(dz, f_cache, input_gradient)        # (n, D)   (6.1)
+        return dx_f + dx_r if input_gradient else dx_f  # x is used by f and by log p(x | z)   (6.1)
 
     def encode(self, x: ArrayLike) -> Array:
         """Return the code z, of shape (n, latent_dim)."""

@@ -51,11 +51,11 @@ class RealSignal:
         return da
 
     def gains(self, gamma: Array) -> tuple[Array, Array]:
-        """Return the factors of z and of the network's output in h, at noise gamma."""
-        return signal(gamma), spread(gamma)
+        """Return own and gain, the factors of z and of the network's output in h, at noise gamma."""
+        return signal(gamma), spread(gamma)            # (13.5, real)
 
     def guess(self, h: Array) -> Array:
-        """Return â = E[a | z]."""
+        """Return a_hat, the guess â = E[a | z]."""
         return h
 
     def guess_backward(self, da: Array, a_hat: Array) -> Array:
@@ -68,23 +68,23 @@ class BinarySignal:
 
     def forward(self, x: Array) -> Array:
         """Return a, of shape (n, D)."""
-        return 2 * x - 1
+        return 2 * x - 1                               # (13.1, binary)
 
     def backward(self, da: Array) -> Array:
         """Return dx."""
-        return 2 * da
+        return 2 * da                                  # (13.9, binary)
 
     def gains(self, gamma: Array) -> tuple[Array, Array]:
-        """Return the factors of z and of the network's output in h, at noise gamma."""
-        return 2 * signal(gamma) / sigmoid(gamma), np.ones_like(gamma)
+        """Return own and gain, the factors of z and of the network's output in h, at noise gamma."""
+        return 2 * signal(gamma) / sigmoid(gamma), np.ones_like(gamma)  # (13.5, binary)
 
     def guess(self, h: Array) -> Array:
-        """Return â = E[a | z] = 2 sigmoid(h) - 1 = tanh(h/2)."""
-        return 2 * sigmoid(h) - 1
+        """Return a_hat, the guess â = E[a | z] = 2 sigmoid(h) - 1 = tanh(h/2)."""
+        return 2 * sigmoid(h) - 1                      # (13.5)
 
     def guess_backward(self, da: Array, a_hat: Array) -> Array:
         """Return dh: as tanh' = 1 - tanh², ∂â/∂h = (1 - â²)/2."""
-        return da * (1 - a_hat * a_hat) / 2
+        return da * (1 - a_hat * a_hat) / 2            # (13.5)
 
 
 class Diffusion(Model):
@@ -182,17 +182,17 @@ class Diffusion(Model):
             The noise in z.
         """
         own, gain = self.signal.gains(gamma)
-        time = np.pi * (gamma - self.gamma[1]) / (self.gamma[-1] - self.gamma[1] or 1)
-        told = np.cos(np.outer(np.broadcast_to(time, len(z)), np.arange(1, COSINES + 1))).astype(self.dtype)
+        time = np.pi * (gamma - self.gamma[1]) / (self.gamma[-1] - self.gamma[1] or 1)  # (13.5)
+        told = np.cos(np.outer(np.broadcast_to(time, len(z)), np.arange(1, COSINES + 1))).astype(self.dtype)    # (13.5)
         own, gain = self.column(own), self.column(gain)
-        f, f_cache = self.f.forward(np.concatenate([z, told], axis=1))         # (n, D)
-        return own * z + gain * f, (f_cache, own, gain)
+        f, f_cache = self.f.forward(np.concatenate([z, told], axis=1))         # (n, D)   (13.5)
+        return own * z + gain * f, (f_cache, own, gain)  # (13.5)
 
     def read_backward(self, dh: Array, cache: Cache, input_gradient: bool) -> Array:
         """Return dz, or an array without columns; z is used by itself and by the network.  MATH (13.5)."""
         f_cache, own, gain = cache
-        dz = self.f.backward(gain * dh, f_cache, input_gradient)[:, :self.x_dim]
-        return own * dh + dz if input_gradient else dz
+        dz = self.f.backward(gain * dh, f_cache, input_gradient)[:, :self.x_dim]        # (13.5, f)
+        return own * dh + dz if input_gradient else dz  # (13.5)
 
     # the bound ----------------------------------------------------------------------------------
 
@@ -212,8 +212,8 @@ class Diffusion(Model):
         return [time, *eps]
 
     def q(self, a: Array, gamma: Array) -> tuple[Array, Array]:
-        """Return mu and logvar of q(z | x) where the noise is gamma: √ᾱ a, and a column log (1 - ᾱ).  MATH (13.1)."""
-        return self.column(signal(gamma)) * a, self.column(np.log(sigmoid(gamma)))
+        """Return mu and logvar of q(z | x) where the noise is gamma: √ᾱ a, a column log (1 - ᾱ).  MATH (13.1)."""
+        return self.column(signal(gamma)) * a, self.column(np.log(sigmoid(gamma)))      # (13.1)
 
     def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound, its third part estimated from one level of each example; see `Model.forward`.
@@ -229,19 +229,19 @@ class Diffusion(Model):
             From `draw_noise`.
         """
         n, (time, eps_1, eps) = len(x), noise
-        a = self.signal.forward(x)                                                   # (n, D): z_0
+        a = self.signal.forward(x)                                             # (n, D): z_0   (13.1)
         gamma_1 = np.full(n, self.gamma[1])
-        gamma, weight, constant = self.schedule.pick(time.real)                # (n,) each
-        z_1, _ = gaussian.sample(*self.q(a, gamma_1), eps_1)                    # (n, D)
-        z, _ = gaussian.sample(*self.q(a, gamma), eps)                          # (n, D): z_{t+1}
-        h, f_cache = self.read(np.concatenate([z_1, z]), np.concatenate([gamma_1, gamma]))      # (2 n, D)
-        reconstruction, r_cache = self.likelihood.log_prob(x, h[:n])            # (n,): log p(x | z_1)
-        prior_matching, k_cache = gaussian.kl_standard(*self.q(a, self.gamma[-1:]))     # (n,): KL( q(z_T | x) || p )
-        a_hat = self.signal.guess(h[n:])                                               # (n, D)
-        diff = a - a_hat
-        w_diff = self.column(weight) * diff
-        kl = self.column(self.x_dim * constant)[:, 0] + 0.5 * (diff * w_diff).sum(axis=1)
-        elbo = ELBO(reconstruction, prior_matching, kl[:, None][:, :len(self.latent_dims) - 1])
+        gamma, weight, constant = self.schedule.pick(time.real)          # (n,) each   (13.4)
+        z_1, _ = gaussian.sample(*self.q(a, gamma_1), eps_1)              # (n, D)   (13.1)
+        z, _ = gaussian.sample(*self.q(a, gamma), eps)                    # (n, D): z_{t+1}   (13.1)
+        h, f_cache = self.read(np.concatenate([z_1, z]), np.concatenate([gamma_1, gamma]))  # (2 n, D)   (13.4)
+        reconstruction, r_cache = self.likelihood.log_prob(x, h[:n])      # (n,): log p(x | z_1)   (13.4)
+        prior_matching, k_cache = gaussian.kl_standard(*self.q(a, self.gamma[-1:]))  # (n,)   (13.4)
+        a_hat = self.signal.guess(h[n:])                                         # (n, D)   (13.4)
+        diff = a - a_hat                         # (13.4)
+        w_diff = self.column(weight) * diff      # (13.4)
+        kl = self.column(self.x_dim * constant)[:, 0] + 0.5 * (diff * w_diff).sum(axis=1)  # (13.4)
+        elbo = ELBO(reconstruction, prior_matching, kl[:, None][:, :len(self.latent_dims) - 1])  # (13.4)
         return elbo, (f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n)
 
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
@@ -251,16 +251,16 @@ class Diffusion(Model):
         MATH (13.9).
         """
         f_cache, r_cache, k_cache, a_hat, w_diff, gamma, n = cache
-        da = delbo.dkl[:, :1] * w_diff                                           # (n, D); and -da for the guess
-        dx, dh_1 = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)         # (n, D) each
-        dh = np.concatenate([dh_1, self.signal.guess_backward(-da, a_hat)])            # (2 n, D)
-        dz = self.read_backward(dh, f_cache, input_gradient)                    # (2 n, D): of z_1 and of z
+        da = delbo.dkl[:, :1] * w_diff                                          # (n, D); and -da for the guess   (13.9)
+        dx, dh_1 = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)        # (n, D) each   (13.9)
+        dh = np.concatenate([dh_1, self.signal.guess_backward(-da, a_hat)])           # (2 n, D)   (13.9)
+        dz = self.read_backward(dh, f_cache, input_gradient)                   # (2 n, D): of z_1 and of z   (13.9)
         if not input_gradient:
             return dz[:n]
-        dmu_T, _ = gaussian.kl_standard_backward(delbo.dprior_matching, k_cache)  # (n, D)
+        dmu_T, _ = gaussian.kl_standard_backward(delbo.dprior_matching, k_cache)  # (n, D)   (13.9)
         for gamma_z, dz_z in ((self.gamma[1:2], dz[:n]), (gamma, dz[n:]), (self.gamma[-1:], dmu_T)):
-            da = da + self.column(signal(gamma_z)) * dz_z                       # every z has ∂z/∂a = √ᾱ
-        return dx + self.signal.backward(da)                                    # x: point of p(x | z_1), and a
+            da = da + self.column(signal(gamma_z)) * dz_z                      # every z has ∂z/∂a = √ᾱ   (13.9, sum)
+        return dx + self.signal.backward(da)                                   # x: point of p(x | z_1), and a   (13.9)
 
     def bound_by_level(self, x: ArrayLike, rng: int | np.random.Generator = 0, n_times: int = 100) -> ELBO:
         """Return the bound with every level's part, each at one draw of z: the whole sum, with no level left to chance.

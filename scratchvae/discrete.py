@@ -35,21 +35,21 @@ def log_factorial(x: Array) -> tuple[Array, Array]:
     cache
         For `log_factorial_backward`.
     """
-    u = x + (SHIFT + 1)
-    v = 1 / (u * u)
-    series = (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v * (1 / 1680 - v / 1188)))) / u
-    below = sum(np.log(x + k) for k in range(1, SHIFT + 1))
-    return (u - 0.5) * np.log(u) - u + 0.5 * LOG_2PI + series - below, x
+    u = x + (SHIFT + 1)                                # (4.4)
+    v = 1 / (u * u)                                    # (4.4)
+    series = (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v * (1 / 1680 - v / 1188)))) / u  # (4.4)
+    below = sum(np.log(x + k) for k in range(1, SHIFT + 1))     # (4.4)
+    return (u - 0.5) * np.log(u) - u + 0.5 * LOG_2PI + series - below, x        # (4.4)
 
 
 def log_factorial_backward(dlog_factorial: Array, cache: Array) -> Array:
     """Return dx: the derivative of each term, log u - 1/(2u) - 1/(12 u²) + ... - Σ 1/(x + k).  MATH (4.4)."""
     x = cache
-    u = x + (SHIFT + 1)
-    v = 1 / (u * u)
-    slope = -(1 / 12 - v * (1 / 120 - v * (1 / 252 - v * (1 / 240 - v / 132)))) * v
-    slope_below = sum(1 / (x + k) for k in range(1, SHIFT + 1))
-    return dlog_factorial * (np.log(u) - 0.5 / u + slope - slope_below)
+    u = x + (SHIFT + 1)                                # (4.4)
+    v = 1 / (u * u)                                    # (4.4)
+    slope = -(1 / 12 - v * (1 / 120 - v * (1 / 252 - v * (1 / 240 - v / 132)))) * v     # (4.4)
+    slope_below = sum(1 / (x + k) for k in range(1, SHIFT + 1))  # (4.4)
+    return dlog_factorial * (np.log(u) - 0.5 / u + slope - slope_below)  # (4.4)
 
 
 class LogOnePlus(Layer):
@@ -57,12 +57,12 @@ class LogOnePlus(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
-        return np.log1p(x), x
+        return np.log1p(x), x                          # (4.5, first layer)
 
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
         """Return dx = dy / (1 + x)."""
         x = cache
-        return dy / (1 + x)
+        return dy / (1 + x)                            # (4.5, first layer)
 
 
 class Poisson:
@@ -102,15 +102,15 @@ class Poisson:
         cache
             For `log_prob_backward`.
         """
-        rate = np.exp(h)
-        constant, f_cache = log_factorial(x)           # it does not depend on h
-        return (x * h - rate - constant).sum(axis=-1), (x, h, rate, f_cache)
+        rate = np.exp(h)                               # (4.5)
+        constant, f_cache = log_factorial(x)           # it does not depend on h   (4.5)
+        return (x * h - rate - constant).sum(axis=-1), (x, h, rate, f_cache)    # (4.5)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dh: ∂/∂h = x - e^h, and ∂/∂x = h - (log x!)'.  MATH (4.5)."""
         x, h, rate, f_cache = cache
-        dh = dlog_prob[:, None] * (x - rate)
-        dx = dlog_prob[:, None] * h + log_factorial_backward(-dlog_prob[:, None], f_cache)
+        dh = dlog_prob[:, None] * (x - rate)           # (4.5)
+        dx = dlog_prob[:, None] * h + log_factorial_backward(-dlog_prob[:, None], f_cache)      # (4.5)
         return dx, dh
 
     def mean(self, h: Array) -> Array:
@@ -151,8 +151,9 @@ class Categorical:
         self.x_dim = self.n_outputs = check.size("x_dim", x_dim, 2)
 
     def _log_softmax(self, logits: Array) -> Array:
-        top = logits.max(axis=-1, keepdims=True)       # taken off, so that no exponent is above 0
-        return logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+        """Return log_p, the logarithm of each kind's probability.  MATH (4.6)."""
+        top = logits.max(axis=-1, keepdims=True)       # taken off, so that no exponent is above 0   (4.6)
+        return logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))  # (4.6)
 
     def log_prob(self, x: Array, logits: Array) -> tuple[Array, Cache]:
         """Return log p(x | logits) in nats: Σₖ x_k (l_k - log Σⱼ exp l_j).  MATH (4.6).
@@ -170,14 +171,14 @@ class Categorical:
         cache
             For `log_prob_backward`.
         """
-        log_p = self._log_softmax(logits)              # of each kind
-        return (x * log_p).sum(axis=-1), (x, log_p)
+        log_p = self._log_softmax(logits)              # of each kind   (4.6)
+        return (x * log_p).sum(axis=-1), (x, log_p)    # (4.6)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x_k = log p_k, and ∂/∂l_k = x_k - p_k, where Σ x = 1.  MATH (4.6)."""
         x, log_p = cache
-        dx = dlog_prob[:, None] * log_p
-        dlogits = dlog_prob[:, None] * (x - x.sum(axis=-1, keepdims=True) * np.exp(log_p))
+        dx = dlog_prob[:, None] * log_p                # (4.6)
+        dlogits = dlog_prob[:, None] * (x - x.sum(axis=-1, keepdims=True) * np.exp(log_p))      # (4.6)
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:

@@ -31,12 +31,12 @@ def halves(h: Array) -> tuple[Array, Array]:
         Views into h, no copies: the network's last product computed both.
     """
     d = h.shape[-1] // 2
-    return h[..., :d], h[..., d:]
+    return h[..., :d], h[..., d:]                      # (3.1)
 
 
 def halves_backward(dmu: Array, dlogvar: Array) -> Array:
     """Return dh: each entry of h went to one place, so dh is the two side by side.  MATH (3.1)."""
-    return np.concatenate([dmu, dlogvar], axis=-1)
+    return np.concatenate([dmu, dlogvar], axis=-1)     # (3.1)
 
 
 def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Array]:
@@ -59,27 +59,27 @@ def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Array]:
     cache
         For `sample_backward`.
     """
-    std = np.exp(logvar / 2)                           # σ
-    offset = std * eps                                 # z - mu
-    return mu + offset, offset
+    std = np.exp(logvar / 2)                           # σ   (3.2)
+    offset = std * eps                                 # z - mu   (3.2)
+    return mu + offset, offset                         # (3.2)
 
 
 def sample_backward(dz: Array, cache: Array) -> tuple[Array, Array]:
     """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (3.2)."""
     offset = cache
-    dmu = dz
-    dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2
+    dmu = dz                                           # (3.2)
+    dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2   (3.2)
     return dmu, dlogvar
 
 
 def draw(q: Array, eps: Array) -> tuple[Array, Cache]:
     """Draw z ~ q, where q = [mu | logvar] is a network's output, of shape (n, 2 d): `sample`.  MATH (3.1), (3.2)."""
-    return sample(*halves(q), eps)
+    return sample(*halves(q), eps)                     # (3.2)
 
 
 def draw_backward(dz: Array, cache: Cache) -> Array:
     """Return dq, of shape (n, 2 d).  MATH (3.1), (3.2)."""
-    return halves_backward(*sample_backward(dz, cache))
+    return halves_backward(*sample_backward(dz, cache))  # (3.2)
 
 
 def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -98,9 +98,9 @@ def log_prob(z: Array, mu: Array, logvar: Array) -> tuple[Array, tuple[Array, Ar
     cache
         For `log_prob_backward`.
     """
-    diff = z - mu
-    u = diff * np.exp(-logvar)                         # (z - mu) / σ²
-    return -0.5 * (LOG_2PI + logvar + diff * u).sum(axis=-1), (diff, u)
+    diff = z - mu                                      # (3.3)
+    u = diff * np.exp(-logvar)                         # (z - mu) / σ²   (3.3)
+    return -0.5 * (LOG_2PI + logvar + diff * u).sum(axis=-1), (diff, u)  # (3.3)
 
 
 def log_prob_backward(dlog_prob: Array, cache: tuple[Array, Array]) -> tuple[Array, Array, Array]:
@@ -110,9 +110,9 @@ def log_prob_backward(dlog_prob: Array, cache: tuple[Array, Array]) -> tuple[Arr
     ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).  MATH (3.3).
     """
     diff, u = cache
-    dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns
-    dz = -dmu
-    dlogvar = 0.5 * (dmu * diff - dlog_prob[:, None])
+    dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns   (3.3)
+    dz = -dmu                                          # (3.3)
+    dlogvar = 0.5 * (dmu * diff - dlog_prob[:, None])  # (3.3)
     return dz, dmu, dlogvar
 
 
@@ -132,13 +132,13 @@ def entropy(logvar: Array) -> tuple[Array, Array]:
     cache
         For `entropy_backward`.
     """
-    return 0.5 * (LOG_2PI + 1 + logvar).sum(axis=-1), logvar
+    return 0.5 * (LOG_2PI + 1 + logvar).sum(axis=-1), logvar    # (3.4)
 
 
 def entropy_backward(dentropy: Array, cache: Array) -> Array:
     """Return dlogvar: ∂/∂logvar = 1/2 in every column.  MATH (3.4)."""
     logvar = cache
-    return np.repeat(0.5 * dentropy[:, None], logvar.shape[-1], axis=-1)
+    return np.repeat(0.5 * dentropy[:, None], logvar.shape[-1], axis=-1)        # (3.4)
 
 
 def kl(mu_q: Array, logvar_q: Array, mu_p: Array,
@@ -163,11 +163,11 @@ def kl(mu_q: Array, logvar_q: Array, mu_p: Array,
     cache
         For `kl_backward`.
     """
-    r = logvar_q - logvar_p                            # log (σ_q²/σ_p²)
-    excess = np.expm1(r)                               # σ_q²/σ_p² - 1
-    diff = mu_q - mu_p
-    u = diff * np.exp(-logvar_p)                       # (mu_q - mu_p) / σ_p²
-    return 0.5 * (excess - r + diff * u).sum(axis=-1), (excess, diff, u)
+    r = logvar_q - logvar_p                            # log (σ_q²/σ_p²)   (3.5)
+    excess = np.expm1(r)                               # σ_q²/σ_p² - 1   (3.5)
+    diff = mu_q - mu_p                                 # (3.5)
+    u = diff * np.exp(-logvar_p)                       # (mu_q - mu_p) / σ_p²   (3.5)
+    return 0.5 * (excess - r + diff * u).sum(axis=-1), (excess, diff, u)        # (3.5)
 
 
 def kl_backward(dkl: Array, cache: tuple[Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
@@ -178,10 +178,10 @@ def kl_backward(dkl: Array, cache: tuple[Array, Array, Array]) -> tuple[Array, A
     by which it has -diff·u/2.  MATH (3.5).
     """
     excess, diff, u = cache
-    dmu_q = dkl[:, None] * u
-    dlogvar_q = dkl[:, None] * excess / 2
-    dmu_p = -dmu_q
-    dlogvar_p = -dlogvar_q - dmu_q * diff / 2
+    dmu_q = dkl[:, None] * u                           # (3.5)
+    dlogvar_q = dkl[:, None] * excess / 2              # (3.5)
+    dmu_p = -dmu_q                                     # (3.5)
+    dlogvar_p = -dlogvar_q - dmu_q * diff / 2          # (3.5)
     return dmu_q, dlogvar_q, dmu_p, dlogvar_p
 
 
@@ -203,15 +203,15 @@ def kl_standard(mu: Array, logvar: Array) -> tuple[Array, tuple[Array, Array]]:
     cache
         For `kl_standard_backward`.
     """
-    excess = np.expm1(logvar)                          # σ² - 1
-    return 0.5 * (excess - logvar + mu * mu).sum(axis=-1), (excess, mu)
+    excess = np.expm1(logvar)                          # σ² - 1   (3.5, N(0, I))
+    return 0.5 * (excess - logvar + mu * mu).sum(axis=-1), (excess, mu)  # (3.5, N(0, I))
 
 
 def kl_standard_backward(dkl: Array, cache: tuple[Array, Array]) -> tuple[Array, Array]:
     """Return dmu, dlogvar: ∂/∂mu = mu, ∂/∂logvar = (1/2)(σ² - 1).  MATH (3.5)."""
     excess, mu = cache
-    dmu = dkl[:, None] * mu
-    dlogvar = dkl[:, None] * excess / 2
+    dmu = dkl[:, None] * mu                            # (3.5, N(0, I))
+    dlogvar = dkl[:, None] * excess / 2                # (3.5, N(0, I))
     return dmu, dlogvar
 
 
@@ -232,17 +232,17 @@ def log_ratio(z: Array, mu_q: Array, logvar_q: Array, mu_p: Array, logvar_p: Arr
     cache
         For `log_ratio_backward`.
     """
-    log_q, q_cache = log_prob(z, mu_q, logvar_q)
-    log_p, p_cache = log_prob(z, mu_p, logvar_p)
-    return log_q - log_p, (q_cache, p_cache)
+    log_q, q_cache = log_prob(z, mu_q, logvar_q)       # (14.2)
+    log_p, p_cache = log_prob(z, mu_p, logvar_p)       # (14.2)
+    return log_q - log_p, (q_cache, p_cache)           # (14.2)
 
 
 def log_ratio_backward(dlog_ratio: Array, cache: Cache) -> tuple[Array, Array, Array, Array, Array]:
     """Return dz, dmu_q, dlogvar_q, dmu_p, dlogvar_p; z is the point of both densities.  MATH (14.2)."""
     q_cache, p_cache = cache
-    dz_q, dmu_q, dlogvar_q = log_prob_backward(dlog_ratio, q_cache)
-    dz_p, dmu_p, dlogvar_p = log_prob_backward(-dlog_ratio, p_cache)
-    return dz_q + dz_p, dmu_q, dlogvar_q, dmu_p, dlogvar_p
+    dz_q, dmu_q, dlogvar_q = log_prob_backward(dlog_ratio, q_cache)     # (14.2)
+    dz_p, dmu_p, dlogvar_p = log_prob_backward(-dlog_ratio, p_cache)    # (14.2)
+    return dz_q + dz_p, dmu_q, dlogvar_q, dmu_p, dlogvar_p      # (14.2)
 
 
 def merge(mu_m: Array, logvar_m: Array, mu_p: Array,
@@ -270,10 +270,10 @@ def merge(mu_m: Array, logvar_m: Array, mu_p: Array,
     cache
         For `merge_backward`.
     """
-    s = logvar_p - logvar_m                            # log (a/b)
-    w = sigmoid(s)                                     # a / (a + b)
-    diff = mu_m - mu_p
-    return (mu_p + w * diff, logvar_p - softplus(s)), (w, diff)
+    s = logvar_p - logvar_m                            # log (a/b)   (12.3)
+    w = sigmoid(s)                                     # a / (a + b)   (12.3)
+    diff = mu_m - mu_p                                 # (12.3)
+    return (mu_p + w * diff, logvar_p - softplus(s)), (w, diff)  # (12.3)
 
 
 def merge_backward(dmu: Array, dlogvar: Array, cache: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
@@ -284,9 +284,9 @@ def merge_backward(dmu: Array, dlogvar: Array, cache: tuple[Array, Array]) -> tu
     logvar_p by s and by itself.  MATH (12.4).
     """
     w, diff = cache
-    dmu_m = dmu * w
-    dmu_p = dmu - dmu_m
-    ds = dmu_p * w * diff - dlogvar * w
-    dlogvar_m = -ds
-    dlogvar_p = dlogvar + ds
+    dmu_m = dmu * w                                    # (12.4)
+    dmu_p = dmu - dmu_m                                # (12.4)
+    ds = dmu_p * w * diff - dlogvar * w                # (12.4)
+    dlogvar_m = -ds                                    # (12.4)
+    dlogvar_p = dlogvar + ds                           # (12.4)
     return dmu_m, dlogvar_m, dmu_p, dlogvar_p

@@ -128,16 +128,16 @@ class HVAE(Model):
         noise : list of T arrays, of shape (n, d_t)
         """
         z, q, kl, cache = {0: x}, {}, np.empty((len(x), self.T), self.dtype), dict[Any, Cache]()
-        for t in self.levels:                                                   # up
-            q[t], cache["q", t] = self.q[t].forward(z[t - 1])                   # (n, 2 d_t): q(z_t | z_{t-1})
-            z[t], cache["z", t] = gaussian.draw(q[t], noise[t - 1])             # (n, d_t): z_t ~ q(z_t | ...)   (3.2)
-        p = {self.T: np.zeros_like(q[self.T])}                                  # p(z_T) = N(0, I)
+        for t in self.levels:                                                 # up
+            q[t], cache["q", t] = self.q[t].forward(z[t - 1])                 # (n, 2 d_t): q(z_t | z_{t-1})   (7.1)
+            z[t], cache["z", t] = gaussian.draw(q[t], noise[t - 1])           # (n, d_t): z_t ~ q(z_t | ...)   (3.2)
+        p = {self.T: np.zeros_like(q[self.T])}                                # p(z_T) = N(0, I)
         for t in self.levels:
-            p[t - 1], cache["p", t] = self.p[t].forward(z[t])                   # (n, 2 d_{t-1}): p(z_{t-1} | z_t)
+            p[t - 1], cache["p", t] = self.p[t].forward(z[t])                 # (n, 2 d_{t-1}): p(z_{t-1} | z_t)   (7.1)
         for t in self.levels:
-            kl[:, t - 1], cache["k", t] = self.compare[t].forward(z[t], q[t], p[t])         # (n,)
-        reconstruction, cache["r"] = self.likelihood.log_prob(x, p[0])          # (n,): log p(x | z_1)
-        return ELBO(reconstruction, kl[:, -1], kl[:, :-1]), cache               # (7.2)
+            kl[:, t - 1], cache["k", t] = self.compare[t].forward(z[t], q[t], p[t])       # (n,)   (7.2)
+        reconstruction, cache["r"] = self.likelihood.log_prob(x, p[0])        # (n,): log p(x | z_1)   (7.2)
+        return ELBO(reconstruction, kl[:, -1], kl[:, :-1]), cache             # (7.2)
 
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
         """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
@@ -146,18 +146,18 @@ class HVAE(Model):
         (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
         (3) where q and p are compared.  Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
         """
-        dz_1: dict[int, Any] = {self.T: 0}                                      # z_T has no use 1
+        dz_1: dict[int, Any] = {self.T: 0}                               # z_T has no use 1
         dz_2, dz_3, dq, dp, dkl = {}, {}, {}, {}, delbo.dkl
-        dx, dp[0] = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])    # (n, D), (n, n_outputs)
+        dx, dp[0] = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_out)   (7.4)
         for t in self.levels:
-            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # (n, d_t), (n, 2 d_t) each
+            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # each (n, ..)   (7.4)
         for t in self.levels:
-            dz_2[t] = self.p[t].backward(dp[t - 1], cache["p", t])              # (n, d_t)
-        for t in reversed(self.levels):                                         # down
-            dz = dz_1[t] + dz_2[t] + dz_3[t]                                    # (n, d_t): its three uses   (7.4)
-            dq[t] = gaussian.draw_backward(dz, cache["z", t]) + dq[t]           # (n, 2 d_t): draw and compare use q
-            dz_1[t - 1] = self.q[t].backward(dq[t], cache["q", t], t > 1 or input_gradient)     # (n, d_{t-1})
-        return dz_1[0] + dx if input_gradient else dz_1[0]                      # q(z_1 | x) and log p(x | z_1) use x
+            dz_2[t] = self.p[t].backward(dp[t - 1], cache["p", t])       # (n, d_t)   (7.4)
+        for t in reversed(self.levels):                                  # down
+            dz = dz_1[t] + dz_2[t] + dz_3[t]                             # (n, d_t): its three uses   (7.4)
+            dq[t] = gaussian.draw_backward(dz, cache["z", t]) + dq[t]    # (n, 2 d_t): draw and compare use q   (7.4)
+            dz_1[t - 1] = self.q[t].backward(dq[t], cache["q", t], t > 1 or input_gradient)  # (n, d_{t-1})   (7.4)
+        return dz_1[0] + dx if input_gradient else dz_1[0]               # q(z_1 | x) and log p(x | z_1) use x   (7.4)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""

@@ -62,16 +62,16 @@ def log_mean_exp(log_w: Array) -> tuple[Array, Array]:
     cache
         For `log_mean_exp_backward`: the normalised weights, of shape (n, K).
     """
-    largest = log_w.real.max(axis=1, keepdims=True)
-    w = np.exp(log_w - largest)                        # (n, K): none above 1
-    total = w.sum(axis=1, keepdims=True)
-    return (largest + np.log(total / log_w.shape[1]))[:, 0], w / total
+    largest = log_w.real.max(axis=1, keepdims=True)    # (14.1)
+    w = np.exp(log_w - largest)                        # (n, K): none above 1   (14.1)
+    total = w.sum(axis=1, keepdims=True)               # (14.1)
+    return (largest + np.log(total / log_w.shape[1]))[:, 0], w / total  # (14.1)
 
 
 def log_mean_exp_backward(dL: Array, cache: Array) -> Array:
     """Return dlog_w: ∂L/∂log w_k = w̃_k, the normalised weight.  MATH (14.1)."""
     w_tilde = cache
-    return dL[:, None] * w_tilde
+    return dL[:, None] * w_tilde                       # (14.1)
 
 
 def log_q_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
@@ -171,28 +171,28 @@ class Importance:
         return elbo, (elbo, cache)
 
     def value(self, elbo: ELBO, beta: ArrayLike = 1.0, alpha: float = 1.0) -> tuple[Array, Array]:
-        """Return the objective of each example, of shape (n,), and its derivatives by log w, of shape (n, K).
+        """Return L and w_tilde: the objective of each example, (n,), and its derivatives by log w, (n, K).
 
         log w = alpha · reconstruction - Σₜ beta_t · kl_t, which for alpha = beta = 1 is the total.  MATH (14.1).
         """
-        log_w = elbo.weighted(beta, alpha).reshape(-1, self.K)
+        log_w = elbo.weighted(beta, alpha).reshape(-1, self.K)  # (14.1)
         if self.objective == "elbo":
             return log_w.mean(axis=1), np.full_like(log_w, 1 / self.K)
-        L, cache = log_mean_exp(log_w)
-        return L, log_mean_exp_backward(np.ones_like(L), cache)
+        L, cache = log_mean_exp(log_w)                 # (14.1)
+        return L, log_mean_exp_backward(np.ones_like(L), cache)  # (14.1)
 
     def backward(self, cache: Cache, beta: ArrayLike = 1.0, alpha: float = 1.0) -> None:
         """Fill the model's ``gradient`` with that of minus the mean of `value`.  MATH (14.3), (14.4), (14.5)."""
         (elbo, cache), beta = cache, self.check_beta(beta)
-        _, w_tilde = self.value(elbo, beta, alpha)                              # (n, K)
-        dlog_w = (-w_tilde / len(w_tilde)).ravel()                              # (n K,): the loss is the mean of -L
-        to_z = dlog_w                                                           # what reaches q through z
+        _, w_tilde = self.value(elbo, beta, alpha)                         # (n, K)   (14.1)
+        dlog_w = (-w_tilde / len(w_tilde)).ravel()                         # (n K,): the loss is the mean of -L   (14.3)
+        to_z = dlog_w                                                      # what reaches q through z
         if self.estimator == "dreg":
-            to_z = dlog_w * (1 - beta[-1] * (1 - w_tilde.ravel()))              # w̃ once more, for beta = 1
-        self.twin.backward(elbo.weighted_backward(to_z, beta, alpha), cache)
-        if self.estimator != "plain":                                           # no direct gradient of log q
+            to_z = dlog_w * (1 - beta[-1] * (1 - w_tilde.ravel()))         # w̃ once more, for beta = 1
+        self.twin.backward(elbo.weighted_backward(to_z, beta, alpha), cache)  # (14.3)
+        if self.estimator != "plain":                                      # no direct gradient of log q
             self.subtract(log_q_backward, elbo.weighted_backward(to_z, beta, alpha), cache)
-        if self.estimator == "dreg":                                            # and p learns from all of dlog_w
+        if self.estimator == "dreg":                                       # and p learns from all of dlog_w
             self.subtract(log_p_backward, elbo.weighted_backward(to_z - dlog_w, beta, alpha), cache)
 
     def subtract(self, backward: Callable[[Any, ELBOGradient, Cache], None], delbo: ELBOGradient, cache: Cache) -> None:
@@ -231,13 +231,13 @@ class Once:
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """Return y of shape (n K, n_out), from x of shape (n K, n_in)."""
-        y, cache = self.network.forward(x[::self.K])
-        return np.repeat(y, self.K, axis=0), cache
+        y, cache = self.network.forward(x[::self.K])   # (14.6)
+        return np.repeat(y, self.K, axis=0), cache     # (14.6, repeat)
 
     def backward(self, dy: Array, cache: Cache, input_gradient: bool = True) -> Array:
         """Set the gradients from the sum over the K uses; return dx, each of the K rows its part."""
-        dx = self.network.backward(dy.reshape(-1, self.K, dy.shape[1]).sum(axis=1), cache, input_gradient)
-        return np.repeat(dx / self.K, self.K, axis=0)
+        dx = self.network.backward(dy.reshape(-1, self.K, dy.shape[1]).sum(axis=1), cache, input_gradient)      # (14.6)
+        return np.repeat(dx / self.K, self.K, axis=0)  # (14.6, repeat)
 
 
 def is_known(model: Any) -> bool:

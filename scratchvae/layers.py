@@ -114,16 +114,16 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y of shape (n, n_out), and x, which dW will need."""
-        return x @ self.W + self.b, x                  # b is added to every row
+        return x @ self.W + self.b, x                  # b is added to every row   (1.2)
 
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
         """Set dW and db, return dx (an empty array if it is not wanted)."""
         x = cache
-        np.dot(x.T, dy, out=self.dW)                   # dW = xᵀ dy: (n_in, n) (n, n_out)
-        dy.sum(axis=0, out=self.db)                    # db = Σₙ dy
+        np.dot(x.T, dy, out=self.dW)                   # dW = xᵀ dy: (n_in, n) (n, n_out)   (1.2)
+        dy.sum(axis=0, out=self.db)                    # db = Σₙ dy   (1.2)
         if not input_gradient:                         # the data need no gradient
             return np.empty((len(x), 0), dy.dtype)
-        return dy @ self.W.T                           # (n, n_out) (n_out, n_in)
+        return dy @ self.W.T                           # (n, n_out) (n_out, n_in)   (1.2)
 
 
 # Activations act on each entry alone, so their derivative is one number for
@@ -135,13 +135,13 @@ class Tanh(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache."""
-        y = np.tanh(x)
+        y = np.tanh(x)                                 # (1.3)
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy (1 - y²)."""
         y = cache
-        return dy * (1 - y * y)
+        return dy * (1 - y * y)                        # (1.3)
 
 
 class ReLU(Layer):
@@ -152,13 +152,13 @@ class ReLU(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache: y > 0 exactly where x > 0."""
-        y = np.maximum(x, 0)
+        y = np.maximum(x, 0)                           # (1.4, ReLU)
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy where y > 0, else 0."""
         y = cache
-        return dy * (y > 0)
+        return dy * (y > 0)                            # (1.4, ReLU)
 
 
 class LeakyReLU(Layer):
@@ -175,12 +175,12 @@ class LeakyReLU(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
-        return np.maximum(x, self.slope * x), x
+        return np.maximum(x, self.slope * x), x        # (1.4)
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy where x > 0, else slope · dy."""
         x = cache
-        return dy * np.maximum(x > 0, self.slope, dtype=dy.dtype)      # np.where takes four times as long
+        return dy * np.maximum(x > 0, self.slope, dtype=dy.dtype)      # np.where takes four times as long   (1.4)
 
 
 def softplus(x: Array) -> Array:
@@ -196,7 +196,7 @@ def softplus(x: Array) -> Array:
     -------
     array of x's shape
     """
-    return np.maximum(x, 0) + np.log1p(np.exp(np.minimum(x, -x)))
+    return np.maximum(x, 0) + np.log1p(np.exp(np.minimum(x, -x)))       # (1.5)
 
 
 def sigmoid(x: Array) -> Array:
@@ -212,7 +212,7 @@ def sigmoid(x: Array) -> Array:
     -------
     array of x's shape
     """
-    return np.exp(np.minimum(x, 0)) / (1 + np.exp(np.minimum(x, -x)))
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(np.minimum(x, -x)))   # (1.6)
 
 
 class Softplus(Layer):
@@ -220,12 +220,12 @@ class Softplus(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
-        return softplus(x), x
+        return softplus(x), x                          # (1.5)
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy sigmoid(x)."""
         x = cache
-        return dy * sigmoid(x)
+        return dy * sigmoid(x)                         # (1.5)
 
 
 class Sigmoid(Layer):
@@ -233,13 +233,13 @@ class Sigmoid(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and y as the cache."""
-        y = sigmoid(x)
+        y = sigmoid(x)                                 # (1.6)
         return y, y
 
     def backward(self, dy: Array, cache: Array) -> Array:
         """Return dx = dy y (1 - y)."""
         y = cache
-        return dy * y * (1 - y)
+        return dy * y * (1 - y)                        # (1.6)
 
 
 ACTIVATIONS: dict[str, Callable[..., Layer]] = {      # each made anew for every place; see mlp.MLP for your own

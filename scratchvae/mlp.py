@@ -42,7 +42,7 @@ class MLP:
         """Return y of shape (n, dims[-1]), and each layer's cache, in order.  MATH (2.1)."""
         caches = []
         for layer in self.layers.values():
-            x, cache = layer.forward(x)                # the output of one is the input of the next
+            x, cache = layer.forward(x)                # the output of one is the input of the next   (2.1)
             caches.append(cache)
         return x, caches
 
@@ -50,8 +50,8 @@ class MLP:
         """Set every layer's gradients, return dx (empty if it is not wanted).  MATH (2.1)."""
         first, *rest = self.layers.values()
         for layer, cache in zip(reversed(rest), reversed(caches[1:])):
-            dy = layer.backward(dy, cache)             # dx of one is dy of the one before
-        return first.backward(dy, caches[0], input_gradient)
+            dy = layer.backward(dy, cache)             # dx of one is dy of the one before   (2.1)
+        return first.backward(dy, caches[0], input_gradient)    # (2.1)
 
 
 def pack(layers: Mapping[str, Layer], dtype: DTypeLike) -> tuple[Array, Array, dict[str, Array], dict[str, Array]]:

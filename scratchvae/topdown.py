@@ -44,14 +44,14 @@ Levels = dict[int, tuple[Array, Pair, Pair]]           # of each level: z_t; its
 
 def merge(m: Array, p: Array) -> tuple[Array, Cache]:
     """Return q = [mu | logvar], the merge of m and p, of shape (n, 2 d) each.  MATH (12.3)."""
-    (mu, logvar), cache = gaussian.merge(*gaussian.halves(m), *gaussian.halves(p))
-    return np.concatenate([mu, logvar], axis=-1), cache
+    (mu, logvar), cache = gaussian.merge(*gaussian.halves(m), *gaussian.halves(p))      # (12.3)
+    return np.concatenate([mu, logvar], axis=-1), cache  # (3.1)
 
 
 def merge_backward(dq: Array, cache: Cache) -> tuple[Array, Array]:
     """Return dm and dp, of shape (n, 2 d).  MATH (12.4)."""
-    dmu_m, dlogvar_m, dmu_p, dlogvar_p = gaussian.merge_backward(*gaussian.halves(dq), cache)
-    return gaussian.halves_backward(dmu_m, dlogvar_m), gaussian.halves_backward(dmu_p, dlogvar_p)
+    dmu_m, dlogvar_m, dmu_p, dlogvar_p = gaussian.merge_backward(*gaussian.halves(dq), cache)   # (12.4)
+    return gaussian.halves_backward(dmu_m, dlogvar_m), gaussian.halves_backward(dmu_p, dlogvar_p)       # (3.1)
 
 
 class TopDown(HVAE):
@@ -107,18 +107,18 @@ class TopDown(HVAE):
         noise : list of T arrays, of shape (n, d_t)
         """
         m, kl, cache, mean = {}, np.empty((len(x), self.T), self.dtype), dict[Any, Cache](), x
-        for t in self.levels:                                                   # up: no noise
-            m[t], cache["q", t] = self.q[t].forward(mean)                       # (n, 2 d_t): what x says of z_t
-            mean, _ = gaussian.halves(m[t])                                     # (n, d_t)
-        q, p = m[self.T], np.zeros_like(m[self.T])                              # q(z_T | x), p(z_T) = N(0, I)
-        for t in reversed(self.levels):                                         # down: draw z_t, compare, merge
-            z, cache["z", t] = gaussian.draw(q, noise[t - 1])                   # (n, d_t): z_t ~ q(z_t | z_{t+1}, x)
-            kl[:, t - 1], cache["k", t] = self.compare[t].forward(z, q, p)      # (n,)
-            p, cache["p", t] = self.p[t].forward(z)                             # (n, 2 d_{t-1}): p(z_{t-1} | z_t)
+        for t in self.levels:                                              # up: no noise
+            m[t], cache["q", t] = self.q[t].forward(mean)                  # (n, 2 d_t): what x says of z_t   (12.1)
+            mean, _ = gaussian.halves(m[t])                                # (n, d_t)   (12.1)
+        q, p = m[self.T], np.zeros_like(m[self.T])                         # q(z_T | x), p(z_T) = N(0, I)
+        for t in reversed(self.levels):                                    # down: draw z_t, compare, merge
+            z, cache["z", t] = gaussian.draw(q, noise[t - 1])              # (n, d_t): z_t ~ q(z_t | z_{t+1}, x)   (3.2)
+            kl[:, t - 1], cache["k", t] = self.compare[t].forward(z, q, p)  # (n,)   (12.1)
+            p, cache["p", t] = self.p[t].forward(z)                        # (n, 2 d_{t-1}): p(z_{t-1} | z_t)   (12.1)
             if t > 1:
-                q, cache["m", t - 1] = merge(m[t - 1], p)             # (n, 2 d_{t-1}): q(z_{t-1} | z_t, x)
-        reconstruction, cache["r"] = self.likelihood.log_prob(x, p)             # (n,): log p(x | z_1)
-        return ELBO(reconstruction, kl[:, -1], kl[:, :-1]), cache               # (12.1)
+                q, cache["m", t - 1] = merge(m[t - 1], p)        # (n, 2 d_{t-1}): q(z_{t-1} | z_t, x)   (12.1)
+        reconstruction, cache["r"] = self.likelihood.log_prob(x, p)        # (n,): log p(x | z_1)   (12.1)
+        return ELBO(reconstruction, kl[:, -1], kl[:, :-1]), cache          # (12.1)
 
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
         """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
@@ -128,23 +128,23 @@ class TopDown(HVAE):
         where it is compared; p(z_t | z_{t+1}) by the merge and where it is compared.  MATH (12.5).
         """
         dm, dkl = {}, delbo.dkl
-        dx, dp = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])       # (n, D), (n, n_outputs)
-        for t in self.levels:                                                   # up, as the last lines come first
-            dz_p = self.p[t].backward(dp, cache["p", t])                        # (n, d_t)
-            dz_k, dq_k, dp = self.compare[t].backward(dkl[:, t - 1], cache["k", t])         # (n, d_t), (n, 2 d_t) each
-            dm[t] = gaussian.draw_backward(dz_p + dz_k, cache["z", t]) + dq_k   # (n, 2 d_t): dq; at the top, q is m
+        dx, dp = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_outputs)   (12.5)
+        for t in self.levels:                                           # up, as the last lines come first
+            dz_p = self.p[t].backward(dp, cache["p", t])                # (n, d_t)   (12.5)
+            dz_k, dq_k, dp = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # (n, d_t), (n, 2 d_t)   (12.5)
+            dm[t] = gaussian.draw_backward(dz_p + dz_k, cache["z", t]) + dq_k  # (n, 2 d_t): dq, at the top dm   (12.5)
             if t < self.T:
-                dm[t], dp_m = merge_backward(dm[t], cache["m", t])    # (n, 2 d_t) each
-                dp = dp + dp_m                                                  # the merge and compare use p
-        dmean = self.up_backward(dm, cache, input_gradient)                     # (n, D)
-        return dmean + dx if input_gradient else dmean                          # q's way up and log p(x | z_1) use x
+                dm[t], dp_m = merge_backward(dm[t], cache["m", t])  # (n, 2 d_t) each   (12.5)
+                dp = dp + dp_m                                          # the merge and compare use p   (12.5)
+        dmean = self.up_backward(dm, cache, input_gradient)             # (n, D)   (12.5)
+        return dmean + dx if input_gradient else dmean                  # q's way up and log p(x | z_1) use x   (12.5)
 
     def up_backward(self, dm: dict[int, Array], cache: Cache, input_gradient: bool) -> Array:
         """Go back down the way up, whose m_t had the gradients dm; return dx if it is wanted.  MATH (12.5)."""
         for t in reversed(self.levels):
-            dmean = self.q[t].backward(dm[t], cache["q", t], t > 1 or input_gradient)       # (n, d_{t-1})
+            dmean = self.q[t].backward(dm[t], cache["q", t], t > 1 or input_gradient)  # (n, d_{t-1})   (12.5, up)
             if t > 1:
-                dm[t - 1][:, :self.d[t - 1]] += dmean                           # q's network above saw the mean of m
+                dm[t - 1][:, :self.d[t - 1]] += dmean                 # q's network above saw the mean of m   (12.5, up)
         return dmean
 
     def up(self, x: Array) -> dict[int, Pair]:

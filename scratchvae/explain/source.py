@@ -69,9 +69,17 @@ class Function:
             found = [name.strip() for group in names for name in group.split(",")]
             if found:
                 return found
-        said = re.search(r"\b[Rr]eturn ((?:d?[a-z]\w*, )*d?[a-z]\w*)(?= =| of shape| \(|:|,|\.|$)",
-                         self.doc.split("\n\n")[0])
-        return said.group(1).split(", ") if said else [self.name.rpartition(".")[2]]
+        said = re.search(r"\b(?:[Rr]eturn|Draw) (.*?)(?::|;| ~| \(|, the |, of | of |\.$|\. | if |$)",
+                         self.doc.split("\n\n")[0].replace("\n", " "))
+        names = []
+        for part in re.split(r", and |, | and ", said.group(1)) if said else []:
+            if not re.match(r"[^\W\d]\w*( =|$)", part):
+                break
+            names.append(part.partition(" ")[0])
+        if names:
+            return names
+        last = self.name.rpartition(".")[2]
+        return ["dx"] if last == "backward" else [last]
 
 
 def read(name: str, function: FunctionType) -> Function | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ..layers import Array
-from ..objective import ELBO
+from ..objective import ELBO, ELBOGradient
 from .source import Function, Statement, read
 
 Key = tuple[Any, ...]
@@ -45,6 +45,8 @@ class Visit:
     used: list[tuple[ast.expr, Key]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     end: int = 0                                       # in the order of ending
+    before: dict[str, Any] = field(default_factory=dict)       # the variables, as they were before it ran
+    values: list[tuple[str, Any]] = field(default_factory=list)        # what it assigned or returned, as it was then
 
     def new(self) -> list[Made]:
         """Return what it made, without what a ``return`` hands on of what the call was given or has made before."""
@@ -68,6 +70,12 @@ class Call:
     visits: list[Visit] = field(default_factory=list)
     result: Any = None
     values: list[Any] = field(default_factory=list)    # its arrays as they were then
+    locals: dict[str, Any] = field(default_factory=dict)       # its variables at the end, and what it returned
+
+    def cached(self) -> bool:
+        """Whether the second thing that it returned is a cache: its docstring does not name it."""
+        return isinstance(self.result, tuple) and len(self.result) == 2 and (
+            len(leaves(self.result[0])) == len(self.function.returns()))
 
 
 def leaves(value: Any) -> list[Any]:
@@ -165,12 +173,16 @@ class Trace:
                 self.finish(frame, call)
                 visit = Visit(call, statement)
                 visit.used = self.uses(statement, frame)
+                visit.before = variables(frame, statement)
                 call.visits.append(visit)
         elif event == "return":
             call.result, call.values = arg, [leaf.copy() if is_array(leaf) else leaf for leaf in leaves(arg)]
             self.alive.append(arg)
             self.finish(frame, call, arg)
             self.open.pop()
+            call.locals = dict(frame.f_locals)
+            if call.visits:
+                call.locals.update((label, value) for label, value in call.visits[-1].values if label.isidentifier())
             call.visits = completed(call)
         return self.watch
 
@@ -184,11 +196,20 @@ class Trace:
         found = [(label_of(t, space, names), value_of(t, space, names)) for t in visit.statement.targets]
         if isinstance(visit.statement.node, ast.Return):
             found = returned(visit.statement.node.value, result, call.function.returns())
+        visit.values = [(label, value.copy() if isinstance(value, np.ndarray) else value) for label, value in found]
         for label, value in found:
             self.alive.append(value)
             if isinstance(value, ELBO):                # its sum is what the pass is for
                 label, value = "elbo.total", value.total
                 self.alive.append(value)
+                visit.values.append((label, value))
+            if isinstance(value, ELBOGradient):        # its parts are
+                for part in ("dreconstruction", "dprior_matching", "dconsistency"):
+                    piece = getattr(value, part)
+                    visit.values.append((part, piece.copy()))
+                    if key_of(piece) not in self.numbers:
+                        self.note(piece)
+                        visit.made.append(Made(part, key_of(piece), piece.copy()))
             if is_array(value) and "cache" not in label and not visit.statement.unfilled(label):
                 self.note(value)
                 visit.made.append(Made(label, key_of(value), value.copy()))
@@ -219,6 +240,17 @@ class Trace:
         for part in ([node.test] if isinstance(node, ast.If) else [node.iter] if isinstance(node, ast.For) else [node]):
             look(part)
         return found
+
+
+def variables(frame: FrameType, statement: Statement) -> dict[str, Any]:
+    """Return the variables of a frame; those that the statement writes into, and dicts of arrays, as copies."""
+    written = {ast.unparse(t).partition("[")[0] for t in statement.targets if isinstance(t, ast.Subscript)}
+
+    def kept(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: kept(name, entry) for key, entry in value.items()}
+        return value.copy() if name in written and isinstance(value, np.ndarray) else value
+    return {name: kept(name, value) for name, value in frame.f_locals.items()}
 
 
 def returned(node: ast.expr | None, value: Any, names: list[str]) -> list[tuple[str, Any]]:
