@@ -23,8 +23,8 @@ ORDER = {                                              # of the files in each fo
     "verify": ["gradcheck", "exact", "writings"],
     "diagnose": ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
                  "recording", "wholes", "flow", "walk"],
-    "explain": ["source", "trace", "compare", "verdict", "equations", "lines", "mathml", "pictures", "figures", "style",
-                "page"],
+    "explain": ["notation", "equations", "source", "trace", "evaluate", "compare", "verdict", "mathml", "pictures",
+                "figures", "style", "page"],
     "cli": ["manual", "options", "examples", "runs", "folders", "output", "asked", "commands", "program"]}
 MAY_IMPORT = {"": [], "data": [""], "train": ["", "data"], "verify": [""], "diagnose": ["", "verify"],
               "explain": ["", "data", "verify"], "cli": ["", "data", "train", "verify", "diagnose", "explain"]}

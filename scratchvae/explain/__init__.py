@@ -28,7 +28,7 @@ from ..data.writing import write
 from ..importance import Importance
 from ..model import Model
 from ..verify.derivative import stream
-from .compare import Mover, checks, loss_of, pairs_of
+from .compare import Mover, checks, pairs_of
 from .page import Writer
 from .source import registry
 from .trace import Trace
@@ -141,7 +141,7 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
         loss, begun, pairs = -L.mean(), None, {}
     first = (begun or backward).index
     backwards = trace.calls[first:]
-    pairs |= pairs_of(trace.calls[:first], backwards, bound, backward)
+    pairs |= pairs_of(trace.calls, first, bound, backward)
     mover = Mover(moved, twin.check_x(rows), twin.check_noise(noise, len(rows) * K), weights, alpha, known)
     return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, begun, backward, pairs,
                 checks(mover, backwards, pairs, point), image_shape, K, about)

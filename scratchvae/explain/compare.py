@@ -42,7 +42,8 @@ def outputs_of(result: Any) -> list[Any]:
     """Return what a function returns without its cache: the first entry of a tuple, or the views of one array."""
     found = leaves(result)
     bases = [leaf.base if is_array(leaf) else None for leaf in found]
-    return found if bases and bases[0] is not None and all(base is bases[0] for base in bases) else leaves(result[:1])
+    views = bases and bases[0] is not None and all(base is bases[0] for base in bases)
+    return found if views else leaves(result[:1])
 
 
 def loss_of(objective: Any, elbo: Any, beta: Any, alpha: float) -> Any:
@@ -52,10 +53,10 @@ def loss_of(objective: Any, elbo: Any, beta: Any, alpha: float) -> Any:
     return elbo.loss(beta, alpha)
 
 
-def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backward: Call) -> dict[int, Call]:
+def pairs_of(calls: list[Call], first: int, bound: Call, model_backward: Call) -> dict[int, Call]:
     """Return, by the number of a backward, the forward that it answers."""
     found = {model_backward.index: bound}
-    for call in backward:
+    for call in calls:
         name, _, last = call.function.name.rpartition(".")
         if last != "backward" and not last.endswith("_backward"):
             continue
@@ -64,7 +65,7 @@ def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backwar
         if cache is None:                              # nothing was kept: of those not yet answered, one with these
             taken = {other.index for other in found.values()}                  # shapes: the first within the forward
             shapes = [np.shape(v) for v in call.args.values()]                 # of the caller, or the last
-            open_ = [other for other in calls if other.function.name == wanted and other.index not in taken
+            open_ = [other for other in calls[:first] if other.function.name == wanted and other.index not in taken
                      and (made := [np.shape(leaf) for leaf in leaves(other.result)]) == shapes[:len(made)]]
             caller = found.get(call.parent.call.index) if call.parent is not None else None
             inside = [other for other in open_ if caller is not None and within(other, caller)]
@@ -72,7 +73,8 @@ def pairs_of(calls: list[Call], backward: list[Call], bound: Call, model_backwar
                 found[call.index] = inside[0] if inside else open_[-1]
             continue
         for other in calls:
-            if (other.function.name in (wanted, f"{name}.bound" if last == "backward" else wanted) and other.owner is call.owner
+            names = (wanted, f"{name}.bound" if last == "backward" else wanted)
+            if (other.function.name in names and other.owner is call.owner
                     and isinstance(other.result, tuple) and len(other.result) == 2 and other.result[1] is cache):
                 found[call.index] = other
     return found
@@ -164,7 +166,8 @@ class Mover:
                     if mine and role == "in":
                         leaf = [leaf for leaf in leaves(arg) if is_array(leaf)][which]
                         move(leaf)
-                        if any(is_array(v) and np.shares_memory(v, leaf) for v in frame.f_locals.values() if v is not leaf):
+                        here = [v for v in frame.f_locals.values() if is_array(v) and v is not leaf]
+                        if any(np.shares_memory(v, leaf) for v in here):
                             holds.append((open_frames[-1], leaf))
                     if holds and holds[-1][0] is frame:
                         _, held = holds.pop()
@@ -196,7 +199,7 @@ def places(backward: Call, forward: Call, model: Any) -> Iterator[tuple[str, Any
         for i, (dy, y) in enumerate(zip(given, outputs)):
             if is_array(dy) and is_array(y) and dy.shape == y.shape and key_of(y) not in handed_on:
                 yield "in", i, "y", dy, key_of(dy)
-    for (name, v), (dv, value) in zip(inputs, results):
+    for (name, v), (dv, value) in zip(inputs, results if backward.args.get("input_gradient", True) else []):
         twice = any(is_array(other) and np.shares_memory(other, v) for n, other in inputs if n != name)
         if is_array(v) and is_array(dv) and v.shape == dv.shape and not twice and key_of(v) not in handed_on:
             yield "out", name, name, value, key_of(dv)

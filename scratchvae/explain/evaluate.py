@@ -17,7 +17,7 @@ import numpy as np
 
 from ..layers import Array
 from ..objective import ELBO, ELBOGradient
-from .equations import SYMBOLS, Equation
+from .equations import SYMBOLS, Equation, base
 from .trace import Call, Visit, is_array, leaves
 
 LONG = np.longdouble
@@ -53,9 +53,10 @@ def sigmoid(x: Array) -> Array:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log": np.log, "exp": np.exp, "sqrt": np.sqrt, "tanh": np.tanh, "cos": np.cos, "floor": np.floor, "abs": np.abs,
     "max": np.maximum, "softplus": lambda x: np.log(1 + np.exp(x)), "sigmoid": sigmoid, "Σ": over,
-    "square": lambda a: over(a * a), "H": lambda q: over(np.log(2 * LONG(np.pi)) + 1 + right(q)) / 2, "Γ": log_gamma,
+    "square": lambda a: over(a * a), "H": lambda q: over(np.log(2 * LONG(np.pi)) + 1 + right(q)) / 2,
     "log_factorial": lambda x: log_gamma(x + 1), "largest": lambda a: a.max(axis=-1, keepdims=True),
-    "left": lambda a: a[..., :a.shape[-1] // 2], "rows": lambda a, b: np.concatenate([a, b])}
+    "left": lambda a: a[..., :a.shape[-1] // 2], "right": lambda a: right(a),
+    "rows": lambda a, b: np.concatenate([a, b])}
 
 
 def right(a: Array) -> Array:
@@ -77,13 +78,13 @@ class Evaluator:
         """Yield what names may stand for, the nearest first."""
         call = self.visit.call
         yield self.visit.before
-        yield {name.partition("[")[0].rpartition(".")[2]: value for name, value in self.visit.values}
         if self.answered is not None:
             yield self.answered.locals
         for holder in [call.owner, *[v for v in self.visit.before.values() if isinstance(v, (ELBO, ELBOGradient))],
                        getattr(call.owner, "schedule", None)]:
             if holder is not None:
                 yield Attributes(holder)
+        yield {base(name): value for name, value in self.visit.values}
 
     def last(self) -> Iterator[dict[str, Any]]:
         """Yield where a name is looked for when it is no symbol either."""
@@ -93,7 +94,7 @@ class Evaluator:
 
     def name(self, name: str) -> Any:
         """Return the value of a name."""
-        if name in self.letters:
+        if name == "k" and name in self.letters:       # n is their number; k = 1, 2, ...
             return long(self.letters[name] + 1)
         if name == "π":
             return LONG(np.pi)
@@ -136,7 +137,7 @@ class Evaluator:
     def value(self, node: ast.expr) -> Any:
         """Return the value of an expression."""
         if isinstance(node, ast.Constant):
-            return LONG(node.value)
+            return long(node.value)
         if isinstance(node, ast.Name):
             return self.name(node.id)
         if isinstance(node, ast.UnaryOp):
@@ -175,10 +176,9 @@ class Evaluator:
                 if ast.unparse(node.slice) == "t" and isinstance(t, int):
                     return long(held[:, t - 1])
                 shift = -1 if len(held) != len(getattr(self.visit.call.owner, "gamma", ())) else 0
-                found = eval(ast.unparse(node.slice), {}, names) if ":" not in ast.unparse(node) else None
-                if found is not None:
-                    return long(held[found + shift])
-                return long(eval(f"held[{ast.unparse(node.slice)}]", {}, {"held": held, **names}))
+                if ":" in ast.unparse(node):
+                    return long(eval(ast.unparse(node), {}, {**names, node.value.id: held}))
+                return long(held[eval(ast.unparse(node.slice), {}, names) + shift])
         raise Unknown(node.value.id)
 
     def shaped(self, value: Any, letters: list[str]) -> Array:
@@ -242,7 +242,7 @@ class Evaluator:
 
     def called(self, node: ast.Call) -> Any:
         """Return what a call that the line made has returned, if it had these arguments."""
-        last = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id        # type: ignore[attr-defined]
+        last = ast.unparse(node.func).rpartition(".")[2]
         owner = self.thing(node.func.value) if isinstance(node.func, ast.Attribute) else None
         for call in self.visit.calls:
             if call.function.name.rpartition(".")[2] != last or (owner is not None and call.owner is not owner):
@@ -259,21 +259,25 @@ class Evaluator:
     def error(self, equation: Equation) -> float | None:
         """Return how far the equation is from what the line made, relative to the largest entry; None: not known."""
         try:
-            return self.compare(equation)
-        except (Unknown, AttributeError):
+            with np.errstate(all="ignore"):
+                return self.compare(equation)
+        except Unknown:
             return None
+        except (ValueError, IndexError):               # shapes that do not fit
+            return math.inf
 
     def compare(self, equation: Equation) -> float:
         """Return the error, or raise Unknown."""
         left = equation.left
         if isinstance(left, ast.Tuple):
             found = leaves(self.value(equation.right))
-            made = [v for n, v in self.visit.values if "cache" not in n]
-            return max(distance(a, b) for a, b in zip(found, made) if is_number(b))
-        letters = [p.id for p in left.slice.elts if isinstance(p, ast.Name)] if isinstance(
-            left, ast.Subscript) and isinstance(left.slice, ast.Tuple) else []
-        if isinstance(left, ast.Subscript) and isinstance(left.slice, ast.Name) and left.slice.id == "n":
-            letters = ["n"]
+            results = [v for n, v in self.visit.values if "cache" not in n]
+            return max(distance(a, b) for a, b in zip(found, results) if is_number(b))
+        inside = left.slice if isinstance(left, ast.Subscript) else ast.Tuple([])
+        parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+        letters = [p.id for p in parts if isinstance(p, ast.Name) and p.id in LETTERS]
+        if len(letters) != len(parts) or letters == ["t"]:
+            letters = []
         made = self.made(equation)
         if letters:
             if np.ndim(made) >= len(letters):
@@ -287,20 +291,20 @@ class Evaluator:
     def entries(self, node: ast.expr, letters: list[str]) -> Array:
         """Return an expression with free indices, for all of their values at once: each has an axis of its own."""
         self.letters.update(dict.fromkeys(letters, 0))
-        self.value(node)                               # so that the sizes are known
+        of_one = [n for n in ast.walk(node) if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Name)]
+        for part in [*of_one, node]:                   # so that the sizes are known
+            if part is node or part.slice.id in letters:                        # type: ignore[attr-defined]
+                self.value(part)
         sizes = [self.sizes.get(c, self.extra.get("K", 1)) for c in letters]
         self.letters.update({c: grid for c, grid in zip(letters, np.ogrid[tuple(slice(size) for size in sizes)])})
         return np.broadcast_to(self.value(node), sizes)
 
     def made(self, equation: Equation) -> Any:
         """Return what the left side stands for: what the line made, or what it was made of (h = [mu | logvar])."""
-        mine = [v for n, v in self.visit.values if n.partition("[")[0].rpartition(".")[2] in equation.names]
-        if isinstance(equation.left, ast.Name) and equation.left.id not in equation.names:
-            by_name = [v for n, v in self.visit.values if n == equation.left.id]
-            held = by_name or [self.visit.before.get(equation.left.id)]
-            if usable(held[0]):
-                return held[0]
-        return mine[0]
+        made = [(base(n), v) for n, v in self.visit.values]
+        left = base(ast.unparse(equation.left))
+        own = [v for n, v in made if n == left] or [self.visit.before.get(left)]
+        return own[0] if usable(own[0]) else next(v for n, v in made if n in equation.names)
 
 
 class Attributes(dict[str, Any]):
@@ -354,6 +358,8 @@ def aligned(a: Any, b: Any) -> tuple[Any, Any]:
 def operate(op: ast.operator, a: Any, b: Any) -> Any:
     """Return a sum, a product, a quotient or a power."""
     a, b = aligned(a, b)
+    if isinstance(op, ast.Div) and not np.any(b) and not np.any(a):            # from one level to itself: 0/0 is 0
+        return a
     return {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
             ast.Pow: np.power}[type(op)](a, b)
 
@@ -383,11 +389,10 @@ def distance(found: Any, made: Any) -> float:
     a, b = long(found), long(made)
     if a.size == b.size and a.ndim != b.ndim:
         a = a.reshape(b.shape)
-    a, b = aligned(a, b)
-    try:
-        gap = np.abs(a - b)
-    except ValueError:
+    if a.ndim == b.ndim and a.shape != b.shape:
         return math.inf
+    a, b = aligned(a, b)
+    gap = np.abs(a - b)
     if gap.shape != b.shape:
         return math.inf
     if not gap.size:

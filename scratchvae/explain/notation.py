@@ -85,11 +85,11 @@ def call(node: ast.Call) -> tuple[str, int]:
         if len(args) == 3:
             return f"Σ_{{k={args[0]}..{args[1]}}} {write(node.args[2], 2)}", 2
         inside = bare(node.args[0])
-        return f"{SUMS[name]} {args[0]}" if inside[1] >= 2 else f"{SUMS[name]} [ {args[0]} ]", 2
+        return f"{SUMS[name]} {args[0]}" if inside[1] >= 2 else f"{SUMS[name]} [ {args[0]} ]", 3
     if name == "log" and isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mult) and len(args[0]) < 6:
         return f"log {args[0].replace(' ', '')}", 3    # log 2π
     if name in ("log", "exp") and (isinstance(first, ast.Subscript) or (
-            isinstance(first, (ast.Name, ast.Call)) and name == "log" and (args[0][:1] in "NΣΓp" or len(args[0]) == 1))):
+            name == "log" and isinstance(first, (ast.Name, ast.Call)) and (args[0][0] in "NΣΓp" or len(args[0]) == 1))):
         return f"{name} {args[0]}", 3
     if name == "tanh" and isinstance(first, ast.Name):
         return f"tanh {args[0]}", 3

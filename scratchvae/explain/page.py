@@ -17,8 +17,6 @@ import numpy as np
 from ..layers import Array
 from . import figures, pictures
 from .compare import TOLERANCE, check_of, is_gradient
-from .equations import blocks, formula
-from .lines import reference_of
 from .mathml import broken
 from .style import SCRIPT, STYLE
 from .trace import Call, Key, Made, Visit, is_array, key_of
@@ -103,12 +101,15 @@ class Writer:
         return f'<pre class="code">{chr(10).join(out)}</pre>'
 
     def equations(self, visit: Visit) -> str:
-        """Return the equations of a statement, or that it has none."""
-        reference = reference_of(visit.call.function.name, visit.statement.name, visit.statement.node)
-        if reference is None:
-            return '<div class="eq faint">no equation is named for this line</div>'
-        return "".join(f'<div class="eq"><span class="no" title="{escape(blocks()[n][0])}">MATH ({n})</span>'
-                       f'{broken(f)}</div>' for n, f in map(formula, filter(None, reference.split("; "))))
+        """Return the equations of a statement, each with how well the numbers obey it."""
+        out = []
+        for equation, error in self.found.equations(visit):
+            word = ("not computed here" if error is None else "gives the same" + (f" to {error:.0e}" if error else "")
+                    if error <= TOLERANCE else f"gives another number: off by {error:.1e}")
+            kind = "faint" if error is None else "good" if error <= TOLERANCE else "wrong"
+            out.append(f'<div class="eq"><span class="no">MATH ({equation.number})</span>{broken(equation.text)} '
+                       f'<span class="{kind}" data-equation="{error}">the equation {word}</span></div>')
+        return "".join(out)
 
     def checked(self, visit: Visit, made: Made) -> tuple[str, str]:
         """Return what the complex step says of a gradient, and a class for its line."""
@@ -133,8 +134,7 @@ class Writer:
 
     def step(self, visit: Visit, number: int | None) -> str:
         """Return one statement: number, source, equation, and what it made."""
-        reference = reference_of(visit.call.function.name, visit.statement.name, visit.statement.node)
-        kind = "unrun" if not visit.ran else "plumbing" if reference == "" else "math"
+        kind = "unrun" if not visit.ran else "math" if visit.call.function.reference(visit.statement) else "plumbing"
         at = f"{visit.call.function.name}:{visit.statement.first}"
         made = []
         for m in visit.new():

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any
 
+from .equations import reference
+
 
 @dataclass
 class Statement:
@@ -60,6 +62,10 @@ class Function:
     def text(self, statement: Statement) -> str:
         """Return the source of a statement without its indentation, with the comments beside it."""
         return textwrap.dedent("\n".join(self.lines[statement.first - 1:statement.last]))
+
+    def reference(self, statement: Statement) -> tuple[str, str] | None:
+        """Return the number of the equation in a statement's comment, and the word for its case."""
+        return reference(self.lines[statement.last - 1].partition("#")[2])
 
     def returns(self) -> list[str]:
         """Return the names of what the function returns, as its docstring has them; else its own."""

@@ -120,6 +120,7 @@ class Trace:
         self.alive: list[Any] = []                     # no array is freed, so that no other takes its place in memory
         self.numbers: dict[Key, int] = {}              # of each array
         self.clock = 0
+        self.unwanted: set[Key] = set()                # what a backward returned that was told that nobody needs it
 
     def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, Call]:
         """Call a function; return what it returns, and the record of the call."""
@@ -178,6 +179,8 @@ class Trace:
         elif event == "return":
             call.result, call.values = arg, [leaf.copy() if is_array(leaf) else leaf for leaf in leaves(arg)]
             self.alive.append(arg)
+            if call.args.get("input_gradient") is False and is_array(arg):
+                self.unwanted.add(key_of(arg))
             self.finish(frame, call, arg)
             self.open.pop()
             call.locals = dict(frame.f_locals)
@@ -207,9 +210,11 @@ class Trace:
                 for part in ("dreconstruction", "dprior_matching", "dconsistency"):
                     piece = getattr(value, part)
                     visit.values.append((part, piece.copy()))
-                    if key_of(piece) not in self.numbers:
+                    if piece.base is None and key_of(piece) not in self.numbers:
                         self.note(piece)
                         visit.made.append(Made(part, key_of(piece), piece.copy()))
+            if is_array(value) and key_of(value) in self.unwanted:
+                continue
             if is_array(value) and "cache" not in label and not visit.statement.unfilled(label):
                 self.note(value)
                 visit.made.append(Made(label, key_of(value), value.copy()))

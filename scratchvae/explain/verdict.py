@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from ..layers import Array
 from .compare import TOLERANCE, Check, check_of, is_gradient
-from .trace import Call, Key, Made, Trace, Visit
+from .equations import Equation, select
+from .evaluate import Evaluator
+from .trace import Call, Key, Made, Trace, Visit, is_array
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Pass:
     trace: Trace
     bound: Call
     summed: Call                                       # the call of elbo.loss, or of Importance.value
-    begun: Call | None                                 # that of elbo.loss_backward, which Importance.backward has within
+    begun: Call | None                                 # that of elbo.loss_backward; None with K draws
     backward: Call
     pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
     checks: list[Check]
@@ -57,6 +60,25 @@ class Pass:
         for call in self.trace.calls:
             for visit in call.visits:
                 yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
+
+    def equations(self, visit: Visit) -> Iterator[tuple[Equation, float | None]]:
+        """Yield the equations of a statement, and how far each is from what the statement made."""
+        found = visit.call.function.reference(visit.statement)
+        arrays = [value for _, value in visit.values if is_array(value)]
+        if found is None or not visit.ran or not visit.made and arrays:        # what it made is of no use
+            return
+        chosen = list(select(*found, [name for name, _ in visit.values]))
+        errors = [self.evaluator(visit).error(e) for e in chosen]
+        for i, (equation, error) in enumerate(zip(chosen, errors)):
+            same = [k for k, other in enumerate(chosen) if other.names == equation.names and k != i]
+            if error == inf and any(errors[k] not in (None, inf) for k in same):
+                continue                               # the case of another shape
+            yield equation, error
+
+    def evaluator(self, visit: Visit) -> Evaluator:
+        """Return what computes equations at a statement."""
+        extra = {"n": len(self.x), "K": self.K, "T": len(self.model.latent_dims)}
+        return Evaluator(visit, self.pairs.get(visit.call.index), extra)
 
     def title(self, call: Call) -> str:
         """Return a call's name, with the name of the network or the layer whose method it is."""
