@@ -52,7 +52,8 @@ TESTS = {
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
     "vae": ["vae", "bad_input", "importance", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
-    "train.optim": ["optim"], "train.schedules": ["schedules"], "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
+    "train.optim": ["optim"], "train.schedules": ["schedules"],
+    "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
     "verify.writings": ["diffusion"],
     "importance": ["importance"], "discrete": ["discrete"], "mixed": ["mixed"],
 }
