@@ -37,7 +37,7 @@ rng = np.random.default_rng(args.seed)
 data = digits()
 x_train, x_test = (binarize(x, "sample", rng=seed) for x, seed in ((data.x_train, 1), (data.x_test, 2)))
 model = Diffusion(64, math.inf, (256, 256), log_noise=(-3, 8), x_mean=x_train.mean(axis=0), rng=args.seed)
-fit(model, data.x_train, epochs=args.epochs, batch_size=128, resample=True, seed=args.seed, average=0.998,
+fit(model, data.x_train, epochs=args.epochs, batch_size=128, resample=True, rng=args.seed, average=0.998,
     learning_rate=decay(2e-3, 1e-4, args.epochs))
 
 # %% [markdown]
@@ -173,7 +173,7 @@ points = np.column_stack([np.cos(corner), np.sin(corner)]) * math.sqrt(2) + 0.1 
 points, held_out = points[:2000], points[2000:]
 centres = math.sqrt(2) * np.column_stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)])
 toy = Diffusion(2, math.inf, (64, 64), log_noise=(-7, 5), likelihood="gaussian", rng=args.seed)
-fit(toy, points, epochs=250, batch_size=200, learning_rate=decay(1e-2, 5e-4, 250), seed=args.seed)
+fit(toy, points, epochs=250, batch_size=200, learning_rate=decay(1e-2, 5e-4, 250), rng=args.seed)
 
 
 def log_p_blobs(x, variance=0.01):
