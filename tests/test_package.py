@@ -19,7 +19,7 @@ ORDER = {                                              # of the files in each fo
          "model", "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "importance"],
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
     "train": ["optim", "progress", "schedules", "losses", "state", "processes", "team", "evaluation", "fit", "budget",
-              "conditional", "checkpoint", "plotting"],
+              "conditional", "estimator", "checkpoint", "plotting"],
     "verify": ["gradcheck", "exact", "writings"],
     "diagnose": ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
                  "recording", "wholes", "flow", "walk"],

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from .. import startup
+from ..data.columns import Table
 from ..data.tables import listed
 from ..data.writing import make_folder
 from ..diagnose import diagnose_model
 from ..explain import explain as write_page
-from ..train import team
+from ..train import conditional, team
 from ..train.budget import budget
 from ..train.evaluation import Evaluation, evaluate
 from ..train.fit import fit
@@ -92,6 +93,7 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
                    f"{state.history['valid_elbo'][best - 1]:.2f} nats")
         if run.stale < config["patience"]:
             output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
+    run.real = rows.x[:1000]
     finish(run)
     return 0
 
@@ -125,14 +127,17 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
 
 def finish(run: Run) -> None:
     """Draw the curves and some samples."""
-    x = run.sample(100, run.config["seed"], run.config["image_shape"] is None)
-    if run.config["image_shape"] is None:
-        output.write_numbers(run.folder / "samples.csv", {"x": examples.scaling_of(run.config).invert(x)},
+    table = run.config["image_shape"] is None
+    x = runs.drawn_from(run.model, 1000 if table else 100, run.config["seed"], table)
+    if table:
+        output.write_numbers(run.folder / "samples.csv", {"x": examples.unscaled(run.config, x[:100], drawn=True)},
                              run.config["columns"])
     try:
         output.write_curves(run.folder / "curves.png", run.state.history,
                             min(run.config["warm_up"], run.state.epoch))
-        if run.config["image_shape"] is not None:
+        if table:
+            output.write_table(run.folder / "samples.png", run.config, run.real, x)
+        else:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
         note(str(error))
@@ -157,7 +162,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     if not np.isfinite(mean):
         note(f"log p(x) is not finite: rows of {name} lie too far from all that the model knows")
     if args.rows is not None:
-        write_rows(args.rows, run, look, found)
+        write_rows(args.rows, run, look, found, n_samples)
     if args.json:
         facts = {"run": str(run.folder), "data": name, "scaling": scaling, "binarize": run.config["binarize"],
                  "grey_values": grey, "epochs": epoch, **found.as_dict(),
@@ -175,13 +180,21 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     return 0
 
 
-def write_rows(path: Path, run: Run, look: Shown, found: Evaluation) -> None:
+def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: int) -> None:
     """Write a line for each row: its number, its label, log p(x) in the data's units, and the parts of the bound."""
     log_scale = run.log_scales(look.x)
     arrays = {"row": look.numbers, **({} if look.y is None else {"label": look.y}),
               "log_likelihood": found.log_likelihood - log_scale, "elbo": found.elbo.total - log_scale,
               "reconstruction": found.elbo.reconstruction - log_scale, "prior_matching": found.elbo.prior_matching,
               **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
+    how = examples.scaling_of(run.config)
+    if isinstance(how, Table):                         # log p of each cell given the others, less its mean
+        share = conditional.shares(run.model, look.x, n_samples)
+        share[np.isnan(how.numbers(look.stored))] = np.nan
+        share = np.nan_to_num(share - np.nanmean(share, axis=0))               # a missing cell is no surprise: 0
+        names = np.array([column.name for column in how.columns], object)
+        arrays.update({"score": share.sum(axis=1), "oddest": names[share.argmin(axis=1)],
+                       **{f"share_{name}": cells for name, cells in zip(names, share.T)}})
     output.write_numbers(path, arrays)
 
 
@@ -199,8 +212,24 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
-    output.write(args.out, run.config, {"x": run.sample(args.count, given.get("seed", 0), draw, args.steps)}, 10,
-                 f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior")
+    x = runs.drawn_from(run.model, args.count, given.get("seed", 0), draw, args.steps)
+    output.write(args.out, run.config, {"x": x}, 10,
+                 f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior",
+                 drawn=draw)
+    return 0
+
+
+def impute(args: argparse.Namespace, given: Config) -> int:
+    """Write rows of a table with their empty cells filled."""
+    run, _ = used(args.run)
+    output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
+    look = shown(run, args, given)
+    filled = conditional.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
+    cells = examples.unscaled(run.config, filled, drawn=True)
+    empty = examples.unscaled(run.config, look.x) == ""
+    labels = {} if look.y is None else {"label": look.y}
+    output.write_numbers(args.out, {"x": np.where(empty, cells, look.stored), **labels}, run.config["columns"])
+    output.say(f"wrote {args.out}: {len(cells)} rows of {look.name}, {empty.sum()} cells filled")
     return 0
 
 
@@ -212,7 +241,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
     x, grey = look.x[:args.count], {}
     if run.config["binarize"] != "none" and args.out.suffix in output.PICTURES:
         grey = {"grey": examples.prepare(run.config, look.stored[:args.count], "test", grey=True)}
-    output.write(args.out, run.config, {**grey, "x": x, "reconstruction": run.reconstruct(x, args.level)}, 10,
+    output.write(args.out, run.config, {**grey, "x": x, "reconstruction": runs.rebuilt(run.model, x, args.level)}, 10,
                  f"{len(x)} rows and their reconstructions from level {args.level}; {look.name}",
                  stored={"x": look.stored[:args.count]} if run.config["binarize"] == "none" else {})
     return 0
@@ -227,9 +256,9 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
         raise ValueError(f"--between must be two of the {len(look.x)} rows of {look.name}, counted from 0; "
                          f"got {','.join(map(str, args.between))}")
     ends, (i, j), labels = look.x[args.between], args.between, []
-    first, last = run.means(ends, args.level)
+    first, last = runs.means_at(run.model, ends, args.level)
     share = np.linspace(0, 1, args.steps, dtype=ends.dtype)[:, None]
-    walk = run.decode((1 - share) * first + share * last, args.level)
+    walk = runs.decoded(run.model, (1 - share) * first + share * last, args.level)
     what = f"{args.steps} steps from row {i} to row {j} of {look.name}"
     if args.out.suffix in output.PICTURES:                 # the two rows themselves stand at its ends
         walk, labels = np.concatenate([ends[:1], walk, ends[1:]]), [f"row {i}", *[""] * args.steps, f"row {j}"]
@@ -243,7 +272,7 @@ def encode(args: argparse.Namespace, given: Config) -> int:
     run, _ = used(args.run)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
-    parts = [run.levels(look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
+    parts = [runs.levels(run.model, look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
     arrays = {f"{name}_{t}": np.concatenate([part[t - 1][k] for part in parts])
               for t in range(1, len(parts[0]) + 1) for k, name in enumerate(("mu", "logvar"))}
     if look.y is not None:
@@ -309,4 +338,4 @@ def explain(args: argparse.Namespace, given: Config) -> int:
 
 FRESH = ("model", "latents", "hidden", "activation", "likelihood", "consistency", "levels", "log_noise", "dtype")
 COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct,
-            "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}
+            "impute": impute, "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}

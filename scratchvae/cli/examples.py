@@ -135,7 +135,8 @@ def doubts(config: Config, x: Array) -> list[str]:
         kinds, whole = len(np.unique(cells)), bool((cells == np.floor(cells)).all())
         if isinstance(cell, columns.Column) and cell.kind != "gaussian":
             continue
-        if whole and mixed and kinds == len(cells) == np.ptp(cells) + 1:
+        step = np.diff(cells)
+        if whole and mixed and 0 < step.min() and step.max() <= 2:             # a row in between is held out
             numbers.append(name)
         elif whole and mixed and kinds > 2 and cells.min() == 0 and 0.5 < cells.var() / cells.mean() < 2:
             counts.append(name)
@@ -299,9 +300,15 @@ def scaling_of(config: Config) -> Scaling | columns.Table:
     return Scaling(config["shift"], config["scale"])
 
 
+def unscaled(config: Config, x: Array, drawn: bool = False) -> Array:
+    """Return rows that a model sees in the units of the data; with ``drawn`` rounded as a table's, in its range."""
+    how = scaling_of(config)
+    return how.invert(x, drawn) if isinstance(how, columns.Table) else how.invert(x)
+
+
 def prepare(config: Config, x: Array, part: str, grey: bool = False) -> Array:
     """Return stored rows as the model sees them; ``grey`` leaves out the last step, black and white."""
-    x, how = scaling_of(config).apply(x, config["dtype"]), config["binarize"]
+    x, how = scaling_of(config).apply(columns.by_name(x, config.get("columns")), config["dtype"]), config["binarize"]
     if (how != "none" or config["likelihood"] == "bernoulli") and (x.min() < 0 or x.max() > 1):
         why = "--binarize" if how != "none" else "a Bernoulli likelihood (train --likelihood gaussian takes any)"
         raise ValueError(f"once scaled, --data must lie in [0, 1] for {why}; the rows "

@@ -77,6 +77,11 @@ examples:
   scratchvae reconstruct runs/three --level 3 --out pairs.png     # what the top level still knows
   scratchvae reconstruct runs/table --data new.csv --count 500 --out again.csv"""
 
+IMPUTE = """\
+examples:
+  scratchvae impute runs/table --data table.csv --out full.csv
+  scratchvae impute runs/table --data table.csv --draw --seed 1 --out one.csv"""
+
 INTERPOLATE = """\
 examples:
   scratchvae interpolate runs/digits --between 3,8 --out walk.png

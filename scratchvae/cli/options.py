@@ -17,7 +17,7 @@ from ..compare import CONSISTENCY
 from ..importance import ESTIMATORS, OBJECTIVES
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
-from .manual import ENCODE, EVALUATE, EXPLAIN, GRADCHECK, INTERPOLATE, RECONSTRUCT, SAMPLE, TOP, TRAIN
+from .manual import ENCODE, EVALUATE, EXPLAIN, GRADCHECK, IMPUTE, INTERPOLATE, RECONSTRUCT, SAMPLE, TOP, TRAIN
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
@@ -286,6 +286,11 @@ def parser() -> Parser:
     reconstruct.add_argument("--count", type=whole(), default=10, metavar="N", help="the first so many (default 10)")
     reconstruct.add_argument("--level", type=whole(), default=1, metavar="T", help="up to this level (default 1)")
     looks_at_data(reconstruct)
+
+    impute = seeded(reader("impute", "fill the empty cells of a table", IMPUTE, "the table again (.npz, .csv)"))
+    impute.add_argument("--samples", type=whole(), metavar="K", help="importance samples (default 1000)")
+    impute.add_argument("--draw", action="store_true", help="by a draw given the others, not by its mean")
+    looks_at_data(impute)
 
     interpolate = reader("interpolate", "walk from one example to another through the latents", INTERPOLATE, drawn)
     interpolate.add_argument("--between", type=several(whole(0), "3,8"), default=[0, 1], metavar="I,J",

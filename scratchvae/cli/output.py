@@ -12,10 +12,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..data import writing
+from ..data.columns import Table
 from ..data.tables import is_number
 from ..layers import Array
 from ..train.state import History
-from .examples import Config, is_source, scaling_of
+from .examples import Config, is_source, scaling_of, unscaled
 from .folders import CHECKPOINTS, NAMES
 
 DRAWN = {"curves.png", "samples.png", "samples.csv"}   # of a run, which may be drawn anew
@@ -70,7 +71,7 @@ def check_picture(path: Path) -> None:
 
 
 def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, what: str, labels: Sequence[str] = (),
-          stored: Mapping[str, Array] = {}) -> None:
+          stored: Mapping[str, Array] = {}, drawn: bool = False) -> None:
     """Write rows in the model's scale as a picture, or, in the units of the data, as numbers; say what was written.
 
     Arrays in ``stored`` are in these units already, with the digits that they have in
@@ -79,8 +80,8 @@ def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, wh
     if path.suffix in PICTURES:
         write_picture(path, config, arrays, columns, labels)
     else:
-        unscaled = {name: scaling_of(config).invert(rows) for name, rows in arrays.items()}
-        write_numbers(path, {**unscaled, **stored}, config["columns"])
+        numbers = {name: unscaled(config, rows, drawn) for name, rows in arrays.items()}
+        write_numbers(path, {**numbers, **stored}, config["columns"])
     say(f"wrote {path}: {what}")
 
 
@@ -130,6 +131,17 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
     names = list(arrays) * (len(lines) // len(arrays)) if len(arrays) > 1 else []
     page = plotting.figure(0.6 * columns + 1, 0.6 * len(lines) * min(height / width, 4) + 0.3)
     plotting.images(page.subplots(), lines, (height, width), row_labels=names, column_labels=labels)
+    save_page(path, page)
+
+
+def write_table(path: Path, config: Config, real: Array | None, drawn: Array) -> None:
+    """Draw how the columns of a table, and pairs of them, are distributed, and those of what was sampled."""
+    from ..train import plotting
+
+    how, page = scaling_of(config), plotting.figure(10, 5)
+    cells = [unscaled(config, rows, drawn=True) for rows in (drawn if real is None else real, drawn)]
+    numbers = [how.numbers(rows) if isinstance(how, Table) else rows for rows in cells]
+    plotting.table(page, numbers[0], numbers[1], config["columns"] or list(map(str, range(numbers[0].shape[1]))))
     save_page(path, page)
 
 

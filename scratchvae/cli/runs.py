@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import __version__, check, schedule, startup
-from ..data.columns import Table
+from ..data.columns import Table, means
 from ..data.scaling import Scaling
 from ..data.writing import write
 from ..diffusion import Diffusion
@@ -23,6 +23,7 @@ from ..layers import Array
 from ..topdown import TopDown
 from ..train import checkpoint, team
 from ..train.budget import waited
+from ..train.conditional import fill
 from ..train.fit import fit
 from ..train.losses import loss_of
 from ..train.optim import SGD, Adam
@@ -30,7 +31,7 @@ from ..train.progress import Interrupted
 from ..train.schedules import Schedule, decay, steps, warm_up
 from ..train.state import History, State
 from ..vae import VAE
-from .examples import Config, scaling_of
+from .examples import Config, prepare, scaling_of, unscaled
 
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedule", "warm_up")  # on resume
 
@@ -42,9 +43,7 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
     if isinstance(how, Table):
         options["likelihood"] = how.likelihood()
     if x is not None:
-        there = np.isfinite(x)                         # all, but for missing cells
-        options["x_mean"] = (x.mean(axis=0) if there.all() else
-                             np.where(there, x, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
+        options["x_mean"] = means(x)
     if config["model"] == "diffusion":
         if any(isinstance(entry, list) for entry in config["hidden"]):
             raise ValueError("--hidden must be given once for a diffusion, which has one network for all levels")
@@ -115,6 +114,7 @@ class Run:
     optimizer: SGD | Adam
     state: State
     place: tuple[int, int] | None = None               # device and number of the folder that is ours: `folders.alone`
+    real: Array | None = None                          # rows to draw beside samples
 
     def save(self) -> None:
         """Write the checkpoint, and the history beside it."""
@@ -216,43 +216,69 @@ class Run:
     def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
                        workers: int | str | None = None) -> Array:
         """Return log p(x) of rows in the data's units, in nats, as a density in these units; shape (n,)."""
-        scaled = self.scaling.apply(x, self.config["dtype"])
+        scaled = self.apply(x)
         if workers is None:
             return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scales(scaled)
         return team.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scales(scaled)
 
-    def levels(self, x: Array) -> list[tuple[Array, Array]]:
-        """Return mu and logvar of every level."""
-        if isinstance(self.model, Diffusion):
-            raise ValueError("the latents of a diffusion are x with noise: there is nothing to encode, or to walk "
-                             "through; sample, evaluate and reconstruct look at it")
-        encoded = self.model.encode(x)
-        return encoded if isinstance(encoded, list) else [encoded]              # the VAE has one
+    def apply(self, x: Any) -> Array:
+        """Return rows in the data's units, such as a DataFrame with the run's columns, as the model sees them."""
+        return prepare(self.config, x, "test")
 
-    def means(self, x: Array, level: int) -> Array:
-        """Return mu of a level."""
-        return self.levels(x)[check.size("--level", level, 1, len(self.model.latent_dims)) - 1][0]
+    def encode(self, x: Any) -> list[tuple[Array, Array]]:
+        """Return mu and logvar of every level, of rows in the data's units."""
+        return levels(self.model, self.apply(x))
 
-    def decode(self, z: Array, level: int) -> Array:
-        """Return E[x | z] for z of a level."""
-        return self.model.decode(z, level) if isinstance(self.model, HVAE) else self.model.decode(z)
+    def reconstruct(self, x: Any, level: int = 1) -> Array:
+        """Return E[x | z] for the mean z of rows at a level; they and it are in the data's units."""
+        return unscaled(self.config, rebuilt(self.model, self.apply(x), level))
 
-    def sample(self, n: int, seed: int, draw: bool, steps: int | None = None) -> Array:
-        """Return E[x | z] or draws of x, for z from the prior; of a diffusion, through ``steps`` levels."""
-        if isinstance(self.model, Diffusion):
-            T = int(min(self.model.T, schedule.MOST))
-            steps = min(schedule.FEW, T) if steps is None else check.size("--steps", steps, min(2, T), T)
-            return self.model.sample(n, seed, draw=draw, steps=steps)
-        if steps is not None:
-            raise ValueError("--steps is for a diffusion, whose samples pass through many levels: leave it out")
-        return self.model.sample(n, seed, draw=draw)
+    def sample(self, n: int, rng: int | np.random.Generator = 0) -> Array:
+        """Draw n rows, in the data's units."""
+        return unscaled(self.config, drawn_from(self.model, n, rng, True), drawn=True)
 
-    def reconstruct(self, x: Array, level: int) -> Array:
-        """Return E[x | z] for the mean z of x at a level; for a diffusion, at a draw of z."""
-        if isinstance(self.model, Diffusion):
-            model = self.model.with_levels(1000) if self.model.T == math.inf else self.model
-            return model.reconstruct(x, check.size("--level", level, 1, model.T))
-        return self.decode(self.means(x, level), level)
+    def impute(self, x: Any, n_samples: int = 1000, rng: int | np.random.Generator = 0, draw: bool = False) -> Array:
+        """Return rows of a table with their empty cells filled, by their mean given the others or by a draw."""
+        seen = self.apply(x)
+        return unscaled(self.config, fill(self.model, seen, n_samples, rng, draw), drawn=True)
+
+
+def drawn_from(model: Any, n: int, rng: int | np.random.Generator, draw: bool, steps: int | None = None) -> Array:
+    """Return E[x | z] or draws of x, for z from the prior; of a diffusion, through ``steps`` levels."""
+    if isinstance(model, Diffusion):
+        T = int(min(model.T, schedule.MOST))
+        steps = min(schedule.FEW, T) if steps is None else check.size("--steps", steps, min(2, T), T)
+        return model.sample(n, rng, draw=draw, steps=steps)
+    if steps is not None:
+        raise ValueError("--steps is for a diffusion, whose samples pass through many levels: leave it out")
+    return model.sample(n, rng, draw=draw)
+
+
+def levels(model: Any, x: Array) -> list[tuple[Array, Array]]:
+    """Return mu and logvar of every level."""
+    if isinstance(model, Diffusion):
+        raise ValueError("the latents of a diffusion are x with noise: there is nothing to encode, or to walk "
+                         "through; sample, evaluate and reconstruct look at it")
+    encoded = model.encode(x)
+    return encoded if isinstance(encoded, list) else [encoded]                  # the VAE has one
+
+
+def means_at(model: Any, x: Array, level: int) -> Array:
+    """Return mu of a level."""
+    return levels(model, x)[check.size("--level", level, 1, len(model.latent_dims)) - 1][0]
+
+
+def decoded(model: Any, z: Array, level: int) -> Array:
+    """Return E[x | z] for z of a level."""
+    return model.decode(z, level) if isinstance(model, HVAE) else model.decode(z)
+
+
+def rebuilt(model: Any, x: Array, level: int) -> Array:
+    """Return E[x | z] for the mean z of x at a level; for a diffusion, at a draw of z."""
+    if isinstance(model, Diffusion):
+        model = model.with_levels(1000) if model.T == math.inf else model
+        return model.reconstruct(x, check.size("--level", level, 1, model.T))
+    return decoded(model, means_at(model, x, level), level)
 
 
 def place(folder: Path) -> tuple[int, int] | None:

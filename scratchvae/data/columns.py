@@ -223,14 +223,20 @@ class Table:
         return "each column has a likelihood of its own, a gaussian one also a shift and a scale"
 
 
-def by_name(x: Any, names: Sequence[str]) -> Any:
+def means(x: Array) -> Array:
+    """Return the mean of each column, over the cells that are there."""
+    there = np.isfinite(x)
+    return x.mean(axis=0) if there.all() else np.where(there, x, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+
+
+def by_name(x: Any, names: Sequence[str] | None) -> Any:
     """Return rows with their columns in the order of these names, if x has names, as a DataFrame does; else x."""
-    if not (hasattr(x, "columns") and hasattr(x, "to_numpy")):
+    if names is None or not (hasattr(x, "columns") and hasattr(x, "to_numpy")):
         return x
     own = list(map(str, x.columns))
     missing, more = [name for name in names if name not in own], [name for name in own if name not in names]
     if missing or more or len(own) != len(names):
-        raise ValueError(f"x must have the columns {listed(list(names))}; it lacks {listed(missing) or 'none'}, and has "
+        raise ValueError(f"x must have the columns {listed(list(names))}; it lacks {listed(missing) or 'none'} and has "
                          f"{listed(more) or 'none'} besides")
     return x.to_numpy()[:, [own.index(name) for name in names]]
 

@@ -19,7 +19,7 @@ from ..layers import Array
 MAX_LINE = 2**23                                             # bytes
 MAX_CELLS = 2**18                                            # of a line
 MAX_LABEL = 100
-MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".")      # in small letters
+MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".", "<na>")      # in small letters
 FORMATTED = {mark: re.compile(rf"[-+]?(\d+|\d{{1,3}}([{others}]\d{{3}})+)([{mark}]\d+)?")
              for mark, others in ((".", ",' \u00a0\u202f"), (",", ".' \u00a0\u202f"))}
 

@@ -61,6 +61,40 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
         spine.set_visible(False)
 
 
+def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
+    """Draw the distributions of up to five columns and, below, the pairs that depend most on each other.
+
+    Parameters
+    ----------
+    fig : matplotlib Figure
+    real, drawn : arrays of shape (n, D) and (m, D)
+        Rows of the table, and rows that were sampled; NaN is missing.
+    names : sequence of D str
+    """
+    wide, colours = min(5, len(names)), ("0.55", "C1")
+    axes = np.atleast_2d(fig.subplots(2 if len(names) > 1 else 1, wide, squeeze=False))
+    filled = np.where(np.isnan(real), np.nanmean(real, axis=0), real)
+    size = np.abs(np.corrcoef(filled.T + 1e-9 * np.arange(len(filled)) % 2)) if len(names) > 1 else np.eye(1)
+    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
+    pairs = sorted(pairs, key=lambda pair: -np.nan_to_num(size[pair]))[:wide]
+    for j, ax in enumerate(axes[0]):
+        low, high = np.nanpercentile(np.concatenate([real[:, j], drawn[:, j]]), (0.5, 99.5))
+        bins = np.linspace(low, max(high, low + 1e-9), 26)
+        for rows, shade, label in zip((real, drawn), colours, ("the table", "sampled")):
+            ax.hist(rows[:, j], bins, density=True, histtype="step", color=shade, label=label)
+        ax.set_title(names[j][:20], fontsize=8)
+    axes[0, 0].legend(fontsize=6)
+    for ax, (i, j) in zip(axes[-1] if len(names) > 1 else (), pairs):
+        for rows, shade in zip((real, drawn), colours):
+            ax.scatter(rows[:, j], rows[:, i], s=4, linewidth=0, alpha=0.5, color=shade)
+        ax.set_xlim(np.nanpercentile(real[:, j], (0, 100)))
+        ax.set_ylim(np.nanpercentile(real[:, i], (0, 100)))
+        ax.set_xlabel(names[j][:20], fontsize=7)
+        ax.set_ylabel(names[i][:20], fontsize=7)
+    for ax in axes.ravel():
+        ax.tick_params(labelsize=6)
+
+
 def colour(name: str) -> str:
     """Return the colour of a column of a history, in every picture the same."""
     level = int(name[len("consistency_"):]) if name.startswith("consistency_") else 0
@@ -94,6 +128,10 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
         ax.set_xscale("log")                             # most happens early
     else:
         ax.locator_params(axis="x", integer=True)
+    late = [value for name in names for column in (name, f"valid_{name}") for value in
+            history.get(column, [])[len(history["epoch"]) // 10:]]
+    if late and max(late) > min(late):                   # the first epochs may be beyond all measure
+        ax.set_ylim(min(late) - 0.5 * (max(late) - min(late)), max(late) + 0.1 * (max(late) - min(late)))
     ax.set_xlabel("epoch", fontsize=8)
     ax.set_ylabel("nats per example", fontsize=8)
     ax.tick_params(labelsize=8)

@@ -1,0 +1,174 @@
+"""Your own table, with --data and --out alone: what is decided, what is refused, and the command that works then."""
+
+import csv
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from scratchvae import cli
+
+FAST = ["--epochs", "2", "--hidden", "4", "--latents", "2"]
+
+
+def write(path, names, rows, delimiter=","):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([names, *rows])
+
+
+def read(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.commands, "finish", lambda run: None)
+    return tmp_path
+
+
+def run(capsys, *words, code=0):
+    capsys.readouterr()
+    assert cli.main([*words]) == code, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def train(capsys, *words, code=0):
+    return run(capsys, "train", "--data", "t.csv", "--out", "run", "--overwrite", *words, code=code)
+
+
+def config():
+    with open("run/config.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
+def answers(n=60):
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 7, (n, 3)).tolist()
+
+
+def test_answers_from_1_to_6_are_no_pixels(home, capsys):
+    write("t.csv", "abc", answers())
+    assert "gaussian: 'a', 'b', 'c'" in train(capsys, *FAST)
+    found = config()
+    assert found["likelihood"] == "mixed" and found["missing"] == "leave-out"
+    assert all(cell["scale"] < 3 and cell["decimals"] == 0 and cell["high"] == 6 for cell in found["cells"])
+    train(capsys, *FAST, "--likelihood", "gaussian")
+    assert len(config()["scale"]) == 3, "standardised one by one"
+    train(capsys, *FAST, "--likelihood", "bernoulli")
+    assert config()["scale"] == 16, "who asks for pixels gets them"
+
+
+def test_training_ends_by_itself_and_epochs_are_obeyed(home, capsys):
+    write("t.csv", "abc", answers(30))
+    out = train(capsys, "--hidden", "4", "--latents", "1", "--learning-rate", "0.01")
+    found = config()
+    assert (found["passes"], found["patience"], found["average"]) == (100, 20, 0.999)
+    assert "an epoch is 100 passes over the rows" in out and "kept: the parameters of epoch" in out
+    assert len(read("run/history.csv")) - 1 < found["epochs"] == 200
+    assert "27 rows of 3 to train on, 3 held out (test)" in out
+    assert "2 epochs to go" in train(capsys, *FAST) and config()["passes"] is None
+
+
+def test_a_refusal_lists_everything_and_its_command_works(home, capsys):
+    rng = np.random.default_rng(0)
+    rows = [[f"name {i}", f"{i},5", rng.choice(["x", "y"]), "7", f"${i},000", rng.random()] for i in range(40)]
+    write("t.csv", ["who", "width", "kind", "same", "pay", "height"], rows, ";")
+    says = train(capsys, *FAST, code=2)
+    for line in ("column 'who' has 40 different texts in 40 cells", "column 'width' has numbers written as text",
+                 "column 'same' has the same value in every row", "column 'pay' has numbers written as text"):
+        assert line in says
+    command = says.partition("this works: ")[2].strip()
+    out = run(capsys, *shlex.split(command)[1:])
+    assert "'width'" in next(line for line in out.splitlines() if line.startswith("gaussian"))
+
+
+def test_the_command_keeps_what_was_given(home, capsys):
+    write("t.csv", ["a", "b, c", "d", "e"], [[1, i, i % 3, i * i] for i in range(20)])
+    says = train(capsys, "--without", "d", *FAST, code=2)
+    assert says.endswith("--without d,a\n") and says.count("--without") == 1
+    run(capsys, *shlex.split(says.partition("this works: ")[2])[1:])
+    assert config()["columns"] == ["b, c", "e"]
+
+
+def test_an_index_without_a_name_is_left_out(home, capsys):
+    write("t.csv", ["", "a", "b"], [[i, *row[:2]] for i, row in enumerate(answers())])
+    assert "left out: column 0, which has no name, as an index" in train(capsys, *FAST)
+    assert config()["columns"] == ["a", "b"]
+    (home / "t.csv").write_text("sep=;\na;b\n" + "".join(f"{a};{b}\n" for a, b, _ in answers()))
+    train(capsys, *FAST)
+    assert config()["columns"] == ["a", "b"]
+
+
+def test_kinds_are_suggested_where_the_column_supports_them(home, capsys):
+    rng = np.random.default_rng(0)
+    rows = [[i + 1, rng.poisson(2), int(rng.normal(4000, 800)), rng.lognormal(10, 2), rng.normal(-2)]
+            for i in range(80)]
+    write("t.csv", ["id", "visits", "mass", "people", "cold"], rows)
+    out = train(capsys, *FAST).splitlines()
+    assert "lognormal: 'people'" in out
+    assert any("--kinds visits=poisson" in line for line in out) and not any("mass=poisson" in line for line in out)
+    assert any(line.startswith("column 'id' has numbers that count the rows") for line in out)
+    run(capsys, "sample", "run", "--count", "200", "--out", "new.csv")
+    drawn = np.array(read("new.csv")[1:], float)
+    people = [row[3] for row in rows]
+    assert min(people) - 1e-6 <= drawn[:, 3].min() and (drawn[:, :3] == drawn[:, :3].round()).all()
+
+
+def test_empty_cells_are_filled_and_the_others_stay(home, capsys):
+    rng = np.random.default_rng(0)
+    rows = [[f"{x:.2f}", f"{2 * x + 1:.1f}", "ab"[int(x > 0)]] for x in rng.standard_normal(80)]
+    rows[4][1] = rows[7][2] = ""
+    write("t.csv", "abc", rows)
+    train(capsys, *FAST)
+    assert "80 rows of t.csv, 2 cells filled" in run(capsys, "impute", "run", "--data", "t.csv", "--out", "full.csv")
+    names, *full = read("full.csv")
+    assert names == list("abc") and full[7][2] in "ab" and float(full[4][1]) == round(float(full[4][1]), 1)
+    assert [*full[:4], *full[5:7], *full[8:]] == [*rows[:4], *rows[5:7], *rows[8:]]
+    run(capsys, "impute", "run", "--data", "t.csv", "--draw", "--seed", "3", "--out", "full.npz")
+
+
+def test_the_oddest_cell_is_named(home, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 3)) @ np.array([[1, 1, 0], [0, 0.2, 0], [0, 0, 1]])
+    write("t.csv", "abc", x.round(3).tolist())
+    train(capsys, "--epochs", "60", "--latents", "2", "--hidden", "16", "--learning-rate", "0.01")
+    write("odd.csv", "cba", [[0.1, 4.0, 0.5], [6.0, 0.2, 0.2], ["", 0.2, 0.2], [0, 0, 0], [0.5, -1, -1]])
+    run(capsys, "evaluate", "run", "--data", "odd.csv", "--rows", "s.csv", "--samples", "200")
+    names, *rows = read("s.csv")
+    found = [dict(zip(names, row)) for row in rows]
+    assert found[1]["oddest"] == "c" and found[0]["oddest"] in "ab"
+    assert float(found[2]["share_c"]) == 0
+    score = [float(row["score"]) for row in found]
+    assert max(score[:2]) < min(score[2:]), "the two odd rows"
+
+
+def test_a_run_reads_a_frame_by_its_names(home, capsys):
+    class Frame:
+        columns = ["c", "a", "b"]
+
+        def to_numpy(self):
+            return np.array([[row[2], row[0], row[1]] for row in answers()])
+
+    write("t.csv", "abc", answers())
+    train(capsys, *FAST)
+    found = cli.load("run")
+    scores = found.log_likelihood(answers(), 20)
+    np.testing.assert_array_equal(found.log_likelihood(Frame(), 20), scores)
+    assert found.reconstruct(Frame()).shape == found.impute(Frame(), 5).shape == (60, 3)
+    assert found.encode(Frame())[0][0].shape == (60, 2) and found.sample(5).shape == (5, 3)
+    Frame.columns = ["c", "a", "B"]
+    with pytest.raises(ValueError, match="it lacks 'b' and has 'B' besides"):
+        found.log_likelihood(Frame())
+
+
+@pytest.mark.parametrize("content, says", [
+    (b"PAR1\x15\0", "is Parquet: save the table as CSV"), (b'{"a": 1}', "is JSON: save the table as CSV"),
+    ("größe,b\n1,2\n".encode("latin-1"), "in Excel: CSV UTF-8"), (b"\x89PNG\r\n", "is one picture"),
+    (b"My table\na,b\n1,2\n", "if line 1 is a title above the table, take it out")])
+def test_other_formats_are_refused_with_what_to_do(home, capsys, content, says):
+    (home / "t.csv").write_bytes(content)
+    assert says in train(capsys, code=2)
