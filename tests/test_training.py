@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 import signal
 import threading
 
@@ -411,6 +412,8 @@ def test_progress_is_one_line_on_a_terminal(monkeypatch):
     text = out.getvalue()
     assert text.count("\r") == 3 and text.count("\n") == 1 and text.endswith("\n")
     assert max(map(len, text.strip("\n").split("\r"))) <= 49
+    for line in text.strip().split("\r"):
+        assert re.fullmatch(r"epoch \d/3  \d:\d\d left  held-out elbo -[\d.]+( +elbo -[\d.]+)? *", line), "whole words"
     quiet = Terminal()
     fit(vae(), X, epochs=3, progress=False)
     assert quiet.getvalue() == ""

@@ -227,7 +227,7 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
             state.end_epoch({"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]),
                              **parts, **valid})
             kept.keep()
-            line.update(epoch, told({**parts, "held-out elbo": valid.get("valid_elbo")}))
+            line.update(epoch, told({"held-out elbo": valid.get("valid_elbo"), **parts}))
             if callback is not None and callback(model, state.history):
                 break
             if callback is not None:

@@ -47,9 +47,12 @@ class Progress:
             return
         seconds = (time.perf_counter() - self.start) / max(1, done - self.done) * (self.total - done)
         minutes, seconds = divmod(round(seconds), 60)
-        line = f"{self.unit} {done}/{self.total}  {text}{'  ' if text else ''}{minutes}:{seconds:02} left"
+        line = f"{self.unit} {done}/{self.total}  {minutes}:{seconds:02} left{'  ' if text else ''}{text}"
         if self.terminal:
-            line = line[:shutil.get_terminal_size().columns - 1]       # a line that wraps cannot be written anew
+            width = shutil.get_terminal_size().columns - 1             # a line that wraps cannot be written anew
+            while len(line) > width and "  " in line:                  # what comes last matters least
+                line = line.rpartition("  ")[0]
+            line = line[:width]
             line, self.width = "\r" + line.ljust(self.width), len(line)
         else:
             line += "\n"

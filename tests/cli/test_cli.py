@@ -60,15 +60,15 @@ def quick(monkeypatch):
                                            ("table", "samples.csv")])
 def test_train_fills_its_folder(home, name, samples):
     assert {path.name for path in (home / name).iterdir()} == {
-        "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", samples,
-        *(["held_out.csv"] if name == "table" else [])}
+        "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "curves.png", "samples.png",
+        *([samples, "held_out.csv"] if name == "table" else [])}
     config = json.loads((home / name / "config.json").read_text())
     assert set(options.DEFAULTS) <= set(config) and config == checkpoint.load(home / name / "checkpoint.npz").config
     rows = list(csv.DictReader((home / name / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["elbo"]) == pytest.approx(
         checkpoint.load(home / name / "checkpoint.npz").state.history["elbo"][1], rel=1e-9)
-    assert all((home / name / file).read_bytes()[:4] == b"\x89PNG" for file in ("curves.png", samples) if "png" in file)
+    assert all((home / name / file).read_bytes()[:4] == b"\x89PNG" for file in ("curves.png", "samples.png"))
 
 
 def test_train_says_a_line_for_each_epoch(tmp_path, capsys):
