@@ -6,7 +6,7 @@
     config.json               the config once more, for people to read
     history.csv               a line for each epoch
     held_out.csv              the numbers of the rows that are held out, if the data are a file
-    curves.png, samples.png   drawn at the end; samples.csv where the data are no pictures
+    curves.png, samples.png   drawn at the end; samples.csv besides where the data are no pictures
 """
 
 from __future__ import annotations

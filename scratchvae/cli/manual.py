@@ -37,12 +37,9 @@ examples:
     scratchvae train --model diffusion --binarize resample-each-epoch --batch-size 128 \\
         --epochs 500 --learning-rate 2e-3 --schedule exponential:1e-4 --out runs/diffusion
 
-  your table, its last column the labels, learned variance for every column:
-    scratchvae train --data table.csv --labels -1 --likelihood gaussian --latents 4 --out runs/table
-
-  a table with text, counts and missing cells: each column with a likelihood of its own:
-    scratchvae train --data table.csv --likelihood mixed --kinds visits=poisson \\
-        --missing leave-out --latents 4 --out runs/table
+  your table, with text, numbers and empty cells; training ends when it no longer helps:
+    scratchvae train --data table.csv --out runs/table
+    scratchvae train --data table.csv --labels -1 --kinds visits=poisson --out runs/table
 
   go on after Ctrl-C, a crash or kill -9; or train an old run for longer:
     scratchvae train --resume runs/table
@@ -50,7 +47,7 @@ examples:
 
 the folder then holds config.json, history.csv (its columns valid_... are of the rows
 held out), held_out.csv (their numbers in the file), checkpoint.npz (and the one before
-it), curves.png, and samples.png or, where the data are no images, samples.csv."""
+it), curves.png, samples.png and, where the data are no images, samples.csv."""
 
 EVALUATE = """\
 examples:
