@@ -320,3 +320,7 @@ def test_elbo_prints_its_parts():
 def test_a_model_that_lacks_a_method_says_so(method, n_arguments):
     with pytest.raises(NotImplementedError):
         getattr(Model(3, [2], "tanh", "bernoulli", np.float32), method)(*[None] * n_arguments)
+
+
+def test_a_model_says_what_it_is():
+    assert repr(VAE(6, 2, (5,))) == "<VAE of 6 columns, latents (2,), Bernoulli, 110 parameters in float32>"

@@ -132,23 +132,21 @@ def doubts(config: Config, x: Array) -> list[str]:
                                 "density has no limit: leave out what tells nothing"], {"without": constant})
     few, counts, numbers = [], [], []
     for name, cells, cell in zip(names, values, how.columns if isinstance(how, columns.Table) else names):
-        kinds, whole = len(np.unique(cells)), bool((cells == np.floor(cells)).all())
-        if isinstance(cell, columns.Column) and cell.kind != "gaussian":
+        kinds, step = len(np.unique(cells)), np.diff(cells)
+        if (isinstance(cell, columns.Column) and cell.kind != "gaussian") or (cells != np.floor(cells)).any():
             continue
-        step = np.diff(cells)
-        if whole and mixed and 0 < step.min() and step.max() <= 2:             # a row in between is held out
+        if 0 < step.min() and step.max() <= 2:         # a row in between is held out
             numbers.append(name)
-        elif whole and mixed and kinds > 2 and cells.min() == 0 and 0.5 < cells.var() / cells.mean() < 2:
+        elif kinds > 2 and cells.min() == 0 and 0.5 < cells.var() / cells.mean() < 2:
             counts.append(name)
-        elif kinds == 2 or (whole and kinds <= columns.FEW):
+        elif kinds <= columns.FEW:
             few.append(name)
-    said = [f"{column(few)} few different numbers: if they are kinds, "
-            + (f"--kinds {','.join(f'{name}=categorical' for name in few[:10])}" if mixed else "--likelihood mixed has "
-               f"--kinds; or look at the others, --without {','.join(few[:10])}"),
-            f"{column(counts)} whole numbers with a variance near their mean: if they count something, --kinds "
-            + ",".join(f"{name}=poisson" for name in counts[:10]),
-            f"{column(numbers)} numbers that count the rows: if they tell nothing, --without {','.join(numbers[:10])}"]
-    return [doubt for doubt, about in zip(said, (few, counts, numbers)) if about]
+    said = {"few different numbers: if they are kinds, --kinds": [f"{name}=categorical" for name in few],
+            "whole numbers with a variance near their mean: if they are counts, --kinds": [
+                f"{name}=poisson" for name in counts],
+            "numbers that count the rows: if they tell nothing, --without": numbers}
+    return [f"{column(about)} {says} {','.join(what[:10])}" + (", with --likelihood mixed" if not mixed else "")
+            for (says, what), about in zip(said.items(), (few, counts, numbers)) if about]
 
 
 def kinds(config: Config) -> list[str]:

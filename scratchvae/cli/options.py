@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -345,17 +346,11 @@ def text(value: Any) -> str:
 
 def mended(words: Sequence[str], fix: dict[str, Any]) -> str:
     """Return a command as it was given, but with what mends it: `columns.Unusable` has that."""
-    found = parser().parse_args(words)
-    left, words = [], list(words)
-    while words:                                       # leave out what the mended options replace
-        name, _, _ = (first := words.pop(0)).partition("=")
-        if name[2:] not in fix:
-            left.append(first)
-        elif first == name:
-            words.pop(0)
+    found, line = parser().parse_args(words), f"scratchvae {shlex.join(words)}"
     for name, value in fix.items():
-        left += [f"--{name}", text([*(getattr(found, name) or []), *value] if isinstance(value, list) else value)]
-    return f"scratchvae {shlex.join(left)}"
+        value = [*(getattr(found, name) or []), *value] if isinstance(value, list) else value
+        line = re.sub(rf" --{name}[ =]('[^']*'|\S)+", "", line) + f" --{name} {shlex.quote(text(value))}"
+    return line
 
 
 def confirm(config: dict[str, Any]) -> None:

@@ -122,12 +122,10 @@ def format_of(path: str | os.PathLike[str]) -> str:
             "npz" if head[:3] in (b"PK\3", b"PK\5") else "csv")
 
 
-OTHERS = {b"PAR1": "Parquet: save the table as CSV (in pandas: to_csv)",
+CSV, ARRAY = "save the table as CSV (in pandas: to_csv)", "put all of them into one array of shape (n, height, width)"
+OTHERS = {b"PAR1": f"Parquet: {CSV}", b"{": f"JSON: {CSV}", b"[": f"JSON: {CSV}",
           b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
-          b"{": "JSON: save the table as CSV (in pandas: to_csv)",
-          b"[": "JSON: save the table as CSV (in pandas: to_csv)",
-          b"\x89PNG": "one picture: put all of them into one array of shape (n, height, width), a .npy file",
-          b"\xff\xd8\xff": "one picture: put all of them into one array of shape (n, height, width), a .npy file",
+          b"\x89PNG": f"one picture: {ARRAY}, a .npy file", b"\xff\xd8\xff": f"one picture: {ARRAY}, a .npy file",
           b"\xff\xfe": "text in UTF-16: save it in UTF-8", b"\xfe\xff": "text in UTF-16: save it in UTF-8"}
 
 

@@ -40,8 +40,9 @@ def test_a_constant_column_is_refused_and_nothing_is_written(table, capsys):
 
 def test_columns_that_are_no_gaussians_are_named_with_the_remedy_before_training(table, capsys):
     lines = train(capsys, "--without", "planet").splitlines()
-    assert any(line.startswith("columns 'smokes', 'children' have few different numbers")
-               and "--without smokes,children" in line for line in lines)
+    assert any(line.startswith("column 'smokes' has few different numbers")
+               and line.endswith("--kinds smokes=categorical, with --likelihood mixed") for line in lines)
+    assert any(line.startswith("column 'children' has whole numbers with a variance near") for line in lines)
     assert not any("'height' has" in line for line in lines)
     assert [line.startswith("epoch 1") for line in lines].index(True) > 3              # before training
     assert "has" not in train(capsys, "--columns", "height").split("columns:")[1].splitlines()[1]
