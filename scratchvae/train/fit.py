@@ -156,7 +156,8 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     workers : int or 'auto', optional
         Let so many processes, of one BLAS thread each, do each step together:
         see team.py.  'auto' is one for each core, or none where steps are too small to
-        gain by them, or model or optimiser are not of this library's kinds.  The bits are the same
+        gain by them, or model or optimiser are not of this library's kinds; where no process can
+        be started, it says so on stderr and goes on without.  The bits are the same
         for any number of them, also where a run goes on with another number; without workers the
         noise is another.  They have a copy of model and x, and take over what the callback
         changes.  If the script defines the model's class, they

@@ -3,7 +3,7 @@
 They are started anew ("spawn"), as this works on Linux, macOS and Windows.  Each multiplies
 matrices with one thread.  The memory has no name (on Linux and macOS it is a file that is
 deleted before it is used), so nothing can stay behind.  A worker ends when the main process
-does, however that ends.
+does, however that ends.  Nothing of the main process is changed for longer than a start takes.
 """
 
 from __future__ import annotations
