@@ -31,8 +31,6 @@ from .examples import FACTS, Config, is_source, scaling_of
 from .options import DEFAULTS
 from .runs import Run, as_now, build, rate_schedule
 
-LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
-         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells", "decimal", "passes")
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "held_out.csv",
          "curves.png", "samples.png", "samples.csv")
@@ -98,8 +96,6 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     found, problem = checkpoint.load_newest(path)
     if isinstance(found.config, dict):
         found.config = as_now(found.config)
-        for name in LATER:                             # the run may be older than the option
-            found.config.setdefault(name, DEFAULTS.get(name))
     missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "

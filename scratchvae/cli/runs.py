@@ -32,7 +32,10 @@ from ..train.schedules import Schedule, decay, steps, warm_up
 from ..train.state import History, State
 from ..vae import VAE
 from .examples import Config, prepare, scaling_of, unscaled
+from .options import DEFAULTS
 
+LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
+         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells", "decimal", "passes")
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedule", "warm_up")  # on resume
 
 
@@ -67,7 +70,8 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
 
 
 def as_now(config: Config) -> Config:
-    """Return a config in which options have the names that they have now."""
+    """Return a config with all options of today, by their names of today; the run may be older than some."""
+    config = {**config, **{name: DEFAULTS.get(name) for name in LATER if name not in config}}
     return {name: check.new_name(value) if name in ("consistency", "estimator") else value
             for name, value in config.items()}
 

@@ -196,7 +196,7 @@ def test_a_topdown_run_with_an_average_is_what_the_library_does(tmp_path, capsys
 def test_a_run_from_before_there_were_some_options_is_read(home):
     """What is not in its config is as it was before there was a choice."""
     found = checkpoint.load(home / "hvae" / "checkpoint.npz")
-    for name in folders.LATER:
+    for name in runs.LATER:
         del found.config[name]
     folder = home / "older"
     folder.mkdir()
