@@ -71,16 +71,16 @@ class Bernoulli:
         cache
             For `log_prob_backward`.
         """
-        e = np.exp(np.minimum(logits, -logits))        # e^(-|l|) of softplus(l) = max(l, 0) + log(1 + e^(-|l|))
-        log_p = x * logits - np.maximum(logits, 0) - np.log1p(e)
-        return log_p.sum(axis=-1), (x, logits, e)
+        e = np.exp(np.minimum(logits, -logits))        # e^(-|l|) of softplus(l) = max(l, 0) + log(1 + e^(-|l|))   (4.1)
+        log_p = x * logits - np.maximum(logits, 0) - np.log1p(e)        # (4.1)
+        return log_p.sum(axis=-1), (x, logits, e)      # (4.1)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), where s is the sigmoid, softplus'.  MATH (4.1)."""
         x, logits, e = cache
-        s = e / (1 + e)                                # sigmoid(-|l|), with the e^(-|l|) that is there already
-        dx = dlog_prob[:, None] * logits
-        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))  # x - s(l)
+        s = e / (1 + e)                                # sigmoid(-|l|), with the e^(-|l|) that is there already   (4.1)
+        dx = dlog_prob[:, None] * logits               # (4.1)
+        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))  # x - s(l)   (4.1)
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
@@ -125,8 +125,9 @@ class Gaussian:
         self.n_outputs = self.x_dim if logvar is not None else 2 * self.x_dim
 
     def _mu_logvar(self, h: Array) -> tuple[Array, Array]:
+        """Return mu and logvar: the two halves of h, or h and one number.  MATH (4.2)."""
         if self.logvar is None:
-            return gaussian.halves(h)
+            return gaussian.halves(h)                  # (3.1)
         return h, np.full(1, self.logvar, h.real.dtype)          # one number for all entries
 
     def log_prob(self, x: Array, h: Array) -> tuple[Array, Cache]:
@@ -144,12 +145,12 @@ class Gaussian:
             For `log_prob_backward`.
         """
         mu, logvar = self._mu_logvar(h)
-        return gaussian.log_prob(x, mu, logvar)
+        return gaussian.log_prob(x, mu, logvar)        # (4.2)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dh.  MATH (4.2)."""
-        dx, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, cache)
-        return dx, dmu if self.logvar is not None else gaussian.halves_backward(dmu, dlogvar)
+        dx, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, cache)  # (4.2)
+        return dx, dmu if self.logvar is not None else gaussian.halves_backward(dmu, dlogvar)   # (4.2)
 
     def mean(self, h: Array) -> Array:
         """Return E[x | h], of shape (n, D).  MATH (4.3)."""

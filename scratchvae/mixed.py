@@ -25,12 +25,12 @@ class Logarithm(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return y, and x as the cache."""
-        return np.log(x), x
+        return np.log(x), x                            # (4.8, first layer)
 
     def backward(self, dy: Array, cache: Array, input_gradient: bool = True) -> Array:
         """Return dx = dy / x."""
         x = cache
-        return dy / x
+        return dy / x                                  # (4.8, first layer)
 
 
 class LogNormal:
@@ -69,15 +69,15 @@ class LogNormal:
         cache
             For `log_prob_backward`.
         """
-        y = np.log(x)                                  # (n, D)
-        log_p, cache = gaussian.log_prob(y, *gaussian.halves(h))
-        return log_p - y.sum(axis=-1), (x, cache)
+        y = np.log(x)                                  # (n, D)   (4.8)
+        log_p, cache = gaussian.log_prob(y, *gaussian.halves(h))        # (4.8)
+        return log_p - y.sum(axis=-1), (x, cache)      # (4.8)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx = (dy - dlog_prob) / x, and dh.  MATH (4.8)."""
         x, y_cache = cache
-        dy, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, y_cache)
-        return (dy - dlog_prob[:, None]) / x, gaussian.halves_backward(dmu, dlogvar)
+        dy, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, y_cache)       # (4.8)
+        return (dy - dlog_prob[:, None]) / x, gaussian.halves_backward(dmu, dlogvar)    # (4.8)
 
     def mean(self, h: Array) -> Array:
         """Return E[x | h] = exp(mu + σ²/2), of shape (n, D).  MATH (4.8)."""
@@ -155,9 +155,9 @@ class Mixed:
         for part, at_x, at_h in self.groups:
             cells = x[..., at_x].reshape(-1, part.x_dim)                        # a row for each cell
             there = np.logical_not(np.isnan(cells).any(axis=-1))
-            cells = np.where(there[:, None], cells, 1)                          # its log p will not count
-            cell_log_p, cache = part.log_prob(cells, h[..., at_h].reshape(-1, part.n_outputs))
-            log_p = log_p + np.where(there, cell_log_p, 0).reshape(*h.shape[:-1], -1).sum(axis=-1)
+            cells = np.where(there[:, None], cells, 1)                          # its log p will not count   (4.7)
+            cell_log_p, cache = part.log_prob(cells, h[..., at_h].reshape(-1, part.n_outputs))  # (4.7)
+            log_p = log_p + np.where(there, cell_log_p, 0).reshape(*h.shape[:-1], -1).sum(axis=-1)      # (4.7)
             caches.append((there, cache))
         return log_p, caches
 
@@ -166,10 +166,10 @@ class Mixed:
         n = len(dlog_prob)
         dx, dh = (np.empty((n, columns), dlog_prob.dtype) for columns in (self.x_dim, self.n_outputs))
         for (part, at_x, at_h), (there, part_cache) in zip(self.groups[::-1], cache[::-1]):
-            dcell_log_p = np.where(there, np.repeat(dlog_prob, len(at_x)), 0)   # a number for each cell
-            dcells, dh_cells = part.log_prob_backward(dcell_log_p, part_cache)
-            dx[:, at_x] = dcells.reshape(n, *at_x.shape)
-            dh[:, at_h] = dh_cells.reshape(n, *at_h.shape)
+            dcell_log_p = np.where(there, np.repeat(dlog_prob, len(at_x)), 0)   # a number for each cell   (4.7)
+            dcells, dh_cells = part.log_prob_backward(dcell_log_p, part_cache)  # (4.7)
+            dx[:, at_x] = dcells.reshape(n, *at_x.shape)        # (4.7)
+            dh[:, at_h] = dh_cells.reshape(n, *at_h.shape)      # (4.7)
         return dx, dh
 
     def _columns(self, h: Array, read: Callable[[Any, Array], Array]) -> Array:
@@ -219,17 +219,17 @@ class Seen(Layer):
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """Return y of x's shape, and the cache.  MATH (4.7)."""
         gone = np.isnan(x)
-        y = np.where(gone, 1, x)                       # 1 has a logarithm
+        y = np.where(gone, 1, x)                       # 1 has a logarithm   (4.7, missing)
         caches = []
         for layer, columns in self.layers:
-            y[:, columns], cache = layer.forward(y[:, columns])
+            y[:, columns], cache = layer.forward(y[:, columns])  # (4.7, layer)
             caches.append(cache)
-        return np.where(gone, 0, y), (gone, caches)
+        return np.where(gone, 0, y), (gone, caches)    # (4.7, seen)
 
     def backward(self, dy: Array, cache: Cache, input_gradient: bool = True) -> Array:
         """Return dx: 0 where a cell is missing, through its layer where a column has one, else dy.  MATH (4.7)."""
         gone, caches = cache
-        dx = np.where(gone, 0, dy)
+        dx = np.where(gone, 0, dy)                     # (4.7, missing)
         for (layer, columns), layer_cache in zip(self.layers, caches):
-            dx[:, columns] = layer.backward(dx[:, columns], layer_cache)
+            dx[:, columns] = layer.backward(dx[:, columns], layer_cache)        # (4.7, layer)
         return dx

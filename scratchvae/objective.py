@@ -31,7 +31,7 @@ class ELBOGradient:
     @property
     def dkl(self) -> Array:
         """The gradient by each level's share of the KL, of shape (n, T), in the order of `ELBO.kl`."""
-        return np.concatenate([self.dconsistency, self.dprior_matching[:, None]], axis=1)
+        return np.concatenate([self.dconsistency, self.dprior_matching[:, None]], axis=1)       # (5.4, parts)
 
 
 @dataclass
@@ -62,7 +62,7 @@ class ELBO:
     @property
     def kl(self) -> Array:
         """Each level's share of the KL, (n, T): consistency 1, ..., T - 1, then prior matching.  MATH (5.4)."""
-        return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)
+        return np.concatenate([self.consistency, self.prior_matching[:, None]], axis=1)  # (5.4)
 
     @property
     def total(self) -> Array:
@@ -71,12 +71,12 @@ class ELBO:
 
     def weighted(self, beta: ArrayLike, alpha: float) -> Array:
         """Return alpha · reconstruction - Σₜ beta_t · kl_t, of shape (n,).  MATH (5.4)."""
-        return alpha * self.reconstruction - (np.asarray(beta, self.kl.dtype) * self.kl).sum(axis=1)
+        return alpha * self.reconstruction - (np.asarray(beta, self.kl.dtype) * self.kl).sum(axis=1)    # (5.4)
 
     def weighted_backward(self, dweighted: Array, beta: Array, alpha: float) -> ELBOGradient:
-        """Return the gradient by each part, given that by `weighted`; beta has shape (T,).  MATH (5.4)."""
-        dkl = -beta * dweighted[:, None]                                        # (n, T)
-        return ELBOGradient(alpha * dweighted, dkl[:, -1], dkl[:, :-1])
+        """Return delbo, the gradient by each part, given that by `weighted`; beta has shape (T,).  MATH (5.4)."""
+        dkl = -beta * dweighted[:, None]                                        # (n, T)   (5.4, weighted)
+        return ELBOGradient(alpha * dweighted, dkl[:, -1], dkl[:, :-1])  # (5.4, weighted)
 
     def loss(self, beta: ArrayLike = 1.0, alpha: float = 1.0) -> np.number:
         """Return the mean over the batch of -`weighted`; with alpha = beta = 1, of -`total`.
@@ -90,10 +90,10 @@ class ELBO:
         alpha : float, default 1
             Weight of the reconstruction.
         """
-        return -self.weighted(beta, alpha).mean()
+        return -self.weighted(beta, alpha).mean()      # (5.4)
 
     def loss_backward(self, beta: ArrayLike = 1.0, alpha: float = 1.0, n: int | None = None) -> ELBOGradient:
-        """Return the gradient of `loss` by each part: -alpha/n for the reconstruction, beta_t/n for KL t.  MATH (5.4).
+        """Return delbo: -alpha/n for the reconstruction, beta_t/n for the KL of level t.  MATH (5.4).
 
         Parameters
         ----------
@@ -104,8 +104,8 @@ class ELBO:
         """
         kl = self.kl
         n = len(kl) if n is None else n
-        dreconstruction = np.full(len(kl), -check.alpha(alpha) / n, kl.dtype)   # (n,)
-        dkl = np.full(kl.shape, check.by_level("beta", beta, kl.shape[1], kl.dtype) / n)    # (n, T)
+        dreconstruction = np.full(len(kl), -check.alpha(alpha) / n, kl.dtype)   # (n,)   (5.4)
+        dkl = np.full(kl.shape, check.by_level("beta", beta, kl.shape[1], kl.dtype) / n)    # (n, T)   (5.4)
         return ELBOGradient(dreconstruction, dkl[:, -1], dkl[:, :-1])
 
     def __str__(self) -> str:

@@ -26,12 +26,12 @@ Way = tuple[int, Array, float, float, float]           # a step down: t, gamma a
 
 def signal(gamma: Array) -> Array:
     """Return √ᾱ, the share of a in z, for gamma = log((1 - ᾱ)/ᾱ).  MATH (13.1)."""
-    return np.sqrt(sigmoid(-gamma))
+    return np.sqrt(sigmoid(-gamma))                    # (13.1)
 
 
 def spread(gamma: Array) -> Array:
     """Return √(1 - ᾱ), the share of the noise.  MATH (13.1)."""
-    return np.sqrt(sigmoid(gamma))
+    return np.sqrt(sigmoid(gamma))                     # (13.1)
 
 
 def between(gamma_s: Array, gamma_t: Array) -> tuple[Array, Array]:
@@ -126,12 +126,12 @@ class Schedule:
         """
         first, last = self.gamma[[1, -1]]
         if self.T == np.inf:
-            gamma = first + (last - first) * time
-            return gamma, (last - first) * np.exp(-gamma), 0 * gamma
+            gamma = first + (last - first) * time      # (13.7)
+            return gamma, (last - first) * np.exp(-gamma), 0 * gamma    # (13.7)
         if self.T == 1:                                # there is no third part
-            return first + 0 * time, 0 * time, 0 * time
-        t = np.minimum(time * (self.T - 1), self.T - 2).astype(int) + 1
-        return self.gamma[t + 1], (self.T - 1) * self.weight[t - 1], (self.T - 1) * self.constant[t - 1]
+            return first + 0 * time, 0 * time, 0 * time  # (13.6, T = 1)
+        t = np.minimum(time * (self.T - 1), self.T - 2).astype(int) + 1  # (13.6)
+        return self.gamma[t + 1], (self.T - 1) * self.weight[t - 1], (self.T - 1) * self.constant[t - 1]        # (13.6)
 
     def way_down(self, steps: int | None = None, eta: float | None = None) -> list[Way]:
         """Return the steps of a sample from z_T to z_1.  By default they are p's, through every level.

@@ -47,11 +47,11 @@ CASES = {                                              # together they run every
     "diffusion, one level": lambda: (Diffusion(64, 1, (8,)), DIGITS, {}),
     "hvae, one level": lambda: (HVAE(64, (3,), (8,)), DIGITS, {}),
     "hvae, two levels": lambda: (HVAE(6, (3, 2), (5,), likelihood="gaussian"), REAL, {"beta": 0.5}),
-    "topdown, mixed": lambda: (TopDown(6, (3, 2), (5,), likelihood=Mixed(OF_TABLE, missing=True)), TABLE, {}),
+    "topdown, mixed": lambda: (TopDown(7, (3, 2), (5,), likelihood=Mixed(OF_TABLE, missing=True)), TABLE, {}),
     "topdown, weights, counts": lambda: (TopDown(6, (3, 2), (5,), likelihood=Poisson(6)), np.floor(9 * REAL ** 2),
                                          {"n_samples": 3, "alpha": 2}),
     "diffusion, real": lambda: (Diffusion(6, 5, (8,), likelihood="gaussian"), REAL, {"beta": [2, 0.5]}),
-    "autoencoder, table": lambda: (Autoencoder(6, 2, (5,), likelihood=Mixed(OF_TABLE, missing=True)), TABLE, {}),
+    "autoencoder, table": lambda: (Autoencoder(7, 2, (5,), likelihood=Mixed(OF_TABLE, missing=True)), TABLE, {}),
     "diffusion, many levels": lambda: (Diffusion(6, np.inf, (8,), likelihood="gaussian", variance="forward"), REAL, {}),
 }
 each_case = pytest.mark.parametrize("name", CASES)

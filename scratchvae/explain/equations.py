@@ -49,7 +49,7 @@ TABLE = """
 3.5, N(0, I) | excess = σ**2 - 1; kl: KL(q, N01) = (1 / 2) * Σ(σ**2 - 1 - logvar + mu**2); dmu = dkl * mu;
     dlogvar = (1 / 2) * dkl * (σ**2 - 1)
 4.1 | e = exp(-abs(logits)); log_p = x * logits - softplus(logits);
-    log_prob: log(p(x, logits)) = Σ(x * logits - softplus(logits)); s = sigmoid(logits); dx = dlog_prob * logits;
+    log_prob: log(p(x, logits)) = Σ(x * logits - softplus(logits)); s = sigmoid(-abs(logits)); dx = dlog_prob * logits;
     dlogits = dlog_prob * (x - sigmoid(logits))
 4.2 | log_prob: log(p(x, h)) = log(N(x, mu, σ)); dx = -dlog_prob * (x - mu) / σ**2;
     dmu = dlog_prob * (x - mu) / σ**2; dlogvar = (1 / 2) * dlog_prob * ((x - mu)**2 / σ**2 - 1);
@@ -65,13 +65,18 @@ TABLE = """
 4.6 | top = largest(logits); log_p[n, k] = logits[n, k] - log(Σj(exp(logits[n, j])));
     log_prob[n] = Σk(x[n, k] * (logits[n, k] - log(Σj(exp(logits[n, j]))))); dx[n, k] = dlog_prob[n] * log_p[n, k];
     dlogits[n, k] = dlog_prob[n] * (x[n, k] - exp(log_p[n, k]) * Σj(x[n, j]))
-4.7 | cells = where(there, cells, 0); cell_log_p = part.log_prob(cells);
+4.7 | cells = where(there, cells, 1); cell_log_p = part.log_prob(cells);
     log_p[n] = log_p[n] + Σv(there[n, v] * cell_log_p[n, v]);
     dcell_log_p[n, v] = where(there[n, v], dlog_prob[n], 0); dcells, dh_cells = part.log_prob_backward(dcell_log_p);
     dx: dx[:, at_x] = dcells; dh: dh[:, at_h] = dh_cells
-4.7, missing | y = where(gone, 0, x)
+4.7, missing | y = where(gone, 1, x); dx = where(gone, 0, dy)
 4.7, layer | y: y[:, columns] = layer.forward(y[:, columns]); dx: dx[:, columns] = layer.backward(dx[:, columns])
-4.7, missing | dx = where(gone, 0, dx)
+4.7, seen | y = where(gone, 0, y)
+4.8 | y = log(x); log_p = log(N(y, mu, σ)); log_prob: log(p(x, h)) = log(N(y, mu, σ)) - Σ(y);
+    dy = -dlog_prob * (y - mu) / σ**2; dmu = dlog_prob * (y - mu) / σ**2;
+    dlogvar = (1 / 2) * dlog_prob * ((y - mu)**2 / σ**2 - 1); dx, dh: dx = (dy - dlog_prob) / x;
+    dx, dh: dh = [dmu | dlogvar]
+4.8, first layer | y = log(x); dx = dy / x
 5.3 | total = reconstruction - prior_matching
 5.4 | kl = [consistency | prior_matching]; weighted[n] = alpha * reconstruction[n] - Σt(beta[t] * kl[n, t]);
     loss = -(1 / n) * Σn(alpha * reconstruction[n] - Σt(beta[t] * kl[n, t])); dreconstruction = -alpha / n;
@@ -146,13 +151,13 @@ TABLE = """
 """
 
 SYMBOLS = {                                            # what stands in an equation and not in the line's function
-    "σ": "exp(logvar / 2)", "σ_q": "exp(logvar_q / 2)", "σ_p": "exp(logvar_p / 2)",
-    "mu": "left(q)", "logvar": "right(q)", "mu_q": "left(q)", "logvar_q": "right(q)", "mu_p": "left(p)",
+    "σ": "exp(logvar / 2)", "σ_q": "exp(logvar_q / 2)", "σ_p": "exp(logvar_p / 2)", "mu": "left(q); left(h)",
+    "logvar": "right(q); right(h)", "mu_q": "left(q)", "logvar_q": "right(q)", "mu_p": "left(p)",
     "logvar_p": "right(p)", "mu_m": "left(m)", "logvar_m": "right(m)", "dmu": "left(dq)", "dlogvar": "right(dq)",
     "u_q": "(z - mu_q) / σ_q**2", "u_p": "(z - mu_p) / σ_p**2", "dlog_ratio": "dkl", "eps": "noise",
     "a": "exp(-logvar_m)", "b": "exp(-logvar_p)", "ᾱ": "1 / (1 + exp(gamma))", "ᾱ_1": "1 / (1 + exp(gamma_1))",
-    "ᾱ_T": "1 / (1 + exp(gamma_T))", "ᾱ_z": "1 / (1 + exp(gamma_z))", "ρ": "v_q[t] / v_p[t]", "â": "a_hat", "dâ": "da",
-    "D": "x_dim", "m": "largest", "w̃": "w_tilde"}
+    "ᾱ_T": "1 / (1 + exp(gamma_T))", "ᾱ_z": "1 / (1 + exp(gamma_z))", "ρ": "v_q[t] / v_p[t]", "â": "a_hat",
+    "dâ": "da", "D": "x_dim", "m": "largest", "w̃": "w_tilde"}
 
 
 @dataclass

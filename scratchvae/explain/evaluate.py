@@ -102,9 +102,9 @@ class Evaluator:
             value = self.at_level(space.get(name))
             if usable(value):
                 return long(value)
-        if name in SYMBOLS:
+        for meaning in symbol(name):
             try:
-                return self.value(symbol(name))
+                return self.value(meaning)
             except Unknown:
                 pass
         for space in self.last():
@@ -270,21 +270,18 @@ class Evaluator:
         """Return the error, or raise Unknown."""
         left = equation.left
         if isinstance(left, ast.Tuple):
-            found = leaves(self.value(equation.right))
+            given = leaves(self.value(equation.right))
             results = [v for n, v in self.visit.values if "cache" not in n]
-            return max(distance(a, b) for a, b in zip(found, results) if is_number(b))
+            return max(distance(a, b) for a, b in zip(given, results) if is_number(b))
         inside = left.slice if isinstance(left, ast.Subscript) else ast.Tuple([])
         parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
         letters = [p.id for p in parts if isinstance(p, ast.Name) and p.id in LETTERS]
         if len(letters) != len(parts) or letters == ["t"]:
             letters = []
         made = self.made(equation)
-        if letters:
-            if np.ndim(made) >= len(letters):
-                self.shaped(made, letters)
-            found = self.entries(equation.right, letters)
-        else:
-            found = self.value(equation.right)
+        if letters and np.ndim(made) >= len(letters):
+            self.shaped(made, letters)
+        found = self.entries(equation.right, letters) if letters else self.value(equation.right)
         found = leaves(found)[0] if isinstance(found, tuple) else found
         return distance(found, made)
 
@@ -323,9 +320,9 @@ class Attributes(dict[str, Any]):
 
 
 @lru_cache(maxsize=None)
-def symbol(name: str) -> ast.expr:
-    """Return what a symbol stands for."""
-    return ast.parse(SYMBOLS[name], mode="eval").body
+def symbol(name: str) -> list[ast.expr]:
+    """Return what a symbol may stand for."""
+    return [ast.parse(meaning, mode="eval").body for meaning in SYMBOLS.get(name, "").split("; ") if meaning]
 
 
 def usable(value: Any) -> bool:
