@@ -45,15 +45,14 @@ class LayerNorm(Layer):
 # what a new user met --------------------------------------------------------------------------------
 
 
-def test_a_layer_norm_with_var_is_right_and_the_reason_for_differences_is_told(x):
+def test_a_layer_norm_with_var_is_right(x):
     diagnosis = diagnose_layer(LayerNorm(), x)
-    assert diagnosis.ok and diagnosis.kind == "not analytic"
-    assert "np.var" in str(diagnosis) and "no mistake found" in str(diagnosis)
+    assert diagnosis.ok and diagnosis.kind == "" and "no mistake found" in str(diagnosis)
 
 
-def test_abs_is_right_and_the_reason_is_told(x):
+def test_abs_is_right(x):
     diagnosis = diagnose_function(lambda x: (np.abs(x), x), lambda dy, x: dy * np.sign(x), x)
-    assert diagnosis.ok and diagnosis.kind == "not analytic"
+    assert diagnosis.ok and diagnosis.kind == ""
     wrong = diagnose_function(lambda x: (np.abs(x), x), lambda dy, x: -dy * np.sign(x), x)
     assert not wrong.ok and wrong.kind == "sign"
 
@@ -273,7 +272,7 @@ GALLERY = {                                            # the bug: the function t
     "z_t detached as the point": ("HVAE.backward", "z of q1", "missing"),
     "z_{t+1} detached as the condition": ("HVAE.backward", "z of q2", "zero"),
     "sign of dKL/dmu": ("gaussian.kl_standard_backward", "mu", "sign"),
-    "reconstruction spares logvar": ("VAE.backward", "logvar of q1", "missing"),
+    "reconstruction spares logvar": ("VAE.backward", "logvar of q1", "zero"),
 }
 MODELS = {
     "ReLU masks by the gradient": lambda: VAE(4, 2, (3,), activation="relu"),
@@ -352,21 +351,12 @@ def test_a_layer_that_breaks_the_pass_off_is_named(rng):
     assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("Nothing.backward", "x", "nothing returned")
 
 
-def test_a_beta_that_is_forgotten_is_named(rng):
-    class Forgetful(VAE):
-        def backward(self, cache, beta=1.0, alpha=1.0, input_gradient=False):
-            return super().backward(cache, 1.0, alpha, input_gradient)
-
-    diagnosis = diagnose_model(generic(Forgetful(4, 2, (3,))), rng.random((3, 4)))
-    assert diagnosis.where == "Forgetful.backward" and "beta" in str(diagnosis), str(diagnosis)
-
-
 WIRING = [                                             # a change in a model's own backward; the tensor, the kind
-    ("vae:VAE.backward", "dmu_z + dmu_k, dlogvar_z + dlogvar_k", "dlogvar_z + dlogvar_k, dmu_z + dmu_k", "mu of q1",
-     "swapped"),
-    ("vae:VAE.backward", "-alpha / n", "alpha / n", "log_prob of p1", "sign"),
-    ("vae:VAE.backward", "-alpha / n", "-alpha", "log_prob of p1", "factor"),
-    ("vae:VAE.backward", "dmu_z + dmu_k", "dmu_z - dmu_k", "mu of q1", "sign"),
+    ("vae:VAE.backward", "delbo.dreconstruction, r_cache", "-delbo.dreconstruction, r_cache", "log_prob of p1", "sign"),
+    ("vae:VAE.backward", "delbo.dreconstruction, r_cache", "2 * delbo.dreconstruction, r_cache", "log_prob of p1",
+     "factor"),
+    ("vae:VAE.backward", "z_cache) + dq_k", "z_cache) - dq_k", "output of q1.dense2", "sign"),
+    ("vae:VAE.backward", "z_cache) + dq_k", "z_cache)", "output of q1.dense2", "missing"),
     ("vae:VAE.backward", "dx_q + dx_r if", "dx_q if", "x", "missing"),
     ("vae:VAE.backward", "dz = self", "dz = 0 * self", "z of q1", "zero"),
 ]

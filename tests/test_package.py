@@ -20,9 +20,8 @@ ORDER = {                                              # of the files in each fo
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
     "train": ["optim", "progress", "schedules", "losses", "state", "processes", "team", "evaluation", "fit", "budget",
               "conditional", "estimator", "checkpoint", "plotting"],
-    "verify": ["gradcheck", "exact", "writings"],
-    "diagnose": ["reference", "suspect", "uses", "substitutes", "ratios", "mistakes", "finding", "pairs", "examine",
-                 "recording", "wholes", "flow", "walk"],
+    "verify": ["dual", "derivative", "noise", "recorder", "pairs", "search", "gradcheck", "exact", "writings"],
+    "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
     "explain": ["notation", "equations", "source", "trace", "evaluate", "compare", "verdict", "mathml", "pictures",
                 "figures", "style", "page"],
     "cli": ["manual", "options", "examples", "runs", "folders", "output", "asked", "commands", "program"]}

@@ -18,6 +18,7 @@ prints
         db[2]: given -0.723898, right -3.61949
         given / right = 1/5 in each of these entries
       Instead: take the sum, not the mean.
+    Not checked: that forward computes what you mean. Backward was compared with forward, not with the math.
 
 The fix is ``dy.sum(axis=0)``.  `diagnose_layer` does this for an object with forward
 and backward, or a stack of them; `diagnose_model` for a whole model, where one wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+
 
 import numpy as np
 
@@ -18,14 +18,13 @@ from . import numbers
 from .evidence import Case, Reason, Reference, Wrong, beside, case, elsewhere, leaf, outputs
 from .finding import Diagnosis, Finding
 from .operations import operation
-from .repair import repair
 
 TOLERANCE = 1e-10                                      # of a gradient, relative to its own norm
 ROUNDING = 1e-14                                       # of y, in a derivative of it
 AT_MOST = 60                                           # entries that are looked at one by one
-HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.factor,
+HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.in_place, numbers.factor,
               numbers.derivative, numbers.ratio, numbers.turned, operation, numbers.elsewhere, numbers.diagonal,
-              repair, numbers.by_axis)
+              numbers.by_axis)
 
 
 def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys: Arrays | None = None) -> Diagnosis:
@@ -285,4 +284,4 @@ def found(reference: Reference, cases: list[Case], by: str) -> Finding:
                    given=w.C[0], right=w.R[0])
 
 
-__all__ = ["Any", "examine", "found", "structural"]
+

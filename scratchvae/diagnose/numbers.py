@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from ..layers import Array
-from ..verify.derivative import Arrays, NotComplex
+from ..verify.derivative import Arrays, NotComplex, copies
+from ..verify.noise import still
 from .evidence import Case, Reason, Wrong
 from .operations import CONSTANTS, FORMULAS, nice, shorter
 
@@ -176,6 +178,33 @@ def ratio(w: Wrong) -> Reason | None:
         return Reason("scale", f"{says}: variance, standard deviation and logvar are taken for one another, or one of "
                       "them is lost", "σ = exp(logvar / 2), σ² = exp(logvar)")
     return Reason("factor", f"{says}: this factor is there once too often, or missing")
+
+
+class Fresh(np.ndarray[Any, Any]):
+    """An array that a ufunc never changes: y *= 2 makes a new one, and the cache keeps the old."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Compute into a new array, whatever ``out`` says."""
+        options.pop("out", None)
+        made = getattr(ufunc, method)(*(a.view(np.ndarray) if isinstance(a, Fresh) else a for a in inputs), **options)
+        return made.view(Fresh) if isinstance(made, np.ndarray) else made
+
+
+def in_place(w: Wrong) -> Reason | None:
+    """Backward is right if no operation of forward works in place."""
+    def along(c: Case) -> Array | None:
+        try:
+            with still(w.pair.generators):
+                _, kept = w.pair.forward({name: a.copy().view(Fresh) for name, a in c.inputs.items()})
+                return w.claims(np.asarray(w.pair.backward(copies(c.dys), kept)[w.by]).view(np.ndarray))
+        except Exception:                              # code that minds what it is given
+            return None
+
+    rights = {id(c): right for c, right in zip(w.cases, w.right)}
+    if not all((found := along(c)) is not None and w.close(found, rights[id(c)]) for c in w.cases):
+        return None
+    return Reason("in place", "an array is changed in place after it was put into the cache: with y = y * 2 in the place "
+                  "of y *= 2, the same backward is right", "make a new array, or put a copy into the cache")
 
 
 def derivative(w: Wrong) -> Reason | None:
@@ -400,4 +429,3 @@ def unknown(w: Wrong) -> Reason:
                 evidence.append(f"this ratio is constant along axis {axis}")
     return Reason("unknown", f"wrong in {places(w, 0) or 'every entry'} ({int(wrong.sum())} of the {wrong.size} that were "
                   "looked at), and none of the mistakes that this checker knows gives these numbers", "", evidence)
-

@@ -39,6 +39,7 @@ FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by 
 CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 SECONDS = 1.5                                          # that a search may take
 SCALES = re.compile("var|std|sig|log|lv|scale|prec")   # names of inputs that stand for a variance
+NOISE = re.compile("^(eps|noise|mask)")
 HERE = tuple(__file__.rpartition("diagnose")[0] + folder for folder in ("diagnose", "verify"))
 
 Key = tuple[Any, int, Any]                             # where in the code, and which function of NumPy
@@ -546,5 +547,5 @@ def other_values(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
                                                           call.options)))
 
             if s.fits(key, rule):
-                yield Reason("point", f"for {where(s, group[0], path)}, backward takes another value for the other operand: "
+                yield Reason("noise" if NOISE.search(str(source[0])) else "point", f"for {where(s, group[0], path)}, backward takes another value for the other operand: "
                              + words)

@@ -69,7 +69,7 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
         diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "random", "forward draws noise "
                                          "anew in each call; the check held the noise still"))
     if diagnosis.findings:
-        named |= {f.tensor for f in diagnosis.findings}
+        named |= {f.tensor for f in diagnosis.findings if not f.places}
         diagnosis.consequences = [name for name in wrong_at_the_end(pair, at.dys, at.claimed) if name not in named]
     return diagnosis
 
@@ -167,16 +167,17 @@ def handed_on(p: Pass, dys: Arrays, wrong: list[Compared]) -> list[Finding]:
 
 def caller(p: Pass, c: Compared) -> str:
     """Return the backward that called that of a step."""
-    return p.pair.name if c.step is None or c.step.parent is None else c.step.parent.part.called
+    return p.pair.name if c.step is None or c.step.caller is None else c.step.caller.part.called
 
 
 def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
     """Return what is wrong with a gradient that a step was given."""
     step, name = c.step, label(p, c)
     assert step is not None
-    uses = [(t, n) for t in p.steps for n, a in t.inputs.items() if a is step.outputs[c.name] and t.parent is step.parent]
-    sent = [(t.part.name, np.asarray(t.returned[n])) for t, n in uses if np.shape(t.returned.get(n)) == c.gradient.shape
-            and np.any(t.returned[n])]
+    uses = [(t, n) for t in p.steps for n, a in t.inputs.items()
+            if a is step.outputs[c.name] and t.parent is step.parent]
+    sent = [(t.part.name, np.asarray(t.returned[n])) for t, n in uses if n in t.returned
+            and np.shape(t.returned[n]) == c.gradient.shape and np.any(t.returned[n])]
     reason = of_several(name, c.gradient, sent)
     if reason is not None:
         return Finding(caller(p, c), name, *reason)

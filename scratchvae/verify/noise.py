@@ -10,24 +10,25 @@ from typing import Any
 import numpy as np
 
 
-def generators(thing: Any, depth: int = 3) -> Iterator[Any]:
+def generators(thing: Any, depth: int = 7, seen: set[int] | None = None) -> Iterator[Any]:
     """Yield the generators that a function or an object can reach."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen or depth == 0 or isinstance(thing, (np.ndarray, str, int, float, type(np), type)):
+        return
+    seen.add(id(thing))
     if isinstance(thing, (np.random.Generator, np.random.RandomState)):
         yield thing
-    if depth == 0:
         return
     inside: list[Any] = [cell.cell_contents for cell in getattr(thing, "__closure__", None) or () if _filled(cell)]
     inside += list(getattr(thing, "__defaults__", None) or ())
     if hasattr(thing, "__code__"):
-        inside += [thing.__globals__[name] for name in thing.__code__.co_names if name in thing.__globals__
-                   and not isinstance(thing.__globals__[name], type(np))]
+        inside += [thing.__globals__[name] for name in thing.__code__.co_names if name in thing.__globals__]
     inside += [thing.__self__] if hasattr(thing, "__self__") else []
-    inside += list(getattr(thing, "__dict__", {}).values()) if not isinstance(thing, type) else []
+    inside += list(getattr(thing, "__dict__", {}).values())
     inside += list(thing)[:50] if isinstance(thing, (list, tuple)) else []
     inside += list(thing.values())[:50] if isinstance(thing, dict) else []
     for other in inside:
-        if not isinstance(other, (np.ndarray, str, int, float, type(np))):
-            yield from generators(other, depth - 1)
+        yield from generators(other, depth - 1, seen)
 
 
 def _filled(cell: Any) -> bool:

@@ -67,6 +67,7 @@ class Step:
     outputs: dict[str, Any] = field(default_factory=dict)
     cache: Any = None
     dys: Arrays | None = None                          # None: its backward was never called
+    caller: Step | None = None                         # whose backward called it
     returned: dict[str, Any] = field(default_factory=dict)
     after: Arrays = field(default_factory=dict)        # the layer's gradients, when its backward had ended
     spoilt: list[str] = field(default_factory=list)    # inputs that forward changed in place
@@ -272,6 +273,7 @@ class Pass:
             step = self._answered(part, args[n] if part.cached and len(args) > n else options.get("cache"), given)
             if step is None:
                 return function(*args, **options)
+            step.caller = self.closing[-1] if self.closing else None
             self.closing.append(step)
             step.dys = dict(zip(step.outputs, given))
             self.mend(step, "dys")

@@ -1,3 +1,0 @@
-from .evidence import Reason, Wrong
-def repair(w: Wrong) -> Reason | None:
-    return None
