@@ -171,12 +171,15 @@ def witness(pair: Pair, at: Case) -> tuple[Reference, float]:
         if not all(np.isfinite(s).all() for s in slope.values()):
             raise NotComplex("the complex step is not finite")
     except (NotComplex, TypeError, ValueError, AttributeError, ArithmeticError, np.exceptions.ComplexWarning):
-        single = any(y.dtype == np.float32 or np.array_equal(y, y.astype(np.float32)) and not np.all(y == np.round(y))
-                     for y in at.outputs.values())
-        return Reference(pair, False), 1e-7 if single else 0.0
+        return Reference(pair, False), 1e-7 if any(map(single, at.outputs.values())) else 0.0
     gaps = [relative(y, value(np.asarray(made[of]).view(Dual) if np.iscomplexobj(made[of]) else made[of]))
             for of, y in at.outputs.items()]
     return Reference(pair), max(gap if gap > 1e-12 else 0.0 for gap in gaps)
+
+
+def single(a: Array) -> bool:
+    """Whether an array was computed in float32."""
+    return a.dtype == np.float32 or bool(np.array_equal(a, a.astype(np.float32)) and not np.all(a == np.round(a)))
 
 
 def directional(reference: Reference, at: Case, by: str) -> float:
@@ -244,10 +247,7 @@ def no_mistake(reference: Reference, at: Case, by: str) -> Finding | None:
     if (right or (not reference.follows and C.size <= 400)) and not off_entries(reference, at, by, entries):
         return Finding(pair.name, by, "kink", f"the input lies on a kink, where the slopes to the left and to the right "
                        f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere")
-    single = any(a.dtype == np.float32 or np.array_equal(a, a.astype(np.float32)) and not np.all(a == np.round(a))
-                 for a in [C, *at.outputs.values()])
-    error = directional(reference, at, by)
-    if error < (1e-3 if single else 2e-7):
+    if directional(reference, at, by) < (1e-3 if any(map(single, [C, *at.outputs.values()])) else 2e-7):
         return Finding(pair.name, by, "rounding", "it is computed in float32, and right to its some seven digits")
     v = stream(10).standard_normal(C.shape)
     moved = change(changes(reference.forward, at.inputs, {by: v}), at.dys)
@@ -282,6 +282,3 @@ def found(reference: Reference, cases: list[Case], by: str) -> Finding:
     entry = f"{w.d}{at if at else ''}: given {w.C[0][worst]:.6g}, right {w.R[0][worst]:.6g}"
     return Finding(w.pair.name, by, reason.kind, reason.says, reason.hint, [entry, *reason.evidence],
                    given=w.C[0], right=w.R[0])
-
-
-

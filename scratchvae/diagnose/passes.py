@@ -21,7 +21,7 @@ from ..verify.pairs import Problem, parameters, with_parameters
 from ..verify.recorder import Pass, Step
 from ..verify.search import WRONG, Compared, along, rounding, search
 from .evidence import Reference, beside, case, elsewhere
-from .examine import examine, found as explained, structural
+from .examine import examine, found as explained, single, structural, witness
 from .finding import Diagnosis, Finding, equation
 
 
@@ -43,11 +43,20 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
                 f"belongs to its caller", "make a new array, y = y * 2 for y *= 2, or work in a copy",
                 places=[step.part.name]))
             p.guarded.add(step.part.name)
-    wrong = wrong_in(p, at.dys)
+    tolerance = max(WRONG, 1e3 * witness(pair, at)[1])
+    compared = search(p, at.dys, tolerance)
+    if max(c.error for c in compared) > tolerance and any(single(c.gradient) for c in compared):
+        tolerance = 1e-4                               # a backward computes in float32
+        compared = search(p, at.dys, tolerance)
+    wrong = [c for c in compared if not c.error <= tolerance]
+    if tolerance > WRONG:
+        diagnosis.remarks.append(Finding(pair.name, "", "rounding", "a part of it is computed in float32, and was held to "
+                                         "its some seven digits"))
     if wrong:                                          # perhaps the point lies on a kink, such as ReLU's
         q = Pass(Pair(**{**vars(pair), "inputs": beside(pair.inputs, 21)}), wholes)
         q.guarded = p.guarded
-        both = {(c.which, c.step and c.step.index, c.name) for c in wrong_in(q, at.dys)}
+        both = {(c.which, c.step and c.step.index, c.name) for c in search(q, at.dys, tolerance)
+                if not c.error <= tolerance}
         kept = [c for c in wrong if (c.which, c.step and c.step.index, c.name) in both]
         if len(kept) < len(wrong):
             diagnosis.remarks.append(Finding(pair.name, "", "kink", "the input lies on a kink of the pass, and the "
@@ -90,11 +99,6 @@ def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
             diagnosis.findings.append(finding)
     if diagnosis.ok:
         diagnosis.findings.append(structural(p.pair, problem))
-
-
-def wrong_in(p: Pass, dys: Arrays) -> list[Compared]:
-    """Return the wrong gradients of a pass, without consequences."""
-    return [c for c in search(p, dys) if not c.error <= WRONG]
 
 
 def wrong_at_the_end(pair: Pair, dys: Arrays, gradients: Arrays) -> list[str]:
