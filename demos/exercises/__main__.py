@@ -42,7 +42,9 @@ WORDS = {"done": "done", "begun": "right so far", "wrong": "not right yet", "bla
 
 def chosen(name: str) -> list[Exercise]:
     """Return the exercises that a word stands for: a number, a name, or a part of one."""
-    stem = Path(name).stem
+    stem, folder = Path(name).stem, Path(name).parent
+    if folder != Path("."):
+        raise argparse.ArgumentTypeError(f"{name!r} is a path; take --folder {folder} and the name {stem}")
     if stem.isdigit():
         found = [exercise for exercise in EXERCISES if int(exercise.name[:2]) == int(stem)]
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from grader.tasks import Array, Case, list_of, num, parts, product, shapes
+from grader.tasks import Array, Case, Problem, list_of, num, parts, product, shapes
 
 
 def dense(code: Any, W: Array, b: Array) -> Any:
@@ -28,7 +28,20 @@ def dense_cases(target: str) -> Iterator[Case]:
 
         def backward(code: Any, x: Array, W: Array, b: Array, dy: Array) -> dict[str, Any]:
             layer = dense(code, W, b)
-            dx = layer.backward(dy, x)
+            held = {"dW": layer.dW, "db": layer.db}
+            dx = layer.backward(dy.copy(), x)
+            for name, array in held.items():
+                if getattr(layer, name) is not array and all(
+                        np.shape(getattr(layer, n)) == a.shape for n, a in held.items()):
+                    raise Problem(f"self.{name} = ... makes a new array. The optimiser looks at the old one, a part of "
+                                  f"model.gradient, so theta would never move. Write into it: self.{name}[:] = ...")
+            again = dense(code, W, b)
+            again.dW[:], again.db[:] = 0, 1
+            again.backward(dy.copy(), x)
+            for name, array in held.items():           # NaN stood there; now 0, and 1
+                if getattr(layer, name) is array and np.isnan(array).any() and np.ptp(getattr(again, name)) > 0:
+                    raise Problem(f"self.{name} is added to, so that what the last step left there stays in it. Write "
+                                  f"self.{name}[:] = ..., not +=.")
             return {"self.dW": layer.dW, "self.db": layer.db, "dx": dx}
 
         def y_terms(i: int, j: int, x: Array = x, W: Array = W, b: Array = b) -> list[Any]:

@@ -2,6 +2,20 @@
 import numpy as np
 from scratchvae import layers
 
+# %% new arrays in self.dW and self.db: self.dW = ... makes a new array. The optimiser looks at the old one, a part of
+class Dense(layers.Dense):
+    def backward(self, dy, cache, input_gradient=True):
+        self.dW = cache.T @ dy
+        self.db = dy.sum(axis=0)
+        return dy @ self.W.T
+
+# %% added to what stood there: self.dW is added to, so that what the last step left there stays in it
+class Dense(layers.Dense):
+    def backward(self, dy, cache, input_gradient=True):
+        self.dW += cache.T @ dy
+        self.db += dy.sum(axis=0)
+        return dy @ self.W.T
+
 # %% means: dW averaged. dW is divided by the number of rows.
 class Dense(layers.Dense):
     def backward(self, dy, cache, input_gradient=True):
