@@ -67,7 +67,7 @@ def test_training_ends_by_itself_and_epochs_are_obeyed(home, capsys):
     out = train(capsys, "--hidden", "4", "--latents", "1", "--learning-rate", "0.01")
     found = config()
     assert (found["passes"], found["patience"], found["average"]) == (100, 20, 0.999)
-    assert "an epoch is 100 passes over the rows" in out and "kept: the parameters of epoch" in out
+    assert "an epoch: 100 times all rows" in out and "kept: the parameters of epoch" in out
     assert len(read("run/history.csv")) - 1 < found["epochs"] == 200
     assert "27 rows of 3 to train on, 3 held out (test)" in out
     assert "2 epochs to go" in train(capsys, *FAST) and config()["passes"] is None
