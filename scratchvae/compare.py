@@ -1,14 +1,15 @@
 """How q and p are compared at a level: forward takes z, q and p and returns nats, backward returns dz, dq and dp.
 
 q and p are Gaussians as a network returns them, one array [mu | logvar] of shape (n, 2 d); z is a draw from q.
-There are three readings of log q - log p, with the same mean over z ~ q where neither q nor p depends on that z:
+There are three ways to estimate the mean of log q - log p over z ~ q.  Where neither q nor p depends on that z, all
+three have the same mean:
 
     KL          KL( q || p )            the mean over z, in closed form
     ExactDraw   -H( q ) - log p(z)      the mean of log q in closed form, log p at the draw
     LogRatio    log q(z) - log p(z)     both at the draw
 
-and StandardKL is the KL to N(0, I), written out.  A model chooses one for each level when it is built.  A comparison
-may have more than these: a learned prior has parameters and noise of its own, and takes that noise in the place of p.
+StandardKL is the KL to N(0, I), written out.  A model chooses one for each level when it is built: the VAE has
+StandardKL, hvae.py needs KL and ExactDraw, and importance.py needs LogRatio.
 """
 
 from typing import Any

@@ -6,7 +6,7 @@ With x = z_0,
     p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, p(z_T) = N(0, I)
 
 each a diagonal Gaussian (p(x | z_1): the likelihood) whose mu and logvar come
-from a network that sees the condition.  It is the Markovian hierarchical VAE
+from a network.  The input of the network is what stands after the bar.  It is the Markovian hierarchical VAE
 of Luo 2022 (arXiv 2208.11970).
 
     log p(x) >= E_q[ log p(x | z_1) ]                                   reconstruction
@@ -17,14 +17,14 @@ of Luo 2022 (arXiv 2208.11970).
 It is MATH (5.2) with z = (z_1, ..., z_T), the logarithm of the products written as
 sums: MATH (7.2).  The third part is here in two forms, ``consistency=``:
 
-``"exact"``, the exact one: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
-drawn, with the entropy in closed form.  A draw of it may be negative, and so may
-its mean: only the sum over all levels is a KL.  MATH (7.3).
+``"exact"``, the default: -H[ q(z_t | z_{t-1}) ] - log p(z_t | z_{t+1}) at the z_t
+drawn, with the entropy in closed form, MATH (7.3).  A draw of it may be negative, and
+so may its mean: only the sum over all levels is a KL, MATH (7.2).
 
 ``"printed"``, as Luo 2022 and texts after it print it: KL( q(z_t | z_{t-1}) ||
-p(z_t | z_{t+1}) ) in closed form, which is the mean over a *fresh* z_t, though
-z_{t+1} was drawn from the old one.  It is a lower bound on log p(x), but not the
-ELBO of q: section 8 of MATH, and the lesson on the third part.
+p(z_t | z_{t+1}) ) in closed form.  This is the mean over a *fresh* z_t, though
+z_{t+1} was drawn from the old one.  The three parts are still a lower bound on log p(x),
+but not the ELBO of q: MATH (8.2), and demos/09_consistency.py.
 """
 
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ class HVAE(Model):
 
     @property
     def consistency(self) -> str:
-        """The form of the third part, 'exact' or 'printed'; setting it chooses how q and p are compared."""
+        """The form of the third part, 'exact' or 'printed'; setting it also sets ``compare``, a part for each level."""
         return self._consistency
 
     @consistency.setter
@@ -150,7 +150,7 @@ class HVAE(Model):
         dz_2, dz_3, dq, dp, dkl = {}, {}, {}, {}, delbo.dkl
         dx, dp[0] = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_out)   (7.4)
         for t in self.levels:
-            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # each (n, ..)   (7.4)
+            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # dz (n, d_t)   (7.4)
         for t in self.levels:
             dz_2[t] = self.p[t].backward(dp[t - 1], cache["p", t])       # (n, d_t)   (7.4)
         for t in reversed(self.levels):                                  # down
@@ -160,7 +160,10 @@ class HVAE(Model):
         return dz_1[0] + dx if input_gradient else dz_1[0]               # q(z_1 | x) and log p(x | z_1) use x   (7.4)
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
-        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""
+        """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n), for `log_likelihood`.
+
+        MATH (5.5).
+        """
         q, z = {1: np.tile(self.q[1].forward(x)[0], (n_samples, 1))}, {}
         for t in self.levels:                                                   # up
             z[t], _ = gaussian.draw(q[t], self.normal(rng, len(q[t]), self.d[t]))

@@ -1,4 +1,4 @@
-"""The bound in its parts, and the loss: what is minimised, and its gradient by each part.
+"""The lower bound on log p(x) in its parts, and the loss: what is minimised, and its gradient by each part.
 
 A model computes the parts of the bound and, given d(loss)/d(each part), the gradient by its parameters.  What
 the loss makes of the parts stands here: the weights beta and alpha, the mean over the batch, free bits.  Importance
