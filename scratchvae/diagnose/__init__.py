@@ -180,8 +180,8 @@ def unnamed(layer: Any, pair: Pair) -> list[Finding]:
 
     names = [n for n, a in vars(layer).items() if n not in pair.inputs and isinstance(a, np.ndarray)
              and a.dtype.kind == "f" and hasattr(layer, "d" + n)]
-    return [Finding(pair.name, n, "not named", f"y depends on {n}, which has a d{n} beside it, but parameter_names does "
-                    "not have it: no optimiser will move it", f"add {n!r} to parameter_names")
+    return [Finding(pair.name, n, "not named", f"y depends on {n}, which has a d{n} beside it, but parameter_names "
+                    "does not have it: no optimiser will move it", f"add {n!r} to parameter_names")
             for n in names if not np.array_equal(y(n), y())][:1]
 
 

@@ -23,8 +23,7 @@ TOLERANCE = 1e-10                                      # of a gradient, relative
 ROUNDING = 1e-14                                       # of y, in a derivative of it
 AT_MOST = 60                                           # entries that are looked at one by one
 HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.in_place, numbers.factor,
-              numbers.derivative, numbers.ratio, numbers.turned, operation, numbers.elsewhere, numbers.diagonal,
-              numbers.by_axis)
+              numbers.derivative, numbers.ratio, numbers.turned, operation, numbers.elsewhere, numbers.diagonal)
 
 
 def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys: Arrays | None = None) -> Diagnosis:
@@ -93,9 +92,9 @@ def finite(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
         if len(off):
             entry = f"{name}{[int(i) for i in off[0]] if y.ndim else ''}"
             diagnosis.findings.append(Finding(
-                pair.name.replace("backward", "forward"), "", "not finite", f"forward already gives {y[tuple(off[0])]} in "
-                f"{entry}, so there is no derivative there; backward was not looked at", "look for a log of 0, a "
-                "division by 0 or an exponential that overflows in forward"))
+                pair.name.replace("backward", "forward"), "", "not finite", f"forward already gives "
+                f"{y[tuple(off[0])]} in {entry}, so there is no derivative there; backward was not looked at",
+                "look for a log of 0, a division by 0 or an exponential that overflows in forward"))
             return False
     return True
 
@@ -211,7 +210,7 @@ def seen_by_difference(reference: Reference, at: Case, by: str, precision: float
 
 
 def off_entries(reference: Reference, at: Case, by: str, entries: Array) -> list[int]:
-    """Return those of the entries whose gradient is none of the slopes there: what a kink leaves open is not among them."""
+    """Return those of the entries whose gradient is none of the slopes there; at a kink there are two, and more."""
     C, found, largest = at.claimed[by], [], float(np.abs(at.claimed[by]).max())
     for k in entries:
         v = np.zeros(C.size)
@@ -245,15 +244,15 @@ def no_mistake(reference: Reference, at: Case, by: str) -> Finding | None:
     except (Problem, NotComplex, ArithmeticError):
         right = False
     if (right or (not reference.follows and C.size <= 400)) and not off_entries(reference, at, by, entries):
-        return Finding(pair.name, by, "kink", f"the input lies on a kink, where the slopes to the left and to the right "
+        return Finding(pair.name, by, "kink", "the input lies on a kink, where the slopes to the left and to the right "
                        f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere")
     if directional(reference, at, by) < (1e-3 if any(map(single, [C, *at.outputs.values()])) else 2e-7):
         return Finding(pair.name, by, "rounding", "it is computed in float32, and right to its some seven digits")
     v = stream(10).standard_normal(C.shape)
     moved = change(changes(reference.forward, at.inputs, {by: v}), at.dys)
     if moved(1e-7) == moved(-1e-7) == moved(1e-5) == 0.0 and moved(3 * size(at.inputs[by])) != 0:
-        return Finding(pair.name, by, "stepwise", f"forward is constant in steps of {leaf(by)}, so its derivative is 0; "
-                       "a gradient that is passed through all the same is a choice, which cannot be checked")
+        return Finding(pair.name, by, "stepwise", f"forward is constant in steps of {leaf(by)}, so its derivative is "
+                       "0; a gradient that is passed through all the same is a choice, which cannot be checked")
     return None
 
 

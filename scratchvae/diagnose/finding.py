@@ -17,7 +17,7 @@ THOUGHTS = {                                           # the likely line of thou
     "missing": "What is used twice has a gradient that is a sum of two terms. One of them is not there.",
     "overwritten": "The contributions are assigned one after the other, so that the last one stays: write += for =.",
     "added": "Backward adds to an array that already holds something, such as the gradient of the last step.",
-    "derivative": "The derivative is taken at the wrong place (at y for x), is that of another function, or is left out.",
+    "derivative": "The derivative is taken at the wrong place (at y for x), is another function's, or is left out.",
     "dy forgotten": "The chain rule is dx = dy · (local derivative): dy must be there once, to the first power.",
     "scale": "Variance, standard deviation and logvar are three things: σ = exp(logvar / 2), σ² = exp(logvar).",
     "probability": "With p = sigmoid(l), the gradient by l is the one by p times p (1 - p). In x - p it has cancelled.",

@@ -17,7 +17,7 @@ from ..layers import Array
 from ..verify.derivative import Arrays, NotComplex, copies
 from ..verify.noise import still
 from .evidence import Case, Reason, Wrong
-from .operations import CONSTANTS, FORMULAS, nice, shorter
+from .operations import CONSTANTS, FORMULAS, NOISE, SCALES, nice, shorter
 
 
 def not_finite(w: Wrong) -> Reason | None:
@@ -144,37 +144,44 @@ def places(w: Wrong, k: int) -> str:
     return "some entries"
 
 
-def ratio(w: Wrong) -> Reason | None:
-    """C = c R g(a), with a one of the arrays."""
+def formulas(w: Wrong, values: list[Array], right: list[Array], over: bool = False) -> list[str]:
+    """Return for which formulas g and constants c the values are c g(a) times what is right, a one of the arrays.
+
+    With ``over``, also those for which they are the right ones divided by it.
+    """
     def test(k: int) -> set[str]:
         found = set()
         for name, a in w.alike(k):
-            for text, g in FORMULAS.items() if np.ptp(a) > 0 else ():
-                if text == "1" or text.startswith(("(", "sin", "cos", "log", "tanh", "|", "sign")):
-                    continue
-                values = np.asarray(g(a), float)
+            for text, g in FORMULAS.items():
+                factor = np.asarray(g(a), float)
                 for c in CONSTANTS:
-                    times = "" if c == 1 else f"{c:g} · "
-                    if w.close(w.C[k], c * w.R[k] * values):
-                        found.add(f"times {times}{text.replace('{a}', name)}")
-                    if "/" not in text and w.close(w.R[k], c * w.C[k] * values):
-                        found.add(f"divided by {times}{text.replace('{a}', name)}")
+                    written = ("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", name)
+                    if w.close(values[k], right[k] * c * factor):
+                        found.add(written)
+                    if over and "/" not in text and w.close(right[k], values[k] * c * factor):
+                        found.add(f"1/({written})")
         return found
+    return w.agreed(test)
 
-    found = w.agreed(test) if w.R[0].size > 2 else []
+
+def ratio(w: Wrong) -> Reason | None:
+    """C = c R g(a), with a one of the arrays; what is said of it depends on which."""
+    found = [f for f in formulas(w, w.C, w.R, over=True) if not any(word in f for word in (
+        "cos", "sin", "log(", "|", "sign", " > ", " < ", "tanh"))] if w.R[0].size > 2 else []
+    found = [f for f in found if any(name in f for name, _ in w.alike(0))]     # not a constant
     if not found:
         return None
-    says = f"it is the right one {found[0]}"
-    if "sigmoid" in found[0] and "(1 -" in found[0]:
+    says, first = f"it is the right one times {found[0]}", found[0]
+    if "sigmoid" in first and "(1 -" in first:
         return Reason("probability", f"{says}: the derivative of the sigmoid is there " + (
-            "once too often, as if the gradient were by the probability" if "times" in found[0] else "no more, as it "
-            "would be in the gradient by the probability; this one is by the logit"))
-    if any(f"d{name}" in found[0] for name in w.cases[0].dys):
+            "no more, as in the gradient by the probability; this one is by the logit" if first.startswith("1/") else
+            "once too often, as if the gradient were by the probability"))
+    if any(f"d{name}" in first for name in w.cases[0].dys):
         return Reason("dy forgotten", f"{says}: the gradient that arrives is used "
-                      + ("twice" if "times" in found[0] and "1/" not in found[0] else "not at all"))
-    if "sigmoid" in found[0] or "tanh" in found[0]:
+                      + ("not at all" if "1/" in first else "twice"))
+    if "sigmoid" in first:
         return None
-    if "exp" in found[0] or any(word in found[0] for word in ("var", "std", "sigma")):
+    if "exp" in first or any(word in first for word in ("var", "std", "sigma")):
         return Reason("scale", f"{says}: variance, standard deviation and logvar are taken for one another, or one of "
                       "them is lost", "σ = exp(logvar / 2), σ² = exp(logvar)")
     return Reason("factor", f"{says}: this factor is there once too often, or missing")
@@ -203,8 +210,8 @@ def in_place(w: Wrong) -> Reason | None:
     rights = {id(c): right for c, right in zip(w.cases, w.right)}
     if not all((found := along(c)) is not None and w.close(found, rights[id(c)]) for c in w.cases):
         return None
-    return Reason("in place", "an array is changed in place after it was put into the cache: with y = y * 2 in the place "
-                  "of y *= 2, the same backward is right", "make a new array, or put a copy into the cache")
+    return Reason("in place", "an array is changed in place after it was put into the cache: with y = y * 2 in the "
+                  "place of y *= 2, the same backward is right", "make a new array, or put a copy into the cache")
 
 
 def derivative(w: Wrong) -> Reason | None:
@@ -216,13 +223,7 @@ def derivative(w: Wrong) -> Reason | None:
     dys = [c.dys[y][w.index] for c in w.cases]
     if not w.close(w.R[0] / dys[0], w.R[1] / dys[1]):
         return None
-
-    def formulas(values: list[Array]) -> list[str]:
-        return w.agreed(lambda k: {("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", name)
-                                   for name, a in w.alike(k) for text, g in FORMULAS.items() for c in CONSTANTS
-                                   if w.close(values[k], dys[k] * c * np.asarray(g(a), float))})
-
-    given, right = formulas(w.C), formulas(w.R)
+    given, right = formulas(w, w.C, dys), formulas(w, w.R, dys)
     if not given:
         return None
     if given[0] == "1":
@@ -256,28 +257,22 @@ def diagonal(w: Wrong) -> Reason | None:
 
 
 def turned(w: Wrong) -> Reason | None:
-    """C is R transposed, reshaped, flipped, summed or averaged."""
+    """C is R transposed, reshaped, summed or averaged."""
     def test(k: int) -> set[str]:
         R, found = w.R[k], dict[str, Array]()
         if R.ndim >= 2:
             T = R.swapaxes(-1, -2)
             found["transposed"] = T if T.shape == R.shape else R
-            if w.whole:
-                found["transposed by a reshape"] = T.reshape(R.shape)
-                found["reshaped where a transpose is due"] = R.reshape(T.shape).swapaxes(-1, -2)
-        for axis in range(R.ndim) if w.whole else []:
+            found["transposed by a reshape"] = T.reshape(R.shape)
+            found["reshaped where a transpose is due"] = R.reshape(T.shape).swapaxes(-1, -2)
+        for axis in range(R.ndim):
             found[f"in the opposite order along axis {axis}"] = np.flip(R, axis)
-            for by in (1, -1):
-                found[f"shifted by {by} along axis {axis}"] = np.roll(R, by, axis)
-        for n in range(1, R.ndim + 1) if w.whole else []:
-            for axes in combinations(range(R.ndim), n):
+            if R.shape[axis] > 1 and ((R != 0).sum(axis=axis) > 1).all():
                 for word, f in (("summed", np.sum), ("averaged", np.mean)):
-                    if np.prod([R.shape[i] for i in axes]) > 1 and ((R != 0).sum(axis=axes) > 1).all():
-                        found[f"{word} over {'all axes' if n == R.ndim else f'axis {axes[0]}'}"] = np.broadcast_to(
-                            f(R, axis=axes, keepdims=True), R.shape)
+                    found[f"{word} over axis {axis}"] = np.broadcast_to(f(R, axis=axis, keepdims=True), R.shape)
         return {text for text, candidate in found.items() if w.close(w.C[k], candidate)}
 
-    found = w.agreed(test) if w.whole or len(set(w.shape)) == 1 else []
+    found = w.agreed(test) if w.whole else []
     if not found:
         return None
     if found[0].startswith(("summed", "averaged")):
@@ -318,46 +313,35 @@ def constant(w: Wrong, k: int, inputs: Arrays, dys: Arrays, constants: tuple[flo
 
 def other_dy(w: Wrong, c: Case) -> Iterator[Substitute]:
     """Yield other gradients that may have been taken for dy."""
-    names = list(c.dys)
-    for name in names if len(names) > 1 else []:
-        yield ("missing", f"without what comes through the output {name}", c.inputs,
-               {**c.dys, name: np.zeros_like(c.dys[name])})
-        yield ("missing", f"with what comes through the output {name} alone", c.inputs,
-               {n: dy if n == name else np.zeros_like(dy) for n, dy in c.dys.items()})
-        yield ("sign", f"with the sign flipped of what comes through the output {name}", c.inputs,
-               {**c.dys, name: -c.dys[name]})
-    for a, b in combinations(names, 2):
+    for name in c.dys if len(c.dys) > 1 else []:
+        for kind, words, weight in (("missing", "without what comes", 0.0),
+                                    ("sign", "with the sign flipped of what comes", -1.0)):
+            yield kind, f"{words} through the output {name}", c.inputs, {**c.dys, name: weight * c.dys[name]}
+    for a, b in combinations(c.dys, 2):
         if c.dys[a].shape == c.dys[b].shape:
             yield "swapped", f"with d{a} and d{b} swapped", c.inputs, {**c.dys, a: c.dys[b], b: c.dys[a]}
     for name, dy in c.dys.items():
-        def put(new: Array, name: str = name) -> Arrays:
-            return {**c.dys, name: np.broadcast_to(np.asarray(new, float), c.dys[name].shape)}
+        def put(kind: str, words: str, new: Array, name: str = name) -> Substitute:
+            return kind, words, c.inputs, {**c.dys, name: np.broadcast_to(np.asarray(new, float), c.dys[name].shape)}
 
-        y = c.outputs[name]
-        yield "dy forgotten", f"with 1 for d{name}", c.inputs, put(np.ones_like(dy))
-        yield "dy forgotten", f"with d{name}² for d{name}", c.inputs, put(dy * dy)
-        yield "dy forgotten", f"with |d{name}| for d{name}", c.inputs, put(np.abs(dy))
-        yield "dy forgotten", f"with the output {name} for d{name}", c.inputs, put(y)
-        yield "derivative", f"with d{name} let through only where d{name} > 0", c.inputs, put(dy * (dy > 0))
+        yield put("dy forgotten", f"with 1 for d{name}", np.ones_like(dy))
+        yield put("dy forgotten", f"with d{name}² for d{name}", dy * dy)
+        yield put("dy forgotten", f"with the output {name} for d{name}", c.outputs[name])
+        yield put("derivative", f"with d{name} let through only where d{name} > 0", dy * (dy > 0))
         for axis, n in enumerate(dy.shape):
             for i in range(min(n, 12) if n > 1 else 0):
-                at = (slice(None),) * axis + (i,)
                 only = np.zeros_like(dy)
+                at = (slice(None),) * axis + (i,)
                 only[at] = dy[at]
-                yield ("overwritten", f"from index {i} of axis {axis} of d{name} alone (of {n}): the contributions of "
-                       "the others are overwritten, not added up", c.inputs, put(only))
-                yield "missing", f"without index {i} of axis {axis} of d{name} (of {n})", c.inputs, put(dy - only)
-            if n > 1:
-                mean = dy.mean(axis, keepdims=True)
-                yield "mean or sum", f"with the mean of d{name} over axis {axis} for d{name}", c.inputs, put(mean)
-                yield "mean or sum", f"with the sum of d{name} over axis {axis} for d{name}", c.inputs, put(n * mean)
-                yield ("transposed", f"with d{name} in the opposite order along axis {axis}", c.inputs,
-                       put(np.flip(dy, axis)))
+                yield put("overwritten", f"from index {i} of axis {axis} of d{name} alone (of {n}): the contributions of "
+                          "the others are overwritten, not added up", only)
+                yield put("missing", f"without index {i} of axis {axis} of d{name} (of {n})", dy - only)
+            for word, new in (("mean", dy.mean(axis, keepdims=True)), ("sum", dy.sum(axis, keepdims=True))):
+                yield put("mean or sum", f"with the {word} of d{name} over axis {axis} for d{name}", new)
         if dy.ndim == 2:
+            yield put("transposed", f"with d{name} reshaped where it should be transposed", dy.reshape(dy.shape[::-1]).T)
             if dy.shape[0] == dy.shape[1]:
-                yield "transposed", f"with d{name} transposed", c.inputs, put(dy.T)
-            yield ("transposed", f"with d{name} reshaped where it should be transposed", c.inputs,
-                   put(dy.reshape(dy.shape[::-1]).T))
+                yield put("transposed", f"with d{name} transposed", dy.T)
 
 
 def other_inputs(w: Wrong, c: Case) -> Iterator[Substitute]:
@@ -376,56 +360,28 @@ def other_inputs(w: Wrong, c: Case) -> Iterator[Substitute]:
             if other != name and b.shape == a.shape:
                 yield put("swapped", other, b)
         if a.ndim == 2:
+            yield put("transposed", f"{name} reshaped where it should be transposed", a.reshape(a.shape[::-1]).T)
             if a.shape[0] == a.shape[1]:
                 yield put("transposed", f"{name}ᵀ", a.T)
-            yield put("transposed", f"{name} reshaped where it should be transposed", a.reshape(a.shape[::-1]).T)
-        kind = "scale" if any(word in name for word in ("var", "std", "sig", "log", "lv", "scale", "prec")) else "point"
+        kind = "scale" if SCALES.search(name) else "point"
         for words, new in ((f"{name}/2", a / 2), (f"2 {name}", 2 * a), (f"exp({name})", np.exp(a)),
-                           (f"exp({name}/2)", np.exp(a / 2)), (f"{name}²", a * a)):
+                           (f"√{name}", np.sqrt(a)), (f"{name}²", a * a)):
             yield put(kind, words, new)
-        if (a > 0).all():
-            for words, new in ((f"√{name}", np.sqrt(a)), (f"log {name}", np.log(a)), (f"1/{name}", 1 / a)):
-                yield put(kind, words, new)
-        for axis in range(a.ndim):
-            for by in (1, -1) if a.shape[axis] > 1 else ():
-                yield put("noise" if any(word in name for word in ("eps", "noise", "mask")) else "transposed",
-                          f"{name} shifted by {by} along axis {axis}", np.roll(a, by, axis))
-
-
-def by_axis(w: Wrong) -> Reason | None:
-    """C = c R with one c for each row, or for each column."""
-    def test(k: int) -> set[str]:
-        C, R, found = w.C[k], w.R[k], set()
-        for axis in range(R.ndim):
-            n: int = R.shape[axis]
-            if n > 2 and R.size > n:
-                c = (C * R).sum(axis, keepdims=True) / (R * R).sum(axis, keepdims=True)
-                if np.ptp(c) > 1e-6 * np.abs(c).max() and w.close(C, c * R):
-                    found.add(str(axis))
-        return found
-
-    found = w.agreed(test)
-    if not found:
-        return None
-    axis, r = int(found[0]), w.C[0] / w.R[0]
-    each = {(2, 1): "each row", (2, 0): "each column"}.get((len(w.shape), axis), "each index of the other axes")
-    return Reason("factor", f"it is off by a factor that is constant along axis {axis}, one number for {each}",
-                  evidence=[f"given / right runs from {np.nanmin(r):.4g} to {np.nanmax(r):.4g}"])
+        for axis in range(a.ndim if NOISE.search(name) else 0):
+            yield put("noise", f"{name} shifted by 1 along axis {axis}", np.roll(a, 1, axis))
+            yield put("noise", f"{name} shifted by -1 along axis {axis}", np.roll(a, -1, axis))
 
 
 def unknown(w: Wrong) -> Reason:
-    """Say that nothing fits, and show the ratios."""
+    """Say that nothing fits, and show the ratios, also along each axis."""
     R, C, wrong = w.R[0], w.C[0], w.wrong(0)
-    live = np.abs(R) > 1e-9 * np.abs(R).max(initial=0)
+    r = np.where(np.abs(R) > 1e-9 * np.abs(R).max(initial=0), C / R, np.nan)
     evidence = []
-    if live.any():
-        r = np.where(live, C / np.where(live, R, 1), np.nan)
+    if np.isfinite(r).any():
         evidence.append(f"given / right: smallest {np.nanmin(r):.4g}, median {np.nanmedian(r):.4g}, largest "
                         f"{np.nanmax(r):.4g}")
-        for axis in range(R.ndim):
-            n: int = R.shape[axis]
-            spread = np.nanmax(r, axis) - np.nanmin(r, axis)
-            if n > 1 and np.nanmax(spread) <= 1e-6 * np.nanmax(np.abs(r)):
-                evidence.append(f"this ratio is constant along axis {axis}")
-    return Reason("unknown", f"wrong in {places(w, 0) or 'every entry'} ({int(wrong.sum())} of the {wrong.size} that were "
-                  "looked at), and none of the mistakes that this checker knows gives these numbers", "", evidence)
+    for axis in range(R.ndim if evidence else 0):
+        if R.shape[axis] > 1 and np.nanmax(np.nanmax(r, axis) - np.nanmin(r, axis)) <= 1e-6 * np.nanmax(np.abs(r)):
+            evidence.append(f"this ratio is constant along axis {axis}")
+    return Reason("unknown", f"wrong in {places(w, 0) or 'every entry'} ({int(wrong.sum())} of the {wrong.size} that "
+                  "were looked at), and none of the mistakes that this checker knows gives these numbers", "", evidence)

@@ -156,7 +156,8 @@ class Search:
         for i, call in enumerate(self.values(w.cases[0])):
             self.groups.setdefault(call.key, []).append(call)
             self.members.setdefault(call.key, {})[i] = call.member
-        self.paths = {key: sorted({path for call in group for path in call.moved}) for key, group in self.groups.items()}
+        self.paths = {key: sorted({path for call in group for path in call.moved})
+                      for key, group in self.groups.items()}
         self.cuts: dict[tuple[Key, Any], Array] = {}
         for key, group in self.groups.items():         # what is subtracted from a softmax has no effect at all
             if group[0].function in (np.maximum.reduce, np.max) and w.close(self.cut(key, None), w.right[0]):
@@ -298,8 +299,8 @@ def weights(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
             at, n = where(s, group[0], path), length(s, key, lambda c: weighted(path, c), c)     # noqa: B023
             says = f"what comes through {at} is {nice(c)} times what it should be"
             if n:
-                yield Reason("mean or sum", f"{says}: {'a sum is taken where a mean' if abs(c) > 1 else 'a mean is taken where a sum'} "
-                             f"is due, over {n} entries")
+                yield Reason("mean or sum", f"{says}: a {'sum' if abs(c) > 1 else 'mean'} is taken where a "
+                             f"{'mean' if abs(c) > 1 else 'sum'} is due, over {n} entries")
             yield Reason("factor", says)
 
 
@@ -344,8 +345,9 @@ def some_of_a_loop(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
     """Of an operation in a loop, some rounds are missing."""
     n = len(group)
     for path in s.paths[key] if n > 1 else []:
+        rounds = range(n)
         for kept, words in (({n - 1}, "the last round alone"), ({0}, "the first round alone"),
-                            (set(range(n - 1)), "all rounds but the last"), (set(range(1, n)), "all rounds but the first")):
+                            ({*rounds[:-1]}, "all rounds but the last"), ({*rounds[1:]}, "all rounds but the first")):
             def rule(call: Call, kept: set[int] = kept, path: tuple[int, ...] = path) -> Any:
                 return call.result if call.member in kept else call.weighted(path, 0.0)
 
@@ -433,8 +435,8 @@ def products(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
             except ValueError:                         # the shapes do not fit, or the product's is another
                 continue
             if fits:
-                yield Reason("transposed", f"for {where(s, call, path)}, a transpose is missing, or too many: it is right "
-                             f"with {words}")
+                yield Reason("transposed", f"for {where(s, call, path)}, a transpose is missing, or too many: it is "
+                             f"what comes of {words}")
 
 
 def stops(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
@@ -469,8 +471,8 @@ def repeated(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
         return np.where(order[index] == numbers, call.result, np.real(call.result))
 
     if s.fits(key, rule):
-        yield Reason("overwritten", f"of {where(s, group[0])}, some rows are taken more than once, and only the last of "
-                     "their gradients is there: d[index] += dy adds each index once",
+        yield Reason("overwritten", f"of {where(s, group[0])}, some rows are taken more than once, and only the last "
+                     "of their gradients is there: d[index] += dy adds each index once",
                      "np.add.at(d, index, dy), which adds them all")
 
 
@@ -485,8 +487,9 @@ def windows(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
             continue
         array = next(iter(roots.values()))
         numbers = np.arange(array.size)
-        seen = [np.ndarray(a.shape, int, numbers, (a.__array_interface__["data"][0] - array.__array_interface__["data"][0])
-                           // 2, tuple(k // 2 for k in a.strides)) for a in base]
+        first = array.__array_interface__["data"][0]   # 16 bytes a number, and 8 in the array of their places
+        seen = [np.ndarray(a.shape, int, numbers, (a.__array_interface__["data"][0] - first) // 2,
+                           tuple(k // 2 for k in a.strides)) for a in base]
         for order, words in ((1, "last"), (-1, "first")):
             owner = np.full(array.size, -1)
             for i in list(range(len(group)))[::order]:
@@ -511,8 +514,8 @@ def largest(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
             **call.options, **({} if len(call.inputs) < 2 else {"axis": call.inputs[1]})})
 
     if group[0].function in (np.maximum.reduce, np.minimum.reduce) and s.fits(key, rule):
-        yield Reason("derivative", f"the gradient of {where(s, group[0])} is passed on to all entries, and belongs to the "
-                     "largest alone")
+        yield Reason("derivative", f"the gradient of {where(s, group[0])} is passed on to all entries, and belongs to "
+                     "the largest alone")
 
 
 def root(a: Array) -> Array:
@@ -547,5 +550,6 @@ def other_values(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
                                                           call.options)))
 
             if s.fits(key, rule):
-                yield Reason("noise" if NOISE.search(str(source[0])) else "point", f"for {where(s, group[0], path)}, backward takes another value for the other operand: "
+                yield Reason("noise" if NOISE.search(str(source[0])) else "point",
+                             f"for {where(s, group[0], path)}, backward takes another value for the other operand: "
                              + words)

@@ -50,8 +50,8 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
         compared = search(p, at.dys, tolerance)
     wrong = [c for c in compared if not c.error <= tolerance]
     if tolerance > WRONG:
-        diagnosis.remarks.append(Finding(pair.name, "", "rounding", "a part of it is computed in float32, and was held to "
-                                         "its some seven digits"))
+        diagnosis.remarks.append(Finding(pair.name, "", "rounding", "a part of it is computed in float32, and was held "
+                                         "to its some seven digits"))
     if wrong:                                          # perhaps the point lies on a kink, such as ReLU's
         q = Pass(Pair(**{**vars(pair), "inputs": beside(pair.inputs, 21)}), wholes)
         q.guarded = p.guarded
@@ -140,8 +140,8 @@ def step_pair(step: Step) -> Pair:
 def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
     """Return what is wrong with one gradient that a function computes, in all the steps in which it is wrong."""
     steps = [c.step for c in group if c.step is not None]
-    best = Finding(called, name, "unknown", "it is wrong in this pass, though the function is right by itself: something "
-                   "changes what it has in its cache, or it is called again before its backward")
+    best = Finding(called, name, "unknown", "it is wrong in this pass, though the function is right by itself: "
+                   "something changes what it has in its cache, or it is called again before its backward")
     for step in sorted(steps, key=lambda s: sum(np.size(a) for a in s.inputs.values()) + sum(
             a.size for a in s.after.values()))[:3]:    # where it is small, it is quickly explained
         try:

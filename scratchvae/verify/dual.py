@@ -165,7 +165,7 @@ def by_differences(function: Any, args: tuple[Any, ...]) -> Array:
 
 
 def wants_empty(names: tuple[str, ...]) -> bool:
-    """Whether code with these names calls np.empty itself; the generators of NumPy do so for it, and fill real numbers."""
+    """Whether code with these names calls np.empty itself; NumPy's generators do so, too, and fill in real numbers."""
     return "empty" in names and not DRAWS & set(names)
 
 

@@ -308,8 +308,8 @@ def layer_pair(layer: Any, x: Array) -> tuple[Pair, list[Any]]:
         dx = twin.backward(tuple(dys.values()) if len(dys) > 1 else next(iter(dys.values())), cache)
         return {name: dx[0] if isinstance(dx, tuple) and len(dx) == 1 else dx}
 
-    return with_parameters(what, {name: np.asarray(x, float)}, owners, lambda given: twin.forward(given[name]), backward,
-                           [layer, twin]), [twin]
+    return with_parameters(what, {name: np.asarray(x, float)}, owners, lambda given: twin.forward(given[name]),
+                           backward, [layer, twin]), [twin]
 
 
 def model_pair(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[Any]]:

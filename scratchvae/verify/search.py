@@ -121,8 +121,17 @@ def gradients_at(step: Step, which: str) -> Iterator[tuple[str, Array, Array]]:
     for name, given in made.items():
         array = arrays.get(name)
         if isinstance(array, np.ndarray) and array.dtype.kind in "fc" and given is not None and (
-                np.shape(given) in (array.shape, ())):
+                np.shape(given) in (array.shape, ())) and not (which == "returned" and spread(step, array)):
             yield name, array, np.broadcast_to(np.asarray(given, float), array.shape)
+
+
+def spread(step: Step, array: Array) -> bool:
+    """Whether a function, not a layer, broadcasts this input, so that its gradient is one for each row or column."""
+    try:
+        return step.part.layer is None and array.shape != np.broadcast_shapes(*(
+            a.shape for a in step.inputs.values() if isinstance(a, np.ndarray) and a.ndim == array.ndim))
+    except ValueError:                                 # matrices of other shapes
+        return False
 
 
 def gradient_at(p: Pass, where: Compared, array: Array, dys: Arrays) -> Array:

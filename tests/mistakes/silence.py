@@ -116,8 +116,9 @@ class Own(layers.Layer):
 
 
 def centred(dy, x):
-    h = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-3)
-    return (dy - dy.mean(1, keepdims=True) - h * (dy * h).mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-3)
+    s = np.sqrt(x.var(1, keepdims=True) + 1e-3)
+    h = (x - x.mean(1, keepdims=True)) / s
+    return (dy - dy.mean(1, keepdims=True) - h * (dy * h).mean(1, keepdims=True)) / s
 
 
 def of_length(dy, x):

@@ -32,7 +32,7 @@ from scratchvae.diagnose import diagnose_function      # noqa: E402
 
 SHAPES = [{"n": 5, "d": 4, "m": 3, "z": 12}, {"n": 4, "d": 4, "m": 4, "z": 16}, {"n": 7, "d": 3, "m": 6, "z": 24}]
 RIGHT = {**planted.RIGHT, **held_out.RIGHT}
-NO_GRADIENT = {("dropout", "mask"), ("bernoulli", "x"), ("mse", "target"), ("sample", "eps")}      # None is right for these
+NO_GRADIENT = {("dropout", "mask"), ("bernoulli", "x"), ("mse", "target"), ("sample", "eps")}      # None is no mistake
 
 
 def made(name, source, sizes, seed=0):
