@@ -1,9 +1,10 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
-This folder is the math, in reading order: layers, mlp, gaussian, compare, likelihood, objective, model, autoencoder,
-vae, hvae; then discrete and mixed, topdown, schedule, diffusion, flow, importance.  MATH.md derives it.  Argument
-checks are in check.  data/ reads and scales data, train/ fits and measures models, verify/ checks gradients and has exact
-answers, diagnose/ names the mistake in a backward, explain/ writes the page of lines, cli/ is the program.
+This folder is the math, in reading order: layers, mlp, gaussian, compare, likelihood, objective, model,
+autoencoder, vae, hvae; then discrete and mixed, topdown, schedule, diffusion, flow, importance.  MATH.md
+derives it.  Argument checks are in check.  data/ reads and scales data, train/ fits and measures models,
+verify/ checks gradients and has exact answers, diagnose/ names the mistake in a backward, explain/ writes the
+page of lines, cli/ is the program.
 """
 
 __version__ = "0.2.0"                                  # above the imports: a checkpoint names it

@@ -1,4 +1,6 @@
-"""What the command must say before NumPy is loaded; for a program that imports the library, nothing is done here.
+"""Sets the number of BLAS threads for the command line; no effect when the library is imported.
+
+It stands here because the number can only be set before NumPy is loaded, and this folder loads it.
 
 OpenBLAS, which multiplies NumPy's matrices, reads once, when it is loaded, how many
 threads it shall use, and without an answer takes one for each core.  Its threads

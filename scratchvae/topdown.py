@@ -5,8 +5,8 @@ It has the p of the hierarchical VAE, and another q.  With x = z_0,
     q(z_1, ..., z_T | x) = q(z_T | x) Πₜ q(z_t | z_{t+1}, x)     top down, t = T - 1, ..., 1
     p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)            top down, p(z_T) = N(0, I)
 
-Any q may be factorised so.  Now every z_t is fresh, given the z_{t+1} that both of
-its densities are conditioned on, and the mean of their log-ratio over z_t is a KL:
+Any q that is a Markov chain given x can be factorised so.  Every z_t is fresh, given the z_{t+1}
+that both of its densities are conditioned on.  So the mean of their log-ratio over z_t is a KL:
 
     log p(x) >= E_q[ log p(x | z_1) ]                                           reconstruction
                 - KL( q(z_T | x) || p(z_T) )                                    prior matching
