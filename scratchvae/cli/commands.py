@@ -74,8 +74,8 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
     for doubt in doubts:
         output.say(doubt)
     if config["passes"]:
-        output.say(f"an epoch: {config['passes']} times all rows; training ends when the bound on the rows held out has "
-                   f"not risen for {config['patience']} epochs, or after {config['epochs']}")
+        output.say(f"an epoch: {config['passes']} times all rows; training ends when the bound on the rows held out "
+                   f"has not risen for {config['patience']} epochs, or after {config['epochs']}")
     if config["binarize"] == "none" and examples.is_grey(config, rows.x):
         output.say(GREY)
     output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
