@@ -188,6 +188,10 @@ class Diffusion(Model):
         f, f_cache = self.f.forward(np.concatenate([z, told], axis=1))         # (n, D)   (13.5)
         return own * z + gain * f, (f_cache, own, gain)  # (13.5)
 
+    def guess(self, z: Array, gamma: Array) -> Array:
+        """Return â, of shape (n, D): all that `descend` asks of the network, and where guidance changes it."""
+        return self.signal.guess(self.read(z, gamma)[0])
+
     def read_backward(self, dh: Array, cache: Cache, input_gradient: bool) -> Array:
         """Return dz, or an array without columns; z is used by itself and by the network.  MATH (13.5)."""
         f_cache, own, gain = cache
@@ -353,8 +357,7 @@ class Diffusion(Model):
         z = self.normal(rng, n, self.x_dim)
         yield self.T, z
         for t, gamma, c_z, c_a, sd in self.schedule.way_down(steps, eta):
-            a_hat = self.signal.guess(self.read(z, gamma)[0])
-            z = c_z * z + c_a * a_hat + sd * self.normal(rng, n, self.x_dim)
+            z = c_z * z + c_a * self.guess(z, gamma) + sd * self.normal(rng, n, self.x_dim)
             yield t, z
 
     def sample(self, n: int, rng: Any = None, draw: bool = False, steps: int | None = None,

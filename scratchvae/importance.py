@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import check
-from .compare import LogRatio
+from .compare import LogRatio, StandardKL
 from .hvae import HVAE
 from .layers import Array, Cache
 from .mlp import MLP
@@ -141,6 +141,9 @@ class Importance:
         if objective == "iwae" and not is_known(model):
             raise ValueError(f"objective must be 'elbo' for a {type(model).__name__}, which has a bound of its own: "
                              "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'")
+        if objective == "iwae" and not isinstance(getattr(model, "compare", {}), (dict, StandardKL)):
+            raise ValueError("objective must be 'elbo' for a model with a learned prior, of whose log p(z) a draw has "
+                             "only a bound: importance weights need the prior N(0, I); got 'iwae'")
         if objective == "iwae" and getattr(model, "consistency", "exact") == "printed":
             raise ValueError("objective must be 'elbo' for a model with consistency='printed', "
                              "which is not the bound of any weights; got 'iwae'")
@@ -223,6 +226,14 @@ class Importance:
         return ELBO(means[:, 0], means[:, -1], means[:, 1:-1])
 
 
+class StandardLogRatio(LogRatio):
+    """log q(z) - log N(z; 0, I): the comparison of a VAE at the draw.  MATH (14.2)."""
+
+    def forward(self, z: Array, q: Array, p: Array) -> tuple[Array, Cache]:
+        """Return it for each row, of shape (n,), in nats; p is not used."""
+        return super().forward(z, q, np.zeros_like(q))
+
+
 class Once:
     """A network whose input has the same K rows for each example: evaluate it once, repeat its output.  MATH (14.6)."""
 
@@ -259,5 +270,5 @@ def twin_of(model: VAE | HVAE, K: int, objective: str) -> Any:
     elif K > 1:
         twin.q = Once(twin.q, K)
     if objective == "iwae":
-        twin.compare = LogRatio() if isinstance(model, VAE) else dict.fromkeys(model.levels, LogRatio())
+        twin.compare = StandardLogRatio() if isinstance(model, VAE) else dict.fromkeys(model.levels, LogRatio())
     return twin

@@ -74,12 +74,13 @@ class VAE(Model):
         ----------
         x : array of shape (n, x_dim)
         noise : array of shape (n, latent_dim)
+            A learned prior has more columns, for noise of its own: see prior.py.
         """
         q, q_cache = self.q.forward(x)                                      # (n, 2 d): q(z | x) = [mu | logvar]   (6.2)
-        z, z_cache = gaussian.draw(q, noise)                                # (n, d): z ~ q(z | x)   (3.2)
+        z, z_cache = gaussian.draw(q, noise[:, :self.latent_dim])           # (n, d): z ~ q(z | x)   (3.2)
         h, p_cache = self.p.forward(z)                                      # (n, n_outputs): p(x | z)   (6.2)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)            # (n,): log p(x | z)   (6.2)
-        prior_matching, k_cache = self.compare.forward(z, q, np.zeros_like(q))  # (n,): KL(q(z | x) || N(0, I))   (6.2)
+        prior_matching, k_cache = self.compare.forward(z, q, noise[:, self.latent_dim:])  # (n,): KL(q||N(0, I))  (6.2)
         elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0), self.dtype))  # (5.3)
         return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache)
 

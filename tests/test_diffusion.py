@@ -638,6 +638,19 @@ def test_limit_uses_a_thousand_levels_for_log_p_and_fifty_for_samples(rng, x):
     assert path == [math.inf, 3, 2, 1] and len(list(model.descend(3, 1))) == 50
 
 
+def test_the_guess_is_all_that_descend_asks_of_the_network(rng):
+    """Where it is replaced, as guidance does, the way down follows: DDIM shrinks its noise around a fixed guess."""
+    model = make(rng, 50)
+    z, gamma = rng.standard_normal((3, D)), model.gamma[3:4]
+    np.testing.assert_array_equal(model.guess(z, gamma), model.signal.guess(model.read(z, gamma)[0]))
+    model.guess = lambda z, gamma: np.full_like(z, 0.25)
+    (_, top), *_, (t, z) = model.descend(5, rng, 50, 0.0)
+    first, last = model.gamma[[1, -1]]
+    np.testing.assert_allclose(z / signal(first) - 0.25,
+                               np.exp((first - last) / 2) * (top / signal(last) - 0.25), rtol=1e-10)
+    assert t == 1
+
+
 def test_log_weight_is_a_log_ratio_of_densities(rng, x):
     """The same draws, and every density by gaussian.log_prob; its mean is the bound."""
     for variance in ("posterior", "forward"):

@@ -29,6 +29,8 @@ def new_config(given: Config) -> tuple[Config, Data]:
             raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
     elif config["latents"] is None:
         config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    if config["prior"] != "normal" and config["model"] != "vae":
+        raise ValueError(f"--prior diffusion is of --model vae, not of --model {config['model']}")
     if config["likelihood"] == "mixed" and (is_diffusion or config["binarize"] != "none"):
         raise ValueError(f"--likelihood mixed is not for {'a diffusion' if is_diffusion else '--binarize'}")
     if "consistency" in given and config["model"] == "topdown":
@@ -101,7 +103,8 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
         raise ValueError(f"{config['data']} has no part {part!r}: choose with --split from {', '.join(data.x)}")
     stored = data.x[part]
     doubt = examples.compare(run.config, data, stored, name) if "data" in given else ""
-    x = run.model.check_x(examples.prepare(run.config, stored, part))
+    x = examples.with_labels(run.config, examples.prepare(run.config, stored, part), data.y.get(part))
+    x = run.model.check_x(x)
     if doubt:
         note(doubt)
     return Shown(x, stored, data.y.get(part), name, examples.numbers(config, data, part))

@@ -153,7 +153,8 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
-    n_samples = args.samples or (10 if run.config["model"] == "diffusion" else 1000)
+    of_model = {"diffusion": 10}.get(run.config["model"], 100 if run.config["prior"] == "diffusion" else 1000)
+    n_samples = args.samples or of_model
     found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
                      progress=sys.stderr if sys.stderr.isatty() else None, workers=args.workers)
     is_density = run.config["likelihood"] != "bernoulli" and run.config["binarize"] == "none"
@@ -212,7 +213,10 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
-    x = runs.drawn_from(run.model, args.count, given.get("seed", 0), draw, args.steps)
+    if args.label is not None and run.config["classes"] is None:
+        raise ValueError("--label is for a model that was trained --given labels: leave it out")
+    model = run.model if args.label is None else run.model.given(examples.one_hot(run.config, args.label))
+    x = runs.drawn_from(model, args.count, given.get("seed", 0), draw, args.steps)
     output.write(args.out, run.config, {"x": x}, 10,
                  f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior",
                  drawn=draw)
@@ -286,6 +290,7 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     """Check the gradients of the model that the options describe."""
     config, data = new_config(given)
     x = examples.prepare(config, data.x["train"][:args.rows], "train")
+    x = examples.with_labels(config, x, data.y["train"][:args.rows] if data.y else None)
     model, rng = runs.build(config, x), np.random.default_rng(config["seed"])
     model.theta += 0.01 * model.normal(rng, model.theta.size)                  # fresh, it would hide mistakes in logvar
     if args.figure is not None:
@@ -336,6 +341,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     return 0 if page.ok else 1
 
 
-FRESH = ("model", "latents", "hidden", "activation", "likelihood", "consistency", "levels", "log_noise", "dtype")
+FRESH = ("model", "latents", "hidden", "activation", "likelihood", "consistency", "prior", "given", "levels",
+         "log_noise", "dtype")
 COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct,
             "impute": impute, "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}

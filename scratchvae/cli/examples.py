@@ -22,7 +22,8 @@ from ..train.budget import LOOKED_AT, copies
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
-FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "cells", "rms", "checksum")        # what `describe` adds
+FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "cells", "classes", "rms",
+         "checksum")                                   # what `describe` adds
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 
 
@@ -197,7 +198,11 @@ def describe(config: Config, data: Data) -> Config:
         raise ValueError("--hold-out 1 leaves no row to train on")
     x, named = data.x["train"], config["data"] in NAMED
     facts = {"passes": None, **config, "data": config["data"] if named else str(Path(config["data"]).resolve()),
-             "image_shape": data.image_shape, "columns": data.columns, "cells": None}
+             "image_shape": data.image_shape, "columns": data.columns, "cells": None, "classes": None}
+    if config["given"] == "labels":
+        if not data.y:
+            raise ValueError("--given labels needs labels: --labels names the column or the file that has them")
+        facts["classes"] = np.unique(data.y["train"]).astype(str).tolist()
     if not named and config["labels"] and files.format_of(config["data"]) in ("idx", "npy"):
         facts["labels"] = str(Path(config["labels"]).resolve())
     if config["likelihood"] == "mixed":
@@ -316,11 +321,29 @@ def prepare(config: Config, x: Array, part: str, grey: bool = False) -> Array:
     return datasets.binarize(x, "threshold" if how == "threshold" else "sample", SEEDS[part])
 
 
+def with_labels(config: Config, x: Array, y: Array | None) -> Array:
+    """Return rows as the model sees them, with the classes of these labels beside them if it is given labels."""
+    if config["classes"] is None:
+        return x
+    if y is None:
+        raise ValueError("the model is given labels, and these data have none: --labels names them")
+    return np.hstack([x, np.stack([one_hot(config, label) for label in y])]).astype(x.dtype)
+
+
+def one_hot(config: Config, label: Any) -> Array:
+    """Return a row with a 1 in the place of this label's class."""
+    if str(label) not in config["classes"]:
+        raise ValueError(f"the label must be one that the rows trained on have, {listed(config['classes'])}; "
+                         f"got {label}")
+    return np.array([float(str(label) == name) for name in config["classes"]])
+
+
 def for_training(config: Config, data: Data) -> Rows:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
     part = next((part for part in ("valid", "test") if part in data.x), None)
-    held_out = None if part is None else prepare(config, data.x[part], part)
+    held_out = None if part is None else with_labels(config, prepare(config, data.x[part], part), data.y.get(part))
+    x = with_labels(config, x, data.y.get("train"))
     if config.get("passes") and held_out is not None:
         x, held_out = copies(x, config["passes"]), copies(held_out, -(-LOOKED_AT // len(held_out)))
     return Rows(x, held_out, part,

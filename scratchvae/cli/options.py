@@ -26,7 +26,8 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
     "missing": "refuse",
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": None,
-    "consistency": "exact", "levels": "inf", "log_noise": [-3.0, 8.0], "dtype": "float32",
+    "consistency": "exact", "prior": "normal", "given": "nothing", "levels": "inf",
+    "log_noise": [-3.0, 8.0], "dtype": "float32",
     "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
     "beta": 1.0, "warm_up": 0, "free_bits": None,
     "objective": "elbo", "importance": 1, "estimator": "plain",
@@ -174,6 +175,10 @@ def add_model_options(parser: Any) -> None:
         choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=tuple(CONSISTENCY), type=check.new_name)
+    add(parser, "--prior", "of a vae, p(z): normal is N(0, I); diffusion is a diffusion over z, trained together with "
+                           "the vae", choices=("normal", "diffusion"))
+    add(parser, "--given", "labels: the model is told the label of each row, p(x | label); see sample --label",
+        choices=("nothing", "labels"))
     add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
                                "give it as --log-noise=-3,8", metavar="A,B",
@@ -265,8 +270,8 @@ def parser() -> Parser:
     evaluate = seeded(reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units",
                              EVALUATE, ""))
     evaluate.add_argument("--samples", type=whole(), metavar="K",
-                          help="importance samples for log p(x) (default 1000; 10 for a diffusion, where each passes "
-                               "through all levels)")
+                          help="importance samples for log p(x) (default 1000; 100 for a prior that is a diffusion, "
+                               "and 10 for a diffusion, where each passes through all levels)")
     evaluate.add_argument("--rows", type=path, metavar="FILE",
                           help="write log p(x) of every row, in the units of the data, the parts of its bound, "
                                "its number, counted from 0, and its label (.npz, .csv)")
@@ -280,6 +285,8 @@ def parser() -> Parser:
     sample.add_argument("--steps", type=whole(), metavar="N",
                         help="of a diffusion: how many levels to pass on the way down, without new noise (default 50: "
                              "on the digits as good as 1000 with noise, in a twentieth of the time)")
+    sample.add_argument("--label", metavar="LABEL", help="of a model that was trained --given labels: draw x of this "
+                                                         "label (by default of all in turn)")
     sample.add_argument("--draw", action="store_true",
                         help="draw x from p(x | z) for pictures too, of which the mean is nicer to look at")
 

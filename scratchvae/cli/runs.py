@@ -14,12 +14,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import __version__, check, schedule, startup
+from ..conditions import Conditional
 from ..data.columns import Table, means
 from ..data.scaling import Scaling
 from ..data.writing import write
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
+from ..prior import LatentDiffusion
 from ..topdown import TopDown
 from ..train import checkpoint, team
 from ..train.budget import waited
@@ -34,13 +36,20 @@ from ..vae import VAE
 from .examples import Config, prepare, scaling_of, unscaled
 from .options import DEFAULTS
 
-LATER = ("max_bytes", "keep", "without", "levels", "log_noise", "beta", "average", "objective",
-         "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells", "decimal", "passes")
+LATER = ("max_bytes", "keep", "without", "prior", "given", "classes", "levels", "log_noise", "beta", "average",
+         "objective", "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells",
+         "decimal", "passes")
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedule", "warm_up")  # on resume
 
 
-def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
+def build(config: Config, x: Array | None = None) -> Any:
     """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
+    model = without_labels(config, None if x is None else x[:, :config["x_dim"]])
+    return model if config["classes"] is None else Conditional(model, len(config["classes"]))
+
+
+def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
+    """Return a fresh model of x alone."""
     latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
     how = scaling_of(config)
     if isinstance(how, Table):
@@ -66,7 +75,8 @@ def build(config: Config, x: Array | None = None) -> VAE | HVAE | Diffusion:
                     **options)
     if config["model"] == "topdown":
         return TopDown(config["x_dim"], latents, config["hidden"], rng=config["seed"], **options)
-    return VAE(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
+    kind = LatentDiffusion if config["prior"] == "diffusion" else VAE
+    return kind(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
 
 
 def as_now(config: Config) -> Config:
@@ -114,7 +124,7 @@ class Run:
 
     folder: Path
     config: Config
-    model: VAE | HVAE | Diffusion
+    model: Any
     optimizer: SGD | Adam
     state: State
     place: tuple[int, int] | None = None               # device and number of the folder that is ours: `folders.alone`
@@ -215,6 +225,7 @@ class Run:
 
     def log_scales(self, x: Array) -> float | Array:
         """Return the same for rows in the model's units: less where cells are missing, then of shape (n,)."""
+        x = x[:, :self.config["x_dim"]]                # without labels
         return self.scaling.log_scale(x) if isinstance(self.scaling, Table) else self.log_scale
 
     def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
@@ -249,8 +260,9 @@ class Run:
 
 def drawn_from(model: Any, n: int, rng: int | np.random.Generator, draw: bool, steps: int | None = None) -> Array:
     """Return E[x | z] or draws of x, for z from the prior; of a diffusion, through ``steps`` levels."""
-    if isinstance(model, Diffusion):
-        T = int(min(model.T, schedule.MOST))
+    inner = model.model if isinstance(model, Conditional) else model
+    if isinstance(inner, Diffusion):
+        T = int(min(inner.T, schedule.MOST))
         steps = min(schedule.FEW, T) if steps is None else check.size("--steps", steps, min(2, T), T)
         return model.sample(n, rng, draw=draw, steps=steps)
     if steps is not None:
@@ -260,6 +272,9 @@ def drawn_from(model: Any, n: int, rng: int | np.random.Generator, draw: bool, s
 
 def levels(model: Any, x: Array) -> list[tuple[Array, Array]]:
     """Return mu and logvar of every level."""
+    if isinstance(model, Conditional):
+        raise ValueError("a model that is given labels has latents only beside a label: sample --label and evaluate "
+                         "look at it")
     if isinstance(model, Diffusion):
         raise ValueError("the latents of a diffusion are x with noise: there is nothing to encode, or to walk "
                          "through; sample, evaluate and reconstruct look at it")

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import check, gaussian
+from ..conditions import Conditional
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
@@ -184,13 +185,14 @@ def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int, n_dr
     """
     parts = np.zeros((len(x), 1 + len(model.latent_dims)))     # reconstruction, and KL of each level
     means = [np.zeros((2, len(x), total.shape[1])) for total in sums]          # of each half of the draws
-    is_diffusion, unit_draws = isinstance(model, Diffusion), max(2, n_draws)   # two means need two
+    seen, alone = model.split(x) if isinstance(model, Conditional) else (model, x)
+    is_diffusion, unit_draws = isinstance(seen, Diffusion), max(2, n_draws)    # two means need two
     draws = 1 if is_diffusion else n_draws
     for _ in range(draws):
-        elbo = whole(model, x, rng)
+        elbo = whole(seen, alone, rng)
         parts += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
     for draw in range(0 if is_diffusion else unit_draws):
-        for mu, kl, mean, total in zip(*units(model, x, rng), means, sums):
+        for mu, kl, mean, total in zip(*units(seen, alone, rng), means, sums):
             mean[draw % 2] += mu
             total[3] += kl.sum(axis=0) / unit_draws
     for (a, b), total in zip(means, sums):
@@ -213,7 +215,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
 
     Parameters
     ----------
-    model : VAE, HVAE, TopDown or Diffusion
+    model : VAE, HVAE, TopDown or Diffusion, or one of these that is Conditional
         The latents of a diffusion are x with noise, so that none is active or not: nothing
         is said of them, and its bound, over all levels, is drawn once.
     x : array of shape (n, x_dim), n >= 2
@@ -258,7 +260,8 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     is consistency at any level.)  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """
-    if not isinstance(model, (VAE, HVAE, Diffusion)):
+    inner = model.model if isinstance(model, Conditional) else model
+    if not isinstance(inner, (VAE, HVAE, Diffusion)):
         raise ValueError("model must be a VAE or an HVAE, whose q and p are known, or a Diffusion; "
                          f"got {'the class itself' if isinstance(model, type) else type(model).__name__}")
     if np.iscomplexobj(model.theta):
@@ -273,7 +276,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     if n < 2:
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
     parts, log_likelihood = np.zeros((n, T + 1)), np.zeros(n)
-    sums = [np.zeros((4, d)) for d in (() if isinstance(model, Diffusion) else model.latent_dims)]
+    sums = [np.zeros((4, d)) for d in (() if isinstance(inner, Diffusion) else model.latent_dims)]
     batches = [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:
         if workers is None:
