@@ -9,8 +9,9 @@ L_1 is the ELBO, and L_K rises to log p(x) as K grows: MATH (5.5).  Burda et al.
 - the derivative of a log of a mean of exponentials is the *normalised weights*,
   w̃_k = w_k / Σⱼ w_j, and these weigh the rows.
 
-p's gradient is Σₖ w̃_k ∇log p(x, z_k) (top down, p's networks are part of q as well).  q's parameters enter log w_k in two ways, as those of
-the density q(z_k | x) and through z_k, and q's gradient has three forms (``estimator=``):
+p's gradient is Σₖ w̃_k ∇log p(x, z_k).  q's parameters enter log w_k in two ways, as those of
+the density q(z_k | x) and through z_k, and q's gradient has three forms (``estimator=``).  (Top
+down, p's networks are part of q as well.)
 
 ``"plain"``: both ways.  MATH (14.3).
 

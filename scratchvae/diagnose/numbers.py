@@ -333,13 +333,15 @@ def other_dy(w: Wrong, c: Case) -> Iterator[Substitute]:
                 only = np.zeros_like(dy)
                 at = (slice(None),) * axis + (i,)
                 only[at] = dy[at]
-                yield put("overwritten", f"from index {i} of axis {axis} of d{name} alone (of {n}): the contributions of "
+                yield put("overwritten",
+                          f"from index {i} of axis {axis} of d{name} alone (of {n}): the contributions of "
                           "the others are overwritten, not added up", only)
                 yield put("missing", f"without index {i} of axis {axis} of d{name} (of {n})", dy - only)
             for word, new in (("mean", dy.mean(axis, keepdims=True)), ("sum", dy.sum(axis, keepdims=True))):
                 yield put("mean or sum", f"with the {word} of d{name} over axis {axis} for d{name}", new)
         if dy.ndim == 2:
-            yield put("transposed", f"with d{name} reshaped where it should be transposed", dy.reshape(dy.shape[::-1]).T)
+            yield put("transposed", f"with d{name} reshaped where it should be transposed",
+                      dy.reshape(dy.shape[::-1]).T)
             if dy.shape[0] == dy.shape[1]:
                 yield put("transposed", f"with d{name} transposed", dy.T)
 
