@@ -24,8 +24,8 @@ from ..train.fit import fit
 from ..train.progress import Interrupted
 from ..verify.gradcheck import check_model
 from . import examples, folders, options, output, runs
-from .asked import Shown, new_config, opened, shown, used
 from .examples import Config, Rows
+from .inputs import Shown, new_config, opened, shown, used
 from .output import note
 from .runs import Run
 

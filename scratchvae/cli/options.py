@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         return found, rest
 
 
-def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def as_argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """Let the words of a ValueError through, where argparse would say only that the value is invalid."""
     def typed(text: str) -> Any:
         try:
@@ -61,10 +61,10 @@ def said(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return typed
 
 
-def whole(low: int = 1, high: float = np.inf, word: str = "") -> Callable[[str], Any]:
+def integer(low: int = 1, high: float = np.inf, word: str = "") -> Callable[[str], Any]:
     """Read a whole number from ``low`` to ``high``; or the word, if there is one."""
-    return said(lambda text: text if word and text == word else
-                check.size("it", int(text) if text.isdecimal() else text, low, high, word))
+    return as_argument(lambda text: text if word and text == word else
+                       check.size("it", int(text) if text.isdecimal() else text, low, high, word))
 
 
 def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Callable[[str], float]:
@@ -75,7 +75,7 @@ def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Call
         except ValueError:
             value = text                               # to be quoted in the sentence
         return check.number("it", value, low, high, open_low=open_low)
-    return said(parse)
+    return as_argument(parse)
 
 
 def path(text: str) -> Path:
@@ -113,7 +113,7 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
 
 def hidden(text: str) -> list[Any]:
     """Read 512,256 for all levels, or 200,200/100,100 for each its own; an empty text is no hidden layer."""
-    levels = [several(whole(), "512,256")(level) if level else [] for level in text.split("/")]
+    levels = [several(integer(), "512,256")(level) if level else [] for level in text.split("/")]
     return levels if len(levels) > 1 else levels[0]
 
 
@@ -134,9 +134,9 @@ def add_data_options(parser: Any) -> None:
     add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it holds no number, or "
                             "numbers that count 0, 1, 2, ...", choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
-        type=several(whole(), "28,28"))
+        type=several(integer(), "28,28"))
     add(parser, "--max-bytes", "the most that is read of a file; by default 4 GiB, and of compressed data 30 times "
-                               "their own length, but at least 32 MiB", metavar="N", type=whole())
+                               "their own length, but at least 32 MiB", metavar="N", type=integer())
     parser.add_argument("--columns", dest="keep", metavar="NAME,...", type=names,
                         help="look at these columns of a table alone, by name or by number, from 0")
     add(parser, "--without", "leave out these columns of a table, by name or by number, from 0", metavar="NAME,...",
@@ -159,7 +159,7 @@ def add_model_options(parser: Any) -> None:
                            "down from the top; or diffusion, whose latents are x with noise",
         choices=("vae", "hvae", "topdown", "diffusion"))
     add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
-        type=several(whole(), "16,8,4"))
+        type=several(integer(), "16,8,4"))
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
         metavar="H,H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
@@ -179,7 +179,7 @@ def add_model_options(parser: Any) -> None:
                            "the vae", choices=("normal", "diffusion"))
     add(parser, "--given", "labels: the model is told the label of each row, p(x | label); see sample --label",
         choices=("nothing", "labels"))
-    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=whole(word="inf"))
+    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=integer(word="inf"))
     add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
                                "give it as --log-noise=-3,8", metavar="A,B",
         type=several(number(-np.inf, open_low=True), "-3,8"))
@@ -189,15 +189,15 @@ def add_model_options(parser: Any) -> None:
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
     add(parser, "--hold-out", "of a file, hold out every so many-th row, to watch the training by and to "
-                              "evaluate on; 0 for none", metavar="N", type=whole(0))
-    add(parser, "--epochs", "passes over the data", metavar="N", type=whole())
-    add(parser, "--batch-size", "examples in a step", metavar="N", type=whole())
+                              "evaluate on; 0 for none", metavar="N", type=integer(0))
+    add(parser, "--epochs", "passes over the data", metavar="N", type=integer())
+    add(parser, "--batch-size", "examples in a step", metavar="N", type=integer())
     add(parser, "--learning-rate", "of Adam, at first", metavar="RATE", type=number(open_low=True))
     add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last "
                               "epoch (of those that --resume adds, too); "
                               "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
     add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
-    add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=whole(0))
+    add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=integer(0))
     add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
         metavar="NATS,...", type=several(number(), "0.5,0.1"))
     add(parser, "--average", "keep a running average of the parameters, each step's with the weight DECAY^age, such as "
@@ -206,13 +206,13 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--objective", "what is made large: the ELBO; or iwae, the log of a mean of importance weights",
         choices=OBJECTIVES)
     add(parser, "--importance", "draws of z for each example in a step: the weights of iwae; the ELBO is a mean over "
-                                "them", metavar="K", type=whole())
+                                "them", metavar="K", type=integer())
     add(parser, "--estimator", "with iwae, q's gradient: plain; stl (sticking the landing), without log q's direct "
                                "gradient; or dreg (doubly reparameterised), the same without bias",
         choices=ESTIMATORS, type=check.new_name)
     add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
                               "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
-        type=whole(0))
+        type=integer(0))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
     add_workers(parser)
 
@@ -222,7 +222,7 @@ def add_workers(parser: Any) -> None:
     add(parser, "--workers", "so many processes do the work together, a core each; the bits are the same for any "
                              "number of them, and others without; auto: one for each core, or none where the steps of "
                              "training are too small to gain by them", metavar="N",
-        type=whole(high=check.MOST, word="auto"))
+        type=integer(high=check.MOST, word="auto"))
 
 
 def parser() -> Parser:
@@ -238,7 +238,7 @@ def parser() -> Parser:
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def seeded(made: Parser) -> Parser:
-        add(made, "--seed", "same seed, same numbers", metavar="N", type=whole(0))
+        add(made, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
         return made
 
     def reader(name: str, purpose: str, examples: str, out: str) -> Parser:
@@ -269,7 +269,7 @@ def parser() -> Parser:
 
     evaluate = seeded(reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units",
                              EVALUATE, ""))
-    evaluate.add_argument("--samples", type=whole(), metavar="K",
+    evaluate.add_argument("--samples", type=integer(), metavar="K",
                           help="importance samples for log p(x) (default 1000; 100 for a prior that is a diffusion, "
                                "and 10 for a diffusion, where each passes through all levels)")
     evaluate.add_argument("--rows", type=path, metavar="FILE",
@@ -281,8 +281,8 @@ def parser() -> Parser:
 
     drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"
     sample = seeded(reader("sample", "draw from a model", SAMPLE, drawn))
-    sample.add_argument("--count", type=whole(), default=100, metavar="N", help="how many (default 100)")
-    sample.add_argument("--steps", type=whole(), metavar="N",
+    sample.add_argument("--count", type=integer(), default=100, metavar="N", help="how many (default 100)")
+    sample.add_argument("--steps", type=integer(), metavar="N",
                         help="of a diffusion: how many levels to pass on the way down, without new noise (default 50: "
                              "on the digits as good as 1000 with noise, in a twentieth of the time)")
     sample.add_argument("--label", metavar="LABEL", help="of a model that was trained --given labels: draw x of this "
@@ -291,20 +291,20 @@ def parser() -> Parser:
                         help="draw x from p(x | z) for pictures too, of which the mean is nicer to look at")
 
     reconstruct = reader("reconstruct", "send examples up and down again", RECONSTRUCT, drawn)
-    reconstruct.add_argument("--count", type=whole(), default=10, metavar="N", help="the first so many (default 10)")
-    reconstruct.add_argument("--level", type=whole(), default=1, metavar="T", help="up to this level (default 1)")
+    reconstruct.add_argument("--count", type=integer(), default=10, metavar="N", help="the first so many (default 10)")
+    reconstruct.add_argument("--level", type=integer(), default=1, metavar="T", help="up to this level (default 1)")
     looks_at_data(reconstruct)
 
     impute = seeded(reader("impute", "fill the empty cells of a table", IMPUTE, "the table again (.npz, .csv)"))
-    impute.add_argument("--samples", type=whole(), metavar="K", help="importance samples (default 1000)")
+    impute.add_argument("--samples", type=integer(), metavar="K", help="importance samples (default 1000)")
     impute.add_argument("--draw", action="store_true", help="by a draw given the others, not by its mean")
     looks_at_data(impute)
 
     interpolate = reader("interpolate", "walk from one example to another through the latents", INTERPOLATE, drawn)
-    interpolate.add_argument("--between", type=several(whole(0), "3,8"), default=[0, 1], metavar="I,J",
+    interpolate.add_argument("--between", type=several(integer(0), "3,8"), default=[0, 1], metavar="I,J",
                              help="rows of the data, counted from 0 (default 0,1)")
-    interpolate.add_argument("--steps", type=whole(2), default=10, metavar="N", help="with both ends (default 10)")
-    interpolate.add_argument("--level", type=whole(), default=1, metavar="T", help="in its latents (default 1)")
+    interpolate.add_argument("--steps", type=integer(2), default=10, metavar="N", help="with both ends (default 10)")
+    interpolate.add_argument("--level", type=integer(), default=1, metavar="T", help="in its latents (default 1)")
     looks_at_data(interpolate)
 
     encode = reader("encode", "write mu and logvar of every level", ENCODE, "the latents (.npz, .csv)")
@@ -319,8 +319,8 @@ def parser() -> Parser:
                            help="if a gradient is wrong, all the evidence for the kind of mistake that it looks like")
     gradcheck.add_argument("--figure", type=path, metavar="FILE",
                            help="if a gradient is wrong, a picture (.png) of it beside the right one")
-    gradcheck.add_argument("--rows", type=whole(), default=4, metavar="N", help="of the data (default 4)")
-    gradcheck.add_argument("--directions", type=whole(), metavar="N",
+    gradcheck.add_argument("--rows", type=integer(), default=4, metavar="N", help="of the data (default 4)")
+    gradcheck.add_argument("--directions", type=integer(), metavar="N",
                            help="so many random directions for each array, instead of each of its entries")
 
     explain = seeded(command("explain", "write a page that shows every line of a pass at work", EXPLAIN,
@@ -328,10 +328,10 @@ def parser() -> Parser:
     explain.add_argument("run", type=path, nargs="?", metavar="DIR",
                          help="the folder of a run; without it, a small fresh model, as the options describe it")
     explain.add_argument("--out", type=path, required=True, metavar="FILE", help="the page (.html)")
-    explain.add_argument("--rows", type=whole(1, 64), default=2, metavar="N", help="of the data (default 2)")
-    explain.add_argument("--importance", type=whole(1, 50), metavar="K",
+    explain.add_argument("--rows", type=integer(1, 64), default=2, metavar="N", help="of the data (default 2)")
+    explain.add_argument("--importance", type=integer(1, 50), metavar="K",
                          help="the pass of the importance-weighted bound with K draws, its gradient plain")
-    explain.add_argument("--train-epochs", type=whole(0), metavar="N",
+    explain.add_argument("--train-epochs", type=integer(0), metavar="N",
                          help="train the fresh model for so many epochs before (default 10)")
     looks_at_data(explain)
     fresh = explain.add_argument_group("a fresh model (default latents 2, or 4,3,2; hidden 8; diffusion 20 levels)")
