@@ -78,7 +78,7 @@ class Bernoulli:
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), where s is the sigmoid, softplus'.  MATH (4.1)."""
         x, logits, e = cache
-        s = e / (1 + e)                                # sigmoid(-|l|), with the e^(-|l|) that is there already   (4.1)
+        s = e / (1 + e)                                # sigmoid(-|l|); sigmoid(l) = 1 - s, or s if l < 0   (4.1)
         dx = dlog_prob[:, None] * logits               # (4.1)
         dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))  # x - s(l)   (4.1)
         return dx, dlogits
@@ -100,8 +100,7 @@ class Bernoulli:
         """Raise a ValueError unless every entry of x lies in [0, 1]."""
         low, high = x.real.min(), x.real.max()
         if low < 0 or high > 1:
-            hint = (" (data with negative values need likelihood='gaussian')" if low < 0 else
-                    " (divide 8-bit pixels by 255)" if high <= 255 else "")
+            hint = " (negative values need 'gaussian')" if low < 0 else " (divide 8-bit pixels by 255)" if high < 256 else ""
             raise ValueError(f"{name} must lie in [0, 1] for a Bernoulli likelihood; "
                              f"its values go from {low:g} to {high:g}{hint}")
 

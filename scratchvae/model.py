@@ -52,8 +52,7 @@ class Model:
         self.theta, self.gradient, self.parameters, self.gradients = pack(layers, self.dtype)
 
     def __repr__(self) -> str:
-        return (f"<{type(self).__name__} of {self.x_dim} columns, latents {self.latent_dims}, "
-                f"{type(self.likelihood).__name__}, {self.theta.size} parameters in {self.dtype}>")
+        return f"<{type(self).__name__}: {self.x_dim} columns, latents {self.latent_dims}, size {self.theta.size}>"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # copy.deepcopy and pickle come here: the copied arrays are views no longer, so they are laid out anew

@@ -109,9 +109,8 @@ class ELBO:
         return ELBOGradient(dreconstruction, dkl[:, -1], dkl[:, :-1])
 
     def __str__(self) -> str:
-        rows = {"reconstruction": self.reconstruction, "prior matching": self.prior_matching}
-        rows.update({f"consistency {t}": column for t, column in enumerate(self.consistency.T, start=1)})
-        rows["ELBO"] = self.total
+        c = {f"consistency {t}": column for t, column in enumerate(self.consistency.T, start=1)}
+        rows = {"reconstruction": self.reconstruction, "prior matching": self.prior_matching, **c, "ELBO": self.total}
         return "\n".join(f"{name:<15} {value.real.mean():10.3f} nats" for name, value in rows.items())
 
 

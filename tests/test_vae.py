@@ -323,4 +323,4 @@ def test_a_model_that_lacks_a_method_says_so(method, n_arguments):
 
 
 def test_a_model_says_what_it_is():
-    assert repr(VAE(6, 2, (5,))) == "<VAE of 6 columns, latents (2,), Bernoulli, 110 parameters in float32>"
+    assert repr(VAE(6, 2, (5,))) == "<VAE: 6 columns, latents (2,), size 110>"
