@@ -100,7 +100,7 @@ class Bernoulli:
         """Raise a ValueError unless every entry of x lies in [0, 1]."""
         low, high = x.real.min(), x.real.max()
         if low < 0 or high > 1:
-            hint = " (negative values need 'gaussian')" if low < 0 else " (divide 8-bit pixels by 255)" if high < 256 else ""
+            hint = " (negative: use 'gaussian')" if low < 0 else " (divide 8-bit pixels by 255)" if high < 256 else ""
             raise ValueError(f"{name} must lie in [0, 1] for a Bernoulli likelihood; "
                              f"its values go from {low:g} to {high:g}{hint}")
 

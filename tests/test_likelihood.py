@@ -141,8 +141,8 @@ def test_what_has_probability_zero_is_never_drawn():
     ([[0, 1.5]], r"x must lie in \[0, 1\] for a Bernoulli likelihood; its values go from 0 to 1.5 "
                  r"\(divide 8-bit pixels by 255\)"),
     ([[0, 255]], r"x must lie .* from 0 to 255 \(divide 8-bit pixels by 255\)"),
-    ([[-0.1, 1]], r"x must lie .* from -0.1 to 1 \(negative values need 'gaussian'\)"),
-    ([[-2, -1]], r"x must lie .* from -2 to -1 \(negative values need 'gaussian'\)"),
+    ([[-0.1, 1]], r"x must lie .* from -0.1 to 1 \(negative: use 'gaussian'\)"),
+    ([[-2, -1]], r"x must lie .* from -2 to -1 \(negative: use 'gaussian'\)"),
 ])
 def test_bernoulli_refuses_values_outside_0_and_1(x, says):
     with pytest.raises(ValueError, match=f"^{says}$"):
