@@ -93,7 +93,7 @@ class Conditional(Model):
     def given(self, y: ArrayLike) -> Any:
         """Return the model of x given this label, of shape (y_dim,): it samples, encodes and measures as any other.
 
-        It shares the parameters; it is not for training.
+        MATH (15.5).  It shares the parameters; it is not for training.
         """
         return self.beside(check.array("y", y, (self.y_dim,), self.dtype)[None])
 
@@ -131,13 +131,13 @@ class Conditional(Model):
         return self.model.check_noise(noise, n)
 
     def bound(self, x: Array, noise: Any) -> tuple[ELBO, Cache]:
-        """Return the bound on log p(x | y) for each row [ x | y ], and a cache; see `Model.forward`."""
+        """Return the bound on log p(x | y) for each row [ x | y ], and a cache; see `Model.forward`.  MATH (15.4)."""
         model, x = self.split(x)
         elbo, cache = model.bound(x, noise)
         return elbo, (model, cache)
 
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
-        """Fill ``gradient``; return that by the rows, x and y, if it is wanted; see `Model.backward`."""
+        """Fill ``gradient``; return that by the rows, x and y, if it is wanted.  MATH (15.4)."""
         model, cache = cache
         dx = model.backward(delbo, cache, input_gradient)
         if not input_gradient:

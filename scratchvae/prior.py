@@ -40,7 +40,7 @@ class DiffusionPrior:
         self.diffusion = diffusion
 
     def forward(self, z: Array, q: Array, noise: Array) -> tuple[Array, Cache]:
-        """Return it for each row, of shape (n,), in nats.
+        """Return it for each row, of shape (n,), in nats.  MATH (15.1).
 
         Parameters
         ----------

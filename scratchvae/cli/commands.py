@@ -93,7 +93,7 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
                    f"{state.history['valid_elbo'][best - 1]:.2f} nats")
         if run.stale < config["patience"]:
             output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
-    run.real = rows.x[:1000]
+    run.real = rows.x[:1000, :config["x_dim"]]
     finish(run)
     return 0
 
