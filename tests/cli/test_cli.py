@@ -98,7 +98,8 @@ def test_grey_values_under_a_bernoulli_likelihood_are_told_wherever_nats_are(hom
 @pytest.mark.parametrize("parts, watched", [(("train", "test"), "test"), (("train", "valid", "test"), "valid"),
                                             (("train",), None)])
 def test_held_out_names_the_part_that_is_watched(parts, watched):
-    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none", "likelihood": "gaussian"}
+    config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none", "likelihood": "gaussian",
+              "classes": None}
     data = examples.Data({part: np.full((2, 1), i) for i, part in enumerate(parts)}, {}, None, None)
     rows = examples.for_training(config, data)
     assert rows.part == watched and (rows.held_out is None if watched is None else
@@ -115,7 +116,8 @@ def test_options_reach_the_model_and_the_training(tmp_path, capsys):
              "warm_up": "4", "free_bits": "0.5,0.25", "average": "0.9", "seed": "9", "checkpoint_every": "0",
              "beta": "2", "patience": "50", "workers": "2"}
     tables = {"keep", "without", "decimal", "kinds", "missing"}    # of tables: test_columns.py and test_mixed_tables.py
-    others = {"levels", "log_noise", "objective", "importance", "estimator"}    # test_cli_diffusion.py, test_weights.py
+    others = {"levels", "log_noise", "objective", "importance", "estimator",   # test_cli_diffusion.py, test_weights.py,
+              "prior", "given"}                                                # test_cli_prior.py, test_cli_labels.py
     assert words.keys() == options.DEFAULTS.keys() - tables - others, "an option that this test does not know"
     run(capsys, "train", "--out", tmp_path / "r",
         *(word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)))
