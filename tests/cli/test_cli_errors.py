@@ -389,7 +389,8 @@ def test_training_that_explodes_keeps_the_last_good_checkpoint(home, tmp_path, c
     assert cli.main(["train", "--data", str(home / "good.npy"), "--likelihood", "gaussian", "--learning-rate", "1e30",
                      "--out", str(tmp_path / "run"), *FAST, "--epochs", "20", "--checkpoint-every", "0"]) == 2
     err = capsys.readouterr().err
-    assert re.fullmatch("scratchvae: the .* became .*; a smaller learning rate, or a warm-up of beta, may help; .*\n", err)
+    assert re.fullmatch("scratchvae: the .* became .*; a smaller learning rate, or a warm-up of beta, may help; "
+                        ".*\n", err)
     assert np.isfinite(checkpoint.load(tmp_path / "run" / "checkpoint.npz").theta).all()
 
 
