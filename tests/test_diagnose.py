@@ -490,3 +490,190 @@ def test_the_figure_and_its_refusal(tmp_path, x):
     with pytest.raises(ValueError, match="there is no wrong gradient to draw"):
         diagnose_function(lambda x: (np.sin(x), x), lambda dy, x: dy * np.cos(x), x).draw(tmp_path / "b.png")
     assert "Likely" in diagnosis.explain() and "Likely" not in str(diagnosis)
+
+
+# what the complex step alone does not see, and what is no mistake ------------------------------------
+
+
+SILENT = {                                             # forward and backward cut the same path, and agree
+    "L1": (lambda x: (np.abs(x).sum(1), x), lambda d, x: np.zeros_like(x), "zero"),
+    "ridge and L1": (lambda x: ((x * x).sum() + np.abs(x).sum(), x), lambda d, x: 2 * d * x, "missing"),
+    "norm": (lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True), x),
+             lambda dy, x: dy / np.linalg.norm(x, axis=1, keepdims=True), "missing"),
+    "std": (lambda x: ((x - x.mean(0)) / x.std(0), x), lambda dy, x: (dy - dy.mean(0)) / x.std(0), "missing"),
+    "real": (lambda x: (np.tanh(x) * np.exp(x.real), x),
+             lambda dy, x: dy * (1 - np.tanh(x) ** 2) * np.exp(x), "missing")}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_path_that_forward_and_backward_cut_alike_is_found(name, x):
+    forward, backward, kind = SILENT[name]
+    diagnosis = diagnose_function(forward, backward, x)
+    assert (diagnosis.tensor, diagnosis.kind) == ("x", kind), str(diagnosis)
+
+
+@pytest.mark.parametrize("name", silence.LOSSES)
+@pytest.mark.parametrize("shape", [(4, 3), (32, 64)])
+def test_kinks_are_no_mistakes_at_any_size_and_a_wrong_gradient_beside_them_is(name, shape):
+    forward, backward = silence.LOSSES[name]
+    p, target = np.random.default_rng(0).standard_normal((2, *shape))
+    p[0], target[0] = 0, 0
+    assert diagnose_function(lambda p: (forward(p, target), p), lambda d, p: backward(d, p, target), p).ok
+    wrong = diagnose_function(lambda p: (forward(p, target), p), lambda d, p: 2 * backward(d, p, target), p)
+    assert (wrong.tensor, wrong.kind) == ("p", "factor")
+
+
+@pytest.mark.parametrize("name", silence.OWN)
+@pytest.mark.parametrize("place", range(3), ids=["alone", "in a stack", "in a VAE"])
+def test_right_layers_of_ones_own_are_left_alone(name, place, monkeypatch):
+    monkeypatch.setattr(silence, "OWN", {name: silence.OWN[name]})
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        rng.choice([name]), rng.integers(2, 8, 2), rng.standard_normal((1, 1))
+        if seed % 3 == place:
+            found, diagnosis = silence.some_own(np.random.default_rng(seed))
+            assert diagnosis.ok, f"seed {seed}: {diagnosis}"
+
+
+def gather(x):
+    return x[np.array([0, 2, 0, 1, 0])] ** 2, x
+
+
+def gather_backward(dy, x):
+    d = np.zeros_like(x)
+    d[np.array([0, 2, 0, 1, 0])] += 2 * dy * x[np.array([0, 2, 0, 1, 0])]
+    return d
+
+
+def windows(x):
+    y = np.zeros((5, 2))
+    for t in range(2):
+        y[:, t] = (x[:, t:t + 3] ** 2).sum(axis=1)
+    return y, x
+
+
+def windows_backward(dy, x):
+    dx = np.zeros_like(x)
+    for t in range(2):
+        dx[:, t:t + 3] = 2 * dy[:, t, None] * x[:, t:t + 3]
+    return dx
+
+
+def cross_entropy(x):
+    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    return -np.log(p[np.arange(5), [0, 1, 2, 3, 0]]).mean(), p
+
+
+def stopped_at_p(dy, p):
+    d = np.zeros_like(p)
+    d[np.arange(5), [0, 1, 2, 3, 0]] = -1 / p[np.arange(5), [0, 1, 2, 3, 0]]
+    return dy * d / 5
+
+
+CLASSICS = {
+    "a repeated index": (gather, gather_backward, "overwritten", "np.add.at"),
+    "windows that overlap": (windows, windows_backward, "overwritten", "+="),
+    "cross-entropy stopped at p": (cross_entropy, stopped_at_p, "derivative", "value on the way"),
+    "a bracket lost": (lambda x: (np.tanh(x) ** 2, np.tanh(x)), lambda dy, y: dy * 2 * y * 1 - y * y * 0, "derivative",
+                       "tanh"),
+    "a temperature lost": (lambda x: (np.exp(x / 2.5) / np.exp(x / 2.5).sum(axis=1, keepdims=True),) * 2,
+                           lambda dy, y: y * (dy - (dy * y).sum(axis=1, keepdims=True)), "factor", "5/2"),
+}
+
+
+@pytest.mark.parametrize("name", CLASSICS)
+def test_public_classics_are_named(name, x):
+    forward, backward, kind, says = CLASSICS[name]
+    diagnosis = diagnose_function(forward, backward, x)
+    assert (diagnosis.tensor, diagnosis.kind) == ("x", kind) and says in str(diagnosis), str(diagnosis)
+
+
+def changes_x(x):
+    x[x < 0] = 0
+    return x, x
+
+
+def exp_into_x(x):
+    return np.exp(x, out=x), x
+
+
+BUFFER = np.zeros((5, 4))
+
+
+def into_a_buffer(x):
+    np.multiply(x, 2, out=BUFFER) if x.dtype == float else None
+    return (BUFFER if x.dtype == float else 2 * x), None
+
+
+def works_in_the_cache(dy, cache):
+    cache[0] *= 2
+    return dy * np.cos(cache[1])
+
+
+@pytest.mark.parametrize("forward, backward", [
+    (changes_x, lambda dy, x: dy * (x > 0)), (exp_into_x, lambda dy, y: dy * y),
+    (into_a_buffer, lambda dy, cache: 2 * dy),
+    (lambda x: (np.sin(x), [np.ones(3), x.copy()]), lambda dy, c: dy * np.cos(c[1]) * c[0][0] ** 0 * twice(c))],
+    ids=["x[x < 0] = 0", "out=x", "one buffer", "the cache"])
+def test_what_is_changed_in_place_is_told(forward, backward, x):
+    assert diagnose_function(forward, backward, x).kind == "in place"
+
+
+def twice(cache):
+    cache[0] *= 2
+    return cache[0][0] / 2
+
+
+def test_a_layer_that_changes_its_input_is_named_and_not_its_neighbour(rng):
+    class InPlace(ReLU):
+        def forward(self, x):
+            x[x < 0] = 0
+            return x, x
+
+        def backward(self, dy, x):
+            return dy * (x > 0)
+
+    stack = MLP((4, 3, 2), "tanh", rng)
+    layers = stack.layers
+    stack.layers = {"dense1": layers["dense1"], "tanh1": layers["tanh1"], "own": InPlace(), "dense2": layers["dense2"]}
+    diagnosis = diagnose_layer(stack, rng.standard_normal((5, 4)))
+    assert [(f.where, f.kind, f.places) for f in diagnosis.findings] == [("InPlace.forward", "in place", ["own"])]
+
+
+def test_a_weight_of_whole_numbers_is_no_label():
+    x, W = np.array([[1.5, 2], [3, 4]]), np.array([[1.0, 0], [2, 1]])
+    for backward in (lambda dy, c: (dy @ c[1].T, None), lambda dy, c: dy @ c[1].T):
+        diagnosis = diagnose_function(lambda x, W: (x @ W, (x, W)), backward, x, W)
+        assert (diagnosis.tensor, diagnosis.kind) == ("W", "nothing returned")
+    logits, Y = np.array([[1.0, 0, 2], [0, 1, 2]]), np.eye(3)[[1, 2]]
+    assert diagnose_function(lambda l, Y: ((l * Y).sum(), Y), lambda d, Y: d * Y, logits, Y).ok
+
+
+def test_a_forward_that_is_not_finite_is_told_and_backward_is_not_blamed():
+    with np.errstate(divide="ignore"):
+        diagnosis = diagnose_function(lambda x: (np.log(x), x), lambda dy, x: dy / x, np.array([[1.5, 0, 2.5]]))
+    assert (diagnosis.where, diagnosis.kind) == ("forward", "not finite") and "y[0, 1]" in str(diagnosis)
+
+
+def test_a_broadcast_that_is_seldom_meant_is_a_remark(rng):
+    diagnosis = diagnose_function(lambda p, t: (((p - t) ** 2).mean(), p - t), lambda d, r: (
+        (2 * d * r / r.size).sum(axis=1, keepdims=True), -(2 * d * r / r.size).sum(axis=0)),
+        rng.standard_normal((5, 1)), rng.standard_normal(5))
+    assert diagnosis.ok and diagnosis.kind == "broadcast" and "(5, 5)" in str(diagnosis)
+
+
+def test_every_report_says_what_was_not_checked(x):
+    for backward in (lambda dy, x: dy * np.cos(x), lambda dy, x: -dy * np.cos(x)):
+        report = str(diagnose_function(lambda x: (np.sin(x), x), backward, x))
+        assert report.splitlines()[-1].startswith("Not checked: that forward computes what you mean")
+
+
+def test_two_mistakes_are_two_and_what_comes_of_them_is_none(rng):
+    """A function that is wrong, and the model's own backward: all else is right again once these are replaced."""
+    changes = [("layers:Tanh.backward", "dy * (1 - y * y)", "dy * (1 - y)"),
+               ("vae:VAE.backward", "z_cache) + dq_k", "z_cache)")]
+    with gallery.broken(gallery.Bug("two", "", changes)):
+        diagnosis = diagnose_model(generic(VAE(4, 2, (3,))), rng.random((3, 4)))
+    assert [(f.where, f.tensor) for f in diagnosis.findings] == [("Tanh.backward", "x"),
+                                                                 ("VAE.backward", "output of q1.dense2")]

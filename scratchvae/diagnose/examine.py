@@ -17,7 +17,7 @@ from ..verify.pairs import Problem
 from . import numbers
 from .evidence import Case, Reason, Reference, Wrong, beside, case, elsewhere, leaf, outputs
 from .finding import Diagnosis, Finding
-from .operations import operation
+from .operations import operation, outer
 
 TOLERANCE = 1e-10                                      # of a gradient, relative to its own norm
 ROUNDING = 1e-14                                       # of y, in a derivative of it
@@ -132,6 +132,10 @@ def in_place(pair: Pair, at: Case, diagnosis: Diagnosis) -> Iterator[Finding]:
 def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
     """Compare each gradient; explain those that are wrong."""
     reference, precision = witness(pair, at)
+    spread = outer(reference, at) if reference.follows else ""
+    if spread:
+        diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "broadcast", "forward "
+                                         f"broadcasts: {spread}; was one number for each row meant?"))
     tolerance = max(TOLERANCE if reference.follows else 1e-5, 1e3 * precision)
     wrong = []
     for name in names:
@@ -141,11 +145,11 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
         elif reference.follows and not seen_by_difference(reference, at, name, precision):
             wrong.append(name)
             reference = Reference(pair, False)
-    explained = []
+    explained: dict[str, Case] = {}
     for name in wrong:
-        remark = no_mistake(reference, at, name)
-        if remark is None:
-            explained.append(name)
+        remark, kinked = no_mistake(reference, at, name)
+        if remark is None:                             # some of its entries may lie on a kink: look beside it
+            explained[name] = case(pair, beside(at.inputs, 21), at.dys) if kinked else at
         elif all(remark.kind != other.kind for other in diagnosis.remarks):
             diagnosis.remarks.append(remark)
     if not explained:
@@ -155,8 +159,8 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
         diagnosis.findings += [Finding(pair.name, name, "noise", says, "put the noise of forward into the cache")
                                for name in explained]
         return
-    cases = [at, case(pair, at.inputs, number=11), other_case(pair, at)]
-    for name in explained:
+    for name, here in explained.items():
+        cases = [here, case(pair, here.inputs, number=11), other_case(pair, here)]
         diagnosis.findings.append(found(reference, cases, name))
 
 
@@ -225,11 +229,11 @@ def off_entries(reference: Reference, at: Case, by: str, entries: Array) -> list
     return found
 
 
-def no_mistake(reference: Reference, at: Case, by: str) -> Finding | None:
-    """Return a remark if a gradient that differs from the reference is right all the same."""
+def no_mistake(reference: Reference, at: Case, by: str) -> tuple[Finding | None, bool]:
+    """Return a remark if a gradient that differs from the reference is right; and whether it has kinks."""
     pair, C = reference.pair, at.claimed[by]
     if not np.isfinite(C).all():
-        return None
+        return None, False
     if C.size <= 400:
         try:
             R = reference.entries(at.inputs, at.dys, by, np.arange(C.size)).reshape(C.shape)
@@ -243,17 +247,18 @@ def no_mistake(reference: Reference, at: Case, by: str) -> Finding | None:
             TOLERANCE, 0 if reference.follows else 1e-4) for number in (21, 22))
     except (Problem, NotComplex, ArithmeticError):
         right = False
-    if (right or (not reference.follows and C.size <= 400)) and not off_entries(reference, at, by, entries):
+    off = off_entries(reference, at, by, entries)
+    if (right or (not reference.follows and C.size <= 400)) and not off:
         return Finding(pair.name, by, "kink", "the input lies on a kink, where the slopes to the left and to the right "
-                       f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere")
+                       f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere"), True
     if directional(reference, at, by) < (1e-3 if any(map(single, [C, *at.outputs.values()])) else 2e-7):
-        return Finding(pair.name, by, "rounding", "it is computed in float32, and right to its some seven digits")
+        return Finding(pair.name, by, "rounding", "it is computed in float32, and right to its seven digits"), False
     v = stream(10).standard_normal(C.shape)
     moved = change(changes(reference.forward, at.inputs, {by: v}), at.dys)
     if moved(1e-7) == moved(-1e-7) == moved(1e-5) == 0.0 and moved(3 * size(at.inputs[by])) != 0:
         return Finding(pair.name, by, "stepwise", f"forward is constant in steps of {leaf(by)}, so its derivative is "
-                       "0; a gradient that is passed through all the same is a choice, which cannot be checked")
-    return None
+                       "0; a gradient that is passed through all the same is a choice, which cannot be checked"), False
+    return None, len(off) < len(entries) and reference.follows
 
 
 def other_case(pair: Pair, at: Case) -> Case:

@@ -333,9 +333,8 @@ def other_dy(w: Wrong, c: Case) -> Iterator[Substitute]:
                 only = np.zeros_like(dy)
                 at = (slice(None),) * axis + (i,)
                 only[at] = dy[at]
-                yield put("overwritten",
-                          f"from index {i} of axis {axis} of d{name} alone (of {n}): the contributions of "
-                          "the others are overwritten, not added up", only)
+                yield put("overwritten", f"from index {i} of axis {axis} of d{name} alone (of {n}): the contributions "
+                          "of the others are overwritten, not added up", only)
                 yield put("missing", f"without index {i} of axis {axis} of d{name} (of {n})", dy - only)
             for word, new in (("mean", dy.mean(axis, keepdims=True)), ("sum", dy.sum(axis, keepdims=True))):
                 yield put("mean or sum", f"with the {word} of d{name} over axis {axis} for d{name}", new)

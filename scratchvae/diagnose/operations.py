@@ -14,7 +14,6 @@ from __future__ import annotations
 import linecache
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 from ..layers import Array, sigmoid
 from ..verify.derivative import COMPLEX_STEP, NotComplex, complex_step
 from ..verify.dual import Dual, derived, dual, plain, value
-from .evidence import Case, Reason, Wrong, case
+from .evidence import Case, Reason, Reference, Wrong, case
 
 FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by entry
     "1": np.ones_like, "{a}": lambda a: a, "{a}²": lambda a: a * a, "1/{a}": lambda a: 1 / a,
@@ -37,7 +36,7 @@ FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by 
     "tanh({a})": np.tanh, "1 - tanh²({a})": lambda a: 1 - np.tanh(a) ** 2, "cos({a})": np.cos, "sin({a})": np.sin,
     "log({a})": np.log, "|{a}|": np.abs, "sign({a})": np.sign}
 CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-SECONDS = 1.5                                          # that a search may take
+EFFORT = 100_000                                       # operations that a search may take; a second, about
 SCALES = re.compile("var|std|sig|log|lv|scale|prec")   # names of inputs that stand for a variance
 NOISE = re.compile("^(eps|noise|mask)")
 HERE = tuple(__file__.rpartition("diagnose")[0] + folder for folder in ("diagnose", "verify"))
@@ -145,11 +144,24 @@ def leaves(inputs: tuple[Any, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
             yield (i,), a
 
 
+def outer(w: Reference, c: Case) -> str:
+    """Return where forward combines (n, 1) with (n,) to (n, n), which is seldom meant; or an empty text."""
+    Watch.now = Watch()
+    complex_step(w.forward, c.inputs, {name: np.ones(a.shape) for name, a in c.inputs.items()}, Watched)
+    for call in Watch.now.calls:
+        shapes = sorted((np.shape(a) for a in call.inputs[:2]), key=len)
+        if call.function in (np.add, np.subtract, np.multiply) and len(shapes) == 2 and len(shapes[0]) == 1 and (
+                shapes[1] == (*shapes[0], 1)) and shapes[0][0] > 1:
+            return f"shapes {shapes[1]} and {shapes[0]} are combined to {call.result.shape} in {call.line}"
+    return ""
+
+
 class Search:
     """The search for one wrong gradient."""
 
     def __init__(self, w: Wrong) -> None:
-        self.w, self.deadline, self.groups = w, time.perf_counter() + SECONDS, dict[Key, list[Call]]()
+        self.w, self.effort, self.groups = w, 0.0, dict[Key, list[Call]]()
+        self.size = 1 + sum(a.size for a in w.cases[0].inputs.values()) / 2000
         self.rules: dict[int, tuple[int, Rule]] = {}   # that hold in any case
         self.case, self.before = w.cases[0], self.groups
         self.members: dict[Key, dict[int, int]] = {}   # of a place: its operations in the order of forward
@@ -178,6 +190,7 @@ class Search:
         """Return the derivative along v with other derivatives of some operations."""
         Watch.now = Watch({**self.rules, **rules})
         found = complex_step(self.w.reference.forward, c.inputs, {self.w.by: v}, Watched)
+        self.effort += Watch.now.count * self.size
         return float(sum((found[of] * dy).sum() for of, dy in c.dys.items()))
 
     def along(self, c: Case, rules: Mapping[int, tuple[int, Rule]]) -> Array:
@@ -229,7 +242,7 @@ def operation(w: Wrong) -> Reason | None:
                 if search.paths[key]:
                     for reason in hypothesis(search, key, group):
                         return reason
-                if time.perf_counter() > search.deadline:
+                if search.effort > EFFORT:
                     return None
     except (NotComplex, ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError):
         pass

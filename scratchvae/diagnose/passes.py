@@ -55,9 +55,13 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
     if wrong:                                          # perhaps the point lies on a kink, such as ReLU's
         q = Pass(Pair(**{**vars(pair), "inputs": beside(pair.inputs, 21)}), wholes)
         q.guarded = p.guarded
-        both = {(c.which, c.step and c.step.index, c.name) for c in search(q, at.dys, tolerance)
-                if not c.error <= tolerance}
-        kept = [c for c in wrong if (c.which, c.step and c.step.index, c.name) in both]
+        beside_it = search(q, at.dys, tolerance, first=True)
+        if beside_it[-1].error <= tolerance or beside_it[-1].place != wrong[0].place:
+            beside_it = search(q, at.dys, tolerance)
+        else:
+            beside_it = wrong
+        both = {(c.which, c.place) for c in beside_it if not c.error <= tolerance}
+        kept = [c for c in wrong if (c.which, c.place) in both]
         if len(kept) < len(wrong):
             diagnosis.remarks.append(Finding(pair.name, "", "kink", "the input lies on a kink of the pass, and the "
                                              "gradient is right beside it"))
