@@ -16,7 +16,7 @@ import lesson                                          # first: it sets the numb
 import math
 import time
 
-from scratchvae import HVAE, VAE, Autoencoder, Diffusion, TopDown, decay, evaluate, fit, warm_up
+from scratchvae import HVAE, VAE, Autoencoder, Diffusion, LatentDiffusion, TopDown, decay, evaluate, fit, warm_up
 from scratchvae.data import binarize, digits
 
 parser = lesson.options("Lesson 13: one bound for all, in one table.", epochs=100)
@@ -37,6 +37,7 @@ options = dict(x_mean=x_train.mean(axis=0), rng=args.seed)
 models = {
     "autoencoder 16": Autoencoder(64, 16, (128,), **options),
     "VAE 16": VAE(64, 16, (128,), **options),
+    "VAE 16, a learned prior": LatentDiffusion(64, 16, (128,), **options),
     "hierarchy 16, 8, 4, printed": HVAE(64, (16, 8, 4), (128,), consistency="printed", **options),
     "hierarchy 16, 8, 4, exact": HVAE(64, (16, 8, 4), (128,), **options),
     "hierarchy 16, 8, 4, top-down": TopDown(64, (16, 8, 4), (128,), **options),
@@ -64,7 +65,8 @@ for name, model in models.items():
     shown = ["-", "-", "-"]
     if not isinstance(model, Autoencoder):
         found = evaluate(model.with_levels(200) if is_diffusion else model, x_test, rng=args.seed,
-                         n_samples=max(1, args.paths if is_diffusion else args.samples))
+                         n_samples=max(1, args.paths if is_diffusion else args.samples // 10 if isinstance(
+                             model, LatentDiffusion) else args.samples))
         shown = [f"{found.elbo.total.mean():.2f}", f"{found.log_likelihood.mean():.2f}", str(found.n_samples)]
     print(f"{name:<30} {shown[0]:>8} {shown[1]:>9} {shown[2]:>8} {model.theta.size:>11} {seconds:>8.0f} s", flush=True)
     if isinstance(model, Autoencoder):

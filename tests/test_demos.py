@@ -24,10 +24,11 @@ SHORT = {                                              # options with which a le
     "07_dead_latents": ["--epochs", "2"], "08_hierarchy": ["--epochs", "5"],
     "08b_hierarchy_backward": ["--epochs", "2"], "09_consistency": ["--epochs", "5"], "10_bugs": [],
     "11_mend": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"],
-    "14_importance": ["--epochs", "2", "--repeats", "20"], "15_flow": ["--epochs", "2"]}
+    "14_importance": ["--epochs", "2", "--repeats", "20"], "15_flow": ["--epochs", "2"],
+    "16_prior": ["--epochs", "2", "--samples", "2"], "17_conditions": ["--epochs", "1", "--samples", "20"]}
 PAGE = "00_one_page"                                   # test_one_page.py
 TABLE = "13_one_bound"                                  # it prints a table, and draws nothing
-WITHOUT = {"11_mend", "12_diffusion"}                  # their texts quote longer runs
+WITHOUT = {"11_mend", "12_diffusion", "16_prior", "17_conditions"}                  # their texts quote longer runs
 FAST = ("01_backprop_by_hand", "02_gradient_check", "04_reparameterisation")
 NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?"
 
@@ -54,7 +55,7 @@ def printed(tmp_path_factory):
 def test_no_lesson_is_left_out():
     names = sorted(path.stem for path in (ROOT / "demos").glob("[0-9]*.py"))
     assert sorted([PAGE, *SHORT, TABLE]) == names
-    assert sorted({name[:2] for name in names}) == [f"{i:02}" for i in range(16)]
+    assert sorted({name[:2] for name in names}) == [f"{i:02}" for i in range(18)]
 
 
 @pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
@@ -68,11 +69,11 @@ def test_lesson_runs_elsewhere_and_draws(name, printed):
 def test_the_table_has_a_row_for_each_model(printed):
     out = printed(TABLE, "--epochs", "2", "--samples", "50", "--paths", "1")
     rows = re.findall(rf"^(.*?) +({NUMBER}|-) +({NUMBER}|-) +(\d+|-) +\d+ +\d+ s$", out, re.MULTILINE)
-    assert [row[0] for row in rows] == ["autoencoder 16", "VAE 16", "hierarchy 16, 8, 4, printed",
-                                        "hierarchy 16, 8, 4, exact", "hierarchy 16, 8, 4, top-down",
-                                        "diffusion, 200 levels"]
+    assert [row[0] for row in rows] == ["autoencoder 16", "VAE 16", "VAE 16, a learned prior",
+                                        "hierarchy 16, 8, 4, printed", "hierarchy 16, 8, 4, exact",
+                                        "hierarchy 16, 8, 4, top-down", "diffusion, 200 levels"]
     assert all(float(bound) < 0 and float(log_p) < 0 for _, bound, log_p, _ in rows[1:])
-    assert [row[3] for row in rows] == ["-", "50", "50", "50", "50", "1"]
+    assert [row[3] for row in rows] == ["-", "50", "5", "50", "50", "50", "1"]
 
 
 def test_lesson_1_by_differences(printed):

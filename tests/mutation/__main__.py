@@ -55,6 +55,7 @@ TESTS = {
     "train.optim": ["optim"], "train.schedules": ["schedules"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
     "verify.writings": ["diffusion"],
+    "prior": ["prior"], "conditions": ["conditions"],
     "importance": ["importance"], "discrete": ["discrete"], "mixed": ["mixed"],
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
