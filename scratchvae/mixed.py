@@ -74,7 +74,7 @@ class LogNormal:
         return log_p - y.sum(axis=-1), (x, cache)      # (4.8)
 
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
-        """Return dx = (dy - dlog_prob) / x, and dh.  MATH (4.8)."""
+        """Return dx and dh: dx = (dy - dlog_prob) / x.  MATH (4.8)."""
         x, y_cache = cache
         dy, dmu, dlogvar = gaussian.log_prob_backward(dlog_prob, y_cache)       # (4.8)
         return (dy - dlog_prob[:, None]) / x, gaussian.halves_backward(dmu, dlogvar)    # (4.8)

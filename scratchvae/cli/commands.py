@@ -321,9 +321,11 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         if args.split:
             raise ValueError("--split is for a run, which has held rows out")
         small: dict[str, Config] = {"vae": {"latents": [2]}, "diffusion": {"levels": 20}}
-        given = {"hidden": [8], **small.get(given.get("model", "vae"), {"latents": [4, 3, 2]}), **given}
+        deep = given.get("model", "vae") not in small  # a hierarchy whose upper levels are alive takes longer
+        given = {"hidden": [8], **small.get(given.get("model", "vae"), {"latents": [4, 3, 2], "hidden": [16]}), **given}
         config, data = new_config(given)
-        rows, epochs = examples.for_training(config, data), 10 if args.train_epochs is None else args.train_epochs
+        epochs = (60 if deep else 10) if args.train_epochs is None else args.train_epochs
+        rows = examples.for_training(config, data)
         model = runs.build(config, rows.x)
         part = "trained on" if rows.held_out is None else "held out"
         x = (rows.x if rows.held_out is None else rows.held_out)[:args.rows]
@@ -336,7 +338,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         fit(model, rows.x, epochs=epochs, learning_rate=3e-3, rng=config["seed"])
     shape = config["image_shape"]
     page = write_page(model, x, path=args.out, n_samples=args.importance, image_shape=shape and (shape[0], shape[1]),
-                      about=about)
+                      about=about, columns=config["columns"] or ())
     output.say(f"wrote {args.out}: {args.out.stat().st_size / 1e6:.2f} MB; {page.verdict}")
     return 0 if page.ok else 1
 

@@ -332,9 +332,10 @@ def parser() -> Parser:
     explain.add_argument("--importance", type=integer(1, 50), metavar="K",
                          help="the pass of the importance-weighted bound with K draws, its gradient plain")
     explain.add_argument("--train-epochs", type=integer(0), metavar="N",
-                         help="train the fresh model for so many epochs before (default 10)")
+                         help="train the fresh model for so many epochs before (default 10, a hierarchy 60)")
     looks_at_data(explain)
-    fresh = explain.add_argument_group("a fresh model (default latents 2, or 4,3,2; hidden 8; diffusion 20 levels)")
+    fresh = explain.add_argument_group("a fresh model (default latents 2, hidden 8; of a hierarchy 4,3,2 and 16; "
+                                       "diffusion 20 levels)")
     add_view_options(fresh)
     add_model_options(fresh)
     return top

@@ -15,6 +15,7 @@ pictures, figures (what is drawn of a pass), style and page.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -56,12 +57,13 @@ class Page(str):
     verdict: str
 
     def _repr_html_(self) -> str:
-        return f'<iframe srcdoc="{escape(self)}" style="width:100%;height:80vh;border:0"></iframe>'
+        inside = self.replace("<head>", '<head><base href="about:srcdoc">', 1)        # else links leave the frame
+        return f'<iframe srcdoc="{escape(inside)}" title="the page" style="width:100%;height:80vh;border:0"></iframe>'
 
 
 def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, beta: ArrayLike = 1.0,
             alpha: float = 1.0, n_samples: int | None = None, image_shape: tuple[int, int] | None = None,
-            about: str = "") -> Page:
+            about: str = "", columns: Sequence[str] = ()) -> Page:
     """Return the page of one pass through a model, forward and backward.
 
     Parameters
@@ -83,6 +85,8 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
         Height and width, if a row of x is a picture; a square is guessed.
     about : str, optional
         A sentence about the model and the data, for the head of the page.
+    columns : sequence of str, optional
+        The names of the columns of x.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
         shape = check.sizes("image_shape", image_shape)
         if len(shape) != 2 or shape[0] * shape[1] != model.x_dim:
             raise ValueError(f"image_shape must be height and width of {model.x_dim} pixels; got {shape}")
-    found = trace_pass(model, x, noise, beta, alpha, n_samples, image_shape, about)
+    found = trace_pass(model, x, noise, beta, alpha, n_samples, image_shape, about, columns)
     page = Page(Writer(found).page())
     page.ok, page.verdict = found.origin is None, found.verdict
     if where is not None:
@@ -113,7 +117,8 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
 
 
 def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 1.0, alpha: float = 1.0,
-               n_samples: int | None = None, image_shape: tuple[int, int] | None = None, about: str = "") -> Pass:
+               n_samples: int | None = None, image_shape: tuple[int, int] | None = None, about: str = "",
+               columns: Sequence[str] = ()) -> Pass:
     """Return the record of one pass through a model, with the check of every gradient in it; see `explain`."""
     point = model.astype(np.float64)
     twin = point.astype(np.complex128)
@@ -129,6 +134,7 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     known = registry(point, MATH)
     point.gradient[:] = stream(3).standard_normal(point.gradient.size)         # what it holds must not matter
     trace = Trace(known)
+    trace.note(list(point.parameters.values()))        # so that self.W is a link to where it stands
     (elbo, cache), bound = trace.run(objective.bound, rows, noise)
     if n_samples is None:
         loss, summed = trace.run(elbo.loss, weights, alpha)
@@ -144,4 +150,4 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     pairs |= pairs_of(trace.calls, first, bound, backward)
     mover = Mover(moved, twin.check_x(rows), twin.check_noise(noise, len(rows) * K), weights, alpha, known)
     return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, begun, backward, pairs,
-                checks(mover, backwards, pairs, point), image_shape, K, about)
+                checks(mover, backwards, pairs, point), image_shape, K, about, columns)

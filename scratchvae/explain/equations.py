@@ -219,3 +219,12 @@ def sections() -> dict[str, tuple[str, str]]:
     parts = re.split(r"^### \((\d+\.\d+)\) (.*)\n", math, flags=re.MULTILINE)
     return {number: (title, re.split(r"^##? ", body, flags=re.MULTILINE)[0].strip("\n"))
             for number, title, body in zip(parts[1::3], parts[2::3], parts[3::3])}
+
+
+@lru_cache(maxsize=None)
+def symbols() -> list[tuple[str, str]]:
+    """Return the table of symbols of MATH.md: what stands for what, and where it stands for something else."""
+    math = (Path(__file__).parent.parent / "MATH.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| ?(.*?) ?\|$", math.replace(r"\|", "¦"), re.MULTILINE)
+    return [(row[0].replace("¦", "|"), "; elsewhere: ".join(filter(None, row[1:])).replace("¦", "|"))
+            for row in rows if row[0] not in ("symbol", "---")]

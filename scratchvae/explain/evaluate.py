@@ -273,17 +273,74 @@ class Evaluator:
             given = leaves(self.value(equation.right))
             results = [v for n, v in self.visit.values if "cache" not in n]
             return max(distance(a, b) for a, b in zip(given, results) if is_number(b))
-        inside = left.slice if isinstance(left, ast.Subscript) else ast.Tuple([])
-        parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-        letters = [p.id for p in parts if isinstance(p, ast.Name) and p.id in LETTERS]
-        if len(letters) != len(parts) or letters == ["t"]:
-            letters = []
-        made = self.made(equation)
+        letters, made = letters_of(left), self.made(equation)
         if letters and np.ndim(made) >= len(letters):
             self.shaped(made, letters)
         found = self.entries(equation.right, letters) if letters else self.value(equation.right)
         found = leaves(found)[0] if isinstance(found, tuple) else found
         return distance(found, made)
+
+    def worked(self, equation: Equation) -> str | None:
+        """Return one entry of a product or a sum with its numbers, the largest; None where there is no such thing."""
+        made, node = self.made(equation), equation.right
+        kinds = [part for part in ast.walk(node) if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult)
+                 or isinstance(part, ast.Call) and ast.unparse(part.func)[0] == "Σ"]
+        if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or not kinds:
+            return None
+        letters = letters_of(equation.left)
+        grid = self.shaped(made, letters) if letters and made.ndim >= len(letters) else made
+        at = tuple(int(i) for i in np.unravel_index(np.nanargmax(np.abs(np.real(grid))), grid.shape))
+        self.letters = dict(zip(letters, at))
+        try:
+            said = self.numbers(node, at if not letters else ())
+        except (Unknown, IndexError, ValueError):
+            return None
+        of = base(ast.unparse(equation.left)) if isinstance(equation.left, (ast.Name, ast.Subscript)) else "the entry"
+        return f"{of}[{', '.join(map(str, at))}] = {said} = {grid[at]:.4g}"
+
+    def numbers(self, node: ast.expr, at: tuple[int, ...], inside: int = 0) -> str:
+        """Return an expression with the numbers of one entry in the places of the names."""
+        if isinstance(node, ast.BinOp):
+            order = {ast.Add: 1, ast.Sub: 1, ast.Mult: 2, ast.Div: 3, ast.Pow: 4}[type(node.op)]
+            sign = {ast.Add: " + ", ast.Sub: " − ", ast.Mult: " · ", ast.Div: "/", ast.Pow: "^"}[type(node.op)]
+            said = self.numbers(node.left, at, order) + sign + self.numbers(node.right, at, order + 1)
+            return f"({said})" if order < inside else said
+        if isinstance(node, ast.UnaryOp):
+            return f"−{self.numbers(node.operand, at, 2)}" if inside < 2 else f"(−{self.numbers(node.operand, at, 2)})"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id[0] == "Σ":
+            return self.terms(node, at, inside)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("log", "exp", "sqrt", "tanh", "cos", "max", "abs",
+                                                                     "softplus", "sigmoid"):
+            return f"{ast.unparse(node.func)}({', '.join(self.numbers(arg, at) for arg in node.args)})"
+        if isinstance(node, ast.Name) and node.id == "e":
+            return "e"
+        if not isinstance(node, (ast.Name, ast.Constant, ast.Subscript)):
+            raise Unknown
+        value = np.asarray(self.value(node))
+        if value.ndim:
+            value = value[tuple(min(i, size - 1) for i, size in zip(at, value.shape))]
+        said = f"{float(value):.4g}".replace("-", "−")
+        return f"({said})" if said[0] == "−" and inside > 1 else said
+
+    def terms(self, node: ast.Call, at: tuple[int, ...], inside: int) -> str:
+        """Return the terms of a sum: all of a short one, the three largest of a long one."""
+        letter, body = node.func.id[1:], node.args[-1]                          # type: ignore[attr-defined]
+        if letter and len(node.args) == 1:
+            self.letters[letter] = 0
+            self.value(body)
+        size = (int(ast.literal_eval(node.args[1])) if len(node.args) == 3 else
+                self.sizes[letter] if letter else np.shape(self.value(body))[-1])
+        found = []
+        for k in range(size):
+            if letter:
+                self.letters[letter] = k
+            value = np.asarray(self.value(body))
+            place = at if letter else (*at, k)
+            found.append((abs(float(value[place] if value.ndim else value)), self.numbers(body, place, 2)))
+        self.letters.pop(letter, None)
+        largest = sorted(sorted(range(size), key=lambda k: -found[k][0])[:3 if size > 4 else 4])
+        said = " + ".join(found[k][1] for k in largest) + (f" + … ({size} terms)" if size > 4 else "")
+        return f"({said})" if inside > 1 else said
 
     def entries(self, node: ast.expr, letters: list[str]) -> Array:
         """Return an expression with free indices, for all of their values at once: each has an axis of its own."""
@@ -302,6 +359,14 @@ class Evaluator:
         left = base(ast.unparse(equation.left))
         own = [v for n, v in made if n == left] or [self.visit.before.get(left)]
         return own[0] if usable(own[0]) else next(v for n, v in made if n in equation.names)
+
+
+def letters_of(left: ast.expr) -> list[str]:
+    """Return the indices on the left of an equation: n and j of ``y[n, j]``; a level t is none."""
+    inside = left.slice if isinstance(left, ast.Subscript) else ast.Tuple([])
+    parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    letters = [p.id for p in parts if isinstance(p, ast.Name) and p.id in LETTERS]
+    return letters if len(letters) == len(parts) and letters != ["t"] else []
 
 
 class Attributes(dict[str, Any]):

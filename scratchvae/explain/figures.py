@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..layers import Array
 from . import pictures
 from .trace import is_array, key_of, leaves
 from .verdict import Pass
@@ -33,20 +34,19 @@ def strip(found: Pass) -> str:
 
 
 def graph(found: Pass) -> str:
-    """Return the graph of the model with the norm of the gradient that flows on every edge."""
+    """Return the graph of the model: the norm of the value and of the gradient at every node."""
     bound = next(call for call in reversed(found.trace.calls)
                  if call.function.name.endswith(".bound") and call.owner.__class__ is found.model.__class__)
     x = key_of(bound.args["x"])
-    nodes, edges, made_by = [("x", 0)], [], {x: 0}
+    dx = found.backward.values[0] if found.K == 1 and found.backward.values else None
+    nodes, edges, made_by = [("x", 0, *norms("x", bound.args["x"], dx))], [], {x: 0}
     labels = {m.key: m.label for v in bound.visits for m in v.made} | {x: "x"}
     for visit in bound.visits:
         for call in visit.calls:
             if call.index not in found.answers:
                 continue
             inputs = [(n, a) for n, a in call.args.items() if is_array(a) and n not in ("noise", "eps")]
-            cached = isinstance(call.result, tuple) and len(call.result) == 2 and (
-                call.function.name != "gaussian.halves")
-            outputs = [a for a in leaves(call.result[0] if cached else call.result) if is_array(a)]
+            outputs = [a for a in leaves(call.result[0] if call.cached() else call.result) if is_array(a)]
             known = {key_of(a) for _, a in inputs}
             others = {made_by[key] for _, key in visit.used if key in made_by and key not in known}
             sources = [(source, n, a) for n, a in inputs for source in
@@ -59,12 +59,20 @@ def graph(found: Pass) -> str:
             gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
             node = len(nodes)
             column = 1 + max((nodes[s][1] for s, _, _ in sources), default=0)
-            nodes.append((found.title(call).replace(".forward", "").rpartition(".")[2], column))
+            name = found.title(call).replace(".forward", "").rpartition(".")[2]
+            given = next((a for a in found.answers[call.index].args.values() if is_array(a)), None)
+            nodes.append((name, column, *norms(labels.get(key_of(outputs[0]), "y"), outputs[0], given)))
             made_by.update({key_of(o): node for o in outputs})
-            edges += [(s, node, "d" + labels.get(key_of(a), n), float(np.linalg.norm(gradients[n])))
+            edges += [(s, node, float(np.linalg.norm(gradients[n])))
                       for s, n, a in sources if is_array(gradients.get(n)) and gradients[n].size]
         last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
         for made in visit.made:                        # what no part of the model made, but some line of what it made
             if made.value.any():                       # and not a constant 0
                 made_by.setdefault(made.key, last)
     return pictures.graph(nodes, edges)
+
+
+def norms(name: str, value: Array, gradient: Array | None) -> tuple[str, str]:
+    """Return what stands in a box of the graph: the size of an array, and of its gradient."""
+    size = "" if gradient is None or not gradient.size else f"|d{name}| {np.linalg.norm(gradient):.2g}"
+    return f"|{name}| {np.linalg.norm(np.nan_to_num(value)):.2g}", size

@@ -17,13 +17,14 @@ import numpy as np
 from ..layers import Array
 from . import figures, pictures
 from .compare import TOLERANCE, check_of, is_gradient
+from .equations import sections, symbols
 from .mathml import broken
 from .style import SCRIPT, STYLE
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import Pass
 
 ALL = 640                                              # an array of so many numbers is written out; of a larger one,
-SOME = 160                                             # the first so many
+FEW, SOME = 8, 160                                             # the first so many
 
 
 class Writer:
@@ -31,7 +32,7 @@ class Writer:
 
     def __init__(self, found: Pass) -> None:
         self.found, self.ids, self.written = found, set[int](), set[tuple[Any, bytes]]()
-        self.count = 0
+        self.cited: dict[str, str] = {}                # numbers of MATH.md, with the equations that stand here
 
     # small things -----------------------------------------------------------------------------------
 
@@ -52,28 +53,39 @@ class Writer:
             return f'<div class="made {classes}">{name} <span class="v">{float(value):.6g}</span> {check}</div>'
         if value.size == 0:
             return f'<div class="made">{name} <span class="faint">{value.shape}: no columns</span></div>'
+        range_ = f"min {np.nanmin(value):.3g}, mean {np.nanmean(value):.3g}, max {np.nanmax(value):.3g}"
+        all_ = ", ".join(f"{number:.4g}" for number in value.ravel())
         said = (f'<span class="faint">{value.shape}</span> {pictures.heat_map(value, label, self.found.picture)} '
-                f'<span>min {np.nanmin(value):.3g}, mean {np.nanmean(value):.3g}, max {np.nanmax(value):.3g}</span>')
+                f'<span>{all_ if value.size <= FEW else range_}</span>')
         once = (key, value.tobytes())
         numbers = ""
         if once not in self.written:
             self.written.add(once)
-            numbers = self.numbers(value)
+            numbers = "" if value.size <= FEW else self.numbers(label, value)
         return f'<div class="made {classes}">{name} {said} {check}{numbers}</div>'
 
-    def numbers(self, value: Array) -> str:
-        """Return the numbers of an array, row by row: all, or the first."""
+    def numbers(self, label: str, value: Array) -> str:
+        """Return the numbers of an array with their indices: all, or of a large one the first rows that are not 0."""
         grid = np.atleast_2d(value if value.ndim <= 2 else value.reshape(len(value), -1))
-        shown, left = grid, ""
+        rows, columns, left = np.arange(len(grid)), min(grid.shape[1], ALL), ""
         if grid.size > ALL:
             columns = min(grid.shape[1], 64)
-            shown = grid[:max(1, SOME // columns), :columns]
-            left = (f"\n... the first {shown.shape[0]} rows and {shown.shape[1]} columns "
-                    f"of {grid.shape[0]} and {grid.shape[1]}")
-        said = [[f"{number:.4g}" for number in line] for line in shown]
-        width = max(len(number) for line in said for number in line)
-        text = "\n".join(" ".join(number.rjust(width) for number in line) for line in said)
-        return f'<details class="numbers"><summary>numbers</summary><pre>{text}{left}</pre></details>'
+            rows = np.flatnonzero(grid[:, :columns].any(axis=1))[:max(1, SOME // columns)]
+            left = f"\n{len(rows)} rows that are not all 0, of {len(grid)}; {columns} of {grid.shape[1]} columns"
+        blocks, high = [("", grid[rows, :columns], rows)], self.found.picture
+        if high is not None and grid.shape[1] == columns == high[0] * high[1]:         # a picture is written as one
+            blocks = [(f"row {i}, as {high[0]} by {high[1]} pixels\n", grid[i].reshape(high), np.arange(high[0]))
+                      for i in rows]
+        out = []
+        for head, shown, names in blocks:
+            said = [["", *map(str, range(shown.shape[1]))],
+                    *([str(name), *(f"{number:.4g}" for number in line)] for name, line in zip(names, shown))]
+            width = [max(len(line[0]) for line in said), max(len(cell) for line in said for cell in line[1:])]
+            out.append(head + "\n".join(" ".join([line[0].rjust(width[0]) + ":" * bool(line[0]) + " " * (not line[0]),
+                                                  *(cell.rjust(width[1]) for cell in line[1:])]) for line in said))
+        few = " few" if grid.size <= 64 or label in ("x", "self.dW") else ""
+        return (f'<details class="numbers{few}"><summary>numbers of {escape(label)}</summary>'
+                f'<pre tabindex="0">{chr(10).join(out)}{left}</pre></details>')
 
     def code(self, visit: Visit) -> str:
         """Return a statement's source, its arrays as links to where they were made."""
@@ -107,9 +119,43 @@ class Writer:
             word = ("not computed here" if error is None else "gives the same" + (f" to {error:.0e}" if error else "")
                     if error <= TOLERANCE else f"gives another number: off by {error:.1e}")
             kind = "faint" if error is None else "good" if error <= TOLERANCE else "wrong"
-            out.append(f'<div class="eq"><span class="no">MATH ({equation.number})</span>{broken(equation.text)} '
-                       f'<span class="{kind}" data-equation="{error}">the equation {word}</span></div>')
+            worked = self.found.evaluator(visit).worked(equation) if kind == "good" else None
+            self.cited[equation.number] = self.cited.get(equation.number, "") + " " + equation.text
+            title = sections()[equation.number][0]
+            out.append(f'<div class="eq"><a class="no" href="#m{equation.number}">({equation.number}) {escape(title)}'
+                       f'</a>{broken(equation.text)} '
+                       f'<span class="{kind}" data-equation="{error}">the equation {word}</span>'
+                       + (f'<div class="worked">{escape(worked)}</div>' if worked else "") + "</div>")
+        found = visit.call.function.reference(visit.statement)
+        if found is not None and not out and visit.ran and not visit.values:   # a statement about expectations
+            self.cited.setdefault(found[0], "")
+            out.append(f'<div class="eq"><a class="no" href="#m{found[0]}">see ({found[0]}) '
+                       f'{escape(sections()[found[0]][0])}</a></div>')
         return "".join(out)
+
+    def sections(self) -> str:
+        """Return the equations of MATH.md that the page cites, with their derivations."""
+        out = []
+        for number in sorted(self.cited, key=lambda number: [int(part) for part in number.split(".")]):
+            title, body = sections()[number]
+            text = body.partition("\ncode:")[0] + "\n"
+            parts = re.split(r"((?:^    .*\n?|^\n(?=    ))+)", text, flags=re.MULTILINE)
+            said = "".join(f'<pre tabindex="0">{escape(part.rstrip())}</pre>' if part.startswith("    ") else
+                           f"<p>{escape(part.strip()).replace('`', '')}</p>" for part in parts if part.strip())
+            out.append(f'<details class="derived" id="m{number}"><summary>({number}) {escape(title)}</summary>{said}'
+                       "</details>")
+        return "".join(out)
+
+    def legend(self) -> str:
+        """Return what the symbols on this page mean: the rows of MATH.md's table that are met here."""
+        met = set(re.findall(r"[^\W\d]+", " ".join(self.cited.values()))) | {"x", "h", "eps", "n"}
+        rows = [(name, meaning) for name, meaning in symbols() if met & set(re.findall(r"[^\W\d]+", name))]
+        rows += [("n", "the number of examples; as an index, one of them; i, j: columns"),
+                 ("dv", "of any v: the gradient of the loss by v, of the same shape"),
+                 ("noise", "the eps of the pass; in a hierarchy one array for each level"),
+                 ("K", "the draws of z for each example, if there are several")][:3 + (self.found.K > 1)]
+        return "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(meaning)}</td></tr>'
+                       for name, meaning in rows)
 
     def checked(self, visit: Visit, made: Made) -> tuple[str, str]:
         """Return what the complex step says of a gradient, and a class for its line."""
@@ -134,15 +180,13 @@ class Writer:
 
     def step(self, visit: Visit, number: int | None) -> str:
         """Return one statement: number, source, equation, and what it made."""
-        kind = "unrun" if not visit.ran else "math" if visit.call.function.reference(visit.statement) else "plumbing"
+        kind = "math" if visit.call.function.reference(visit.statement) else "plumbing"
         at = f"{visit.call.function.name}:{visit.statement.first}"
         made = []
         for m in visit.new():
             check, classes = self.checked(visit, m)
             made.append(self.array(m.label, m.key, m.value, check, classes))
         notes = [f'<div class="made faint">{escape(", ".join(visit.numbers))}</div>'] if visit.numbers else []
-        if not visit.ran:
-            notes.append('<div class="made faint">did not run in this pass</div>')
         shown = "" if number is None else str(number)
         return (f'<div class="step {kind}" data-line="{escape(at)}"><div class="n">{shown}</div><div>{self.code(visit)}'
                 f'{self.equations(visit)}{"".join(notes)}{"".join(made)}</div></div>')
@@ -167,19 +211,20 @@ class Writer:
     def alone(self, call: Call, depth: int) -> str:
         """Return the statements of a call that has no counterpart."""
         out, number = [], 0
-        for visit in call.visits:
-            number += visit.ran
+        for visit in (visit for visit in call.visits if visit.ran):
+            number += 1
             inner = "".join(self.unfold(c, None, depth + 1) for c in visit.calls if c.visits)
-            out.append(f'<div class="one">{self.step(visit, number if visit.ran else None)}{inner}</div>')
+            out.append(f'<div class="one">{self.step(visit, number)}{inner}</div>')
         return "".join(out)
 
     def mirror(self, forward: Call, backward: Call, depth: int) -> str:
         """Return forward's statements, and beside each the statements of backward that answer it."""
-        rows = forward.visits
-        anchors = self.anchors(forward, backward)
+        rows = [visit for visit in forward.visits if visit.ran]
+        anchors = self.anchors(rows, backward)
         beside: dict[int, list[Visit]] = {}
         for visit in backward.visits:
-            beside.setdefault(anchors[id(visit)], []).append(visit)
+            if visit.ran:
+                beside.setdefault(anchors[id(visit)], []).insert(0, visit)     # the later, the higher: it runs up
         numbers = {id(v): i for i, v in enumerate([v for v in (*rows, *backward.visits) if v.ran], start=1)}
         out = ['<div class="pair heads" aria-hidden="true"><div>forward, down</div><div>backward, up</div></div>']
         for i, visit in enumerate(rows):
@@ -200,15 +245,15 @@ class Writer:
                        f'{"".join(inner)}</div>')
         return "".join(out)
 
-    def anchors(self, forward: Call, backward: Call) -> dict[int, int]:
+    def anchors(self, rows: list[Visit], backward: Call) -> dict[int, int]:
         """Return, for each statement of backward, the row of the statement of forward that it answers.
 
         One that answers none, such as a sum of gradients or the head of a loop, is for the one that comes next; one
         that did not run stands where the last one stands.
         """
-        row_of_call = {call.index: i for i, visit in enumerate(forward.visits) for call in visit.calls}
+        row_of_call = {call.index: i for i, visit in enumerate(rows) for call in visit.calls}
         row_of_name: dict[str, int] = {}
-        for i, visit in enumerate(forward.visits):
+        for i, visit in enumerate(rows):
             for made in visit.made:
                 row_of_name.setdefault(made.label, i)
         found: dict[int, int] = {}
@@ -224,7 +269,7 @@ class Writer:
             if visit.ran and not skipped and ahead is not None:
                 found.setdefault(id(visit), ahead)
             ahead, after = found.get(id(visit), ahead), visit
-        last = len(forward.visits) - 1
+        last = len(rows) - 1
         for visit in backward.visits:
             last = found.setdefault(id(visit), last)
         return found
@@ -254,6 +299,7 @@ class Writer:
         right = found.origin is None
         verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
                    + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
+        columns = f'<p class="words">Columns of x: {escape(", ".join(found.columns))}.</p>' if found.columns else ""
         given, strip, graph = self.given(), figures.strip(found), figures.graph(found)
         lines = self.mirror(found.bound, found.backward, 0)
         summed = self.mirror(found.summed, found.begun, 0) if found.begun else self.alone(found.summed, 0)
@@ -267,15 +313,18 @@ class Writer:
 <main>
 <section aria-labelledby="s1"><h2 id="s1">The bound, and whether its gradient is right</h2>{verdict}
 <div class="strip">{strip}</div></section>
-<section aria-labelledby="s2"><h2 id="s2">The model, and the gradient on every edge</h2>
-<p class="words">The number beside each name is the Euclidean norm of the gradient of the loss by this array, as it is
-used at the end of that edge. The thicker the edge, the larger the norm. Where it is wider than the screen, it scrolls
-sideways.</p><div class="wide">{graph}</div></section>
+<section aria-labelledby="s2"><h2 id="s2">The model: the value and the gradient at every node</h2>
+<p class="words">Each box has a name, the Euclidean norm of what it made, and below it that of the gradient of the
+loss by it, which flows back into it. The thicker an edge, the larger the gradient that flows along it. Where the graph
+is wider than the screen, it scrolls sideways.</p>
+<div class="wide" tabindex="0" role="region" aria-label="the graph">{graph}</div></section>
 <section aria-labelledby="s3"><h2 id="s3">How to read the lines</h2>
 <p class="words">Forward stands on the left and runs down. Beside each of its lines stands the line of backward that
 answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its
 line. A line that calls a function can be unfolded. Under each line stand its equation, as MATH.md of the package
-derives it, and the arrays that it made. In a picture blue is negative, white is 0 and red is positive; pictures of x
+derives it (the number leads there), how far what it says is from what the line computed, for a product or a sum one
+entry with its numbers, and the arrays that the line made. An equation is computed as it stands, from the arrays of
+this pass, not by the code of the line. In a picture blue is negative, white is 0 and red is positive; pictures of x
 are grey. All is computed in float64. Point at the name of an array, or go to it with the Tab key, to see every place
 where it is used; follow it to where it was made. A pale line hands things on and computes nothing. Behind each
 gradient stands how far it is from the derivative by the complex step, MATH (10.1): the pass is run again with the
@@ -283,7 +332,7 @@ array moved by a tiny imaginary number, and the imaginary part of the loss is th
 It is relative to its size (or to a thousandth of the largest gradient, if it is smaller than that): a right one is
 off by rounding alone, less than 1e-12. What is not a gradient of the loss by itself, but a part of a sum, is not
 compared.</p></section>
-<section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>
+<section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>{columns}
 <details class="unfold"><summary>x, the noise and the parameters</summary><div class="inside">{given}</div></details>
 </section>
 <section aria-labelledby="s5"><h2 id="s5">{owner}.bound and {owner}.backward</h2>{self.words(found.bound)}
@@ -292,6 +341,8 @@ compared.</p></section>
 <p>It is {found.loss:.6g} nats, a mean over the examples.</p>{self.words(found.summed)}
 {self.words(found.begun) if found.begun else ""}{summed}
 </section>
+<section aria-labelledby="s7"><h2 id="s7">The symbols of this page</h2><table>{self.legend()}</table></section>
+<section aria-labelledby="s8"><h2 id="s8">The equations, as MATH.md derives them</h2>{self.sections()}</section>
 </main>
 <script>{SCRIPT}</script></body></html>
 """

@@ -65,8 +65,10 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
         kind = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers"
         scale = max(2, min(max(3, min(16, 220 // strip.shape[1])), 160 // strip.shape[0]))
     words = f"{name}: {kind}, from {np.nanmin(grid):.3g} to {np.nanmax(grid):.3g}"
+    whole = not kind.startswith("the first") and max(grid.shape) <= MOST or "picture" in kind and len(grid) <= 4
+    rest = "" if whole else f'<span class="faint">a part of it: {kind}</span>'
     return (f'<img src="{png(strip)}" alt="{escape(words)}" width="{strip.shape[1] * scale}" '
-            f'height="{strip.shape[0] * scale}">')
+            f'height="{strip.shape[0] * scale}">{rest}')
 
 
 def bars(parts: dict[str, float], total: str) -> str:
@@ -91,40 +93,33 @@ def bars(parts: dict[str, float], total: str) -> str:
     return f'<svg viewBox="0 0 590 {height}" class="bars" role="img" aria-label="{escape(words)}">{"".join(rows)}</svg>'
 
 
-def graph(nodes: list[tuple[str, int]], edges: list[tuple[int, int, str, float]]) -> str:
-    """Return a graph from left to right: nodes with their column, edges with a name and the norm of their gradient."""
+def graph(nodes: list[tuple[str, int, str, str]], edges: list[tuple[int, int, float]]) -> str:
+    """Return a graph from left to right: boxes of a name and two lines, with their column; edges with a norm."""
     rows: dict[int, int] = {}
     place = []
-    for name, column in nodes:
+    for _, column, *_ in nodes:
         rows[column] = rows.get(column, 0) + 1
         place.append((column, rows[column] - 1))
     most = max(rows.values())
-    width, height = 190 * (max(rows) + 1), 78 * most + 70
+    width, height = 180 * (max(rows) + 1), 84 * most + 70
 
     def centre(i: int) -> tuple[float, float]:
         column, row = place[i]
-        return 95 + 190 * column, 45 + 78 * (row + (most - rows[column]) / 2)
+        return 90 + 180 * column, 48 + 84 * (row + (most - rows[column]) / 2)
     drawn = []
     largest = max((norm for *_, norm in edges), default=1.0) or 1.0
-    beside: dict[tuple[int, int], int] = {}            # edges between the same two nodes: their names stand in rows
-    for k, (a, b, name, norm) in enumerate(edges):
-        nth = beside[a, b] = beside.get((a, b), -1) + 1
+    for k, (a, b, norm) in enumerate(edges):
         (x1, y1), (x2, y2) = centre(a), centre(b)
         far = place[b][0] - place[a][0] > 1
-        bend = (height - 14 - 9 * (k % 3)) if far else (y1 + y2) / 2
+        bend = height - 14 - 9 * (k % 3)
         curve = f"C{x1 + 90:.0f} {bend:.0f} {x2 - 90:.0f} {bend:.0f} " if far else "L"
-        path = f"M{x1 + 46:.0f} {y1:.0f} {curve}{x2 - 46:.0f} {y2:.0f}"
-        thick = 1 + 5 * norm / largest
-        share = 0.5 if far else (0.42, 0.58)[k % 2]    # of the way: where the name stands
-        middle = x1 + share * (x2 - x1), 0.25 * (y1 + y2) / 2 + 0.75 * bend if far else y1 + share * (y2 - y1)
-        drawn.append(f'<path d="{path}" stroke-width="{thick:.1f}" class="edge"/>'
-                     f'<text x="{middle[0]:.0f}" y="{middle[1] - 5 + 14 * nth:.0f}" text-anchor="middle" class="small">'
-                     f'{escape(name)} {norm:.2g}</text>')
-    boxes = "".join(f'<rect x="{x - 46:.0f}" y="{y - 15:.0f}" width="92" height="30" rx="5" class="node"/>'
-                    f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle">{escape(name)}</text>'
-                    for (name, _), (x, y) in zip(nodes, map(centre, range(len(nodes)))))
-    words = "; ".join(f"from {nodes[b][0]} to {nodes[a][0]} flows {name} of norm {norm:.2g}"
-                      for a, b, name, norm in edges)
+        drawn.append(f'<path d="M{x1 + 66:.0f} {y1:.0f} {curve}{x2 - 66:.0f} {y2:.0f}" '
+                     f'stroke-width="{1 + 5 * norm / largest:.1f}" class="edge"/>')
+    boxes = "".join(f'<rect x="{x - 66:.0f}" y="{y - 29:.0f}" width="132" height="58" rx="5" class="node"/>' + "".join(
+        f'<text x="{x:.0f}" y="{y + shift:.0f}" text-anchor="middle"{small}>{escape(line)}</text>'
+        for line, shift, small in ((name, -11, ""), (value, 6, ' class="small"'), (gradient, 22, ' class="small"')))
+        for (name, _, value, gradient), (x, y) in zip(nodes, map(centre, range(len(nodes)))))
+    words = "; ".join(f"{name}: {value}, {gradient}" for name, _, value, gradient in nodes)
     return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             f'style="min-width:{int(width * 0.75)}px" role="img" aria-label="{escape(words)}">'
             f'{"".join(drawn)}{boxes}</svg>')

@@ -6,7 +6,7 @@ So it is the first that is shown: the statement that made it, or that handed it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -37,6 +37,7 @@ class Pass:
     picture: tuple[int, int] | None
     K: int = 1                                         # draws for each example
     about: str = ""
+    columns: Sequence[str] = ()
     answers: dict[int, Call] = field(default_factory=dict)
     compared: list[tuple[Visit, Made, Check]] = field(default_factory=list)
     origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
