@@ -173,7 +173,7 @@ HANDS_ON = {                                           # what computes or calls 
     "an array of zeros, or room for the numbers": [
         "layers.Dense.backward: return np.empty((len(x), 0), dy.dtype)", "compare.ExactDraw.backward: dmu_q",
         "mixed.Mixed.log_prob_backward: dx, dh", "hvae.HVAE.bound: z, q, kl, cache", "hvae.HVAE.bound: p",
-        "topdown.TopDown.bound: m, kl, cache, mean", "topdown.TopDown.bound: q, p", "mixed.Seen.backward: dx"],
+        "topdown.TopDown.bound: m, kl, cache, mean", "topdown.TopDown.bound: q, p"],
     "it reads a shape, or picks, copies or checks": [
         "gaussian.halves: d", "mlp.MLP.forward: caches.append(cache)", "mlp.MLP.backward: first, *rest",
         "compare.ExactDraw.forward: _, logvar_q", "likelihood.Gaussian._mu_logvar: return (h, np.full",
@@ -187,7 +187,7 @@ HANDS_ON = {                                           # what computes or calls 
         "importance.Importance.check_beta: checked", "importance.Importance.backward: elbo, cache, beta"],
     "it hands the parts on, each shown where it was made": [
         "objective.ELBO.loss_backward: return", "autoencoder.Autoencoder.bound: elbo",
-        "importance.Importance.bound: elbo, cache"],
+        "importance.Importance.bound: elbo, cache", "importance.StandardLogRatio.forward: return"],
     "it is of another objective or estimator, which the page does not show": [
         "importance.Importance.value: return (log_w.mean", "importance.Importance.backward: to_z",
         "importance.Importance.backward: self.subtract"],
