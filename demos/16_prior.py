@@ -92,6 +92,8 @@ points = codes(axes[1], learned.encode(x_test)[0], data.y_test, "a learned prior
 reach = np.abs(learned.encode(x_test)[0]).max() * 1.1
 axes[2].hist2d(*drawn.T, bins=70, range=[[-reach, reach]] * 2, cmap="gray_r")
 axes[2].set_title("and where that prior draws new codes", fontsize=10)
+axes[2].set_xlabel("first latent", fontsize=8)
+axes[2].tick_params(labelsize=8)
 for ax in axes[1:]:
     ax.set_xlim(-reach, reach)
     ax.set_ylim(-reach, reach)
@@ -121,9 +123,9 @@ lesson.save(page, "16_prior", args)
 # have the bound -22.73 and log p(x) -22.21; with N(0, I) it is -22.81 and -22.45. This is as good as three levels from
 # the bottom up (lesson 8), with fewer parameters.
 #
-# In the figure: the codes no longer fill the circle of N(0, I). They may lie farther out, where the clouds can be wider
-# and overlap less. Below: the entropy of q rises and log p(z) falls, by nearly as much; each is a choice of scale.
-# Their sum is what z costs, and this is less.
+# In the figure: the codes no longer fill the circle of N(0, I). They may lie farther out, where the clouds can be
+# wider and overlap less. Below: q has more entropy, and log p(z) is lower by somewhat more, so that z costs a little
+# more than with N(0, I). The reconstruction gains more than that.
 #
 # A bound on log p(z) is in the place of log p(z), so part of the gain is hidden in the bound, and only log p(x) by
 # importance sampling shows it: 0.24 of a nat, where the bound shows 0.08.

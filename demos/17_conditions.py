@@ -32,7 +32,7 @@ from scratchvae.mlp import MLP, pack
 from scratchvae.schedule import signal, spread
 from scratchvae.train.plotting import figure, images
 
-parser = lesson.options("Lesson 17: tell the model what to draw.", epochs=40)
+parser = lesson.options("Lesson 17: tell the model what to draw.", epochs=80)
 parser.add_argument("--samples", type=lesson.whole, default=300, help="digits for each row of the table (default 300)")
 args = lesson.parse(parser)
 data = digits()
@@ -215,7 +215,7 @@ left, middle, right = bottom.subplots(1, 3)
 free = [name for name in table if name.startswith("w")]
 strengths = [float(name[4:]) for name in free]
 left.plot(strengths, [table[name][0] for name in free], "o-", color=lesson.BLUE, label="accuracy")
-left.set_ylim(0.7, 1.01)
+left.set_ylim(top=1.01)
 twin = left.twinx()
 twin.plot(strengths, [table[name][1] for name in free], "s--", color=lesson.ORANGE, label="diversity, pixels")
 twin.axhline(truth[1], color=lesson.GREY, linewidth=0.8, linestyle=":")
