@@ -373,7 +373,7 @@ def some_of_a_loop(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
 
 def factors(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
     """Of a product or a quotient, the other operand is missing."""
-    if group[0].function in (np.multiply, np.true_divide):
+    if group[0].function in (np.multiply, np.true_divide) and all(np.ndim(a) for a in group[0].inputs):
         yield from of_entries(s, key, group, {"1": FORMULAS["1"]})
 
 
