@@ -48,11 +48,11 @@ A backward in PyTorch's style, as an autograd.Function has it, on NumPy arrays:
     diagnose_function(forward, lambda dy, ctx: Scale.backward(ctx, dy), input, weight)
 
 What is no mistake is a remark, and ``ok`` stays true: noise that forward draws itself (it is held still);
-a point on a kink; float32; a loss whose arrays were broadcast.
+a point on a kink; float32; arrays of shapes (n, 1) and (n,) that forward combines to (n, n).
 
-The files, in their order: evidence (a wrong gradient in three cases), operations, numbers and
-repair (what kind of mistake: in forward's operations, in the numbers, in backward's code), finding (what is said),
-examine (one function), passes (a pass through many).
+The files, in their order: evidence (a wrong gradient beside the right one, in three cases), operations (which
+operation of forward has another derivative), numbers (what the numbers alone show), finding (what is said), examine
+(one function), passes (a pass through many).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
     try:
         return examine(function_pair(forward, backward, inputs, names, called), equation(backward, forward))
     except Problem as problem:
-        return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+        return Diagnosis(called, [structural(called, {}, problem)])
 
 
 def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
@@ -137,7 +137,7 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
         diagnosis.findings += unnamed(layer, pair)
         return diagnosis
     except Problem as problem:
-        return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+        return Diagnosis(called, [structural(called, {}, problem)])
 
 
 def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
@@ -162,7 +162,7 @@ def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
         return examine_pass(*model_pair(model, x, noise))
     except Problem as problem:
         called = f"{type(model).__name__}.backward"
-        return Diagnosis(called, [structural(Pair(called, _nothing, _nothing, {}), problem)])
+        return Diagnosis(called, [structural(called, {}, problem)])
 
 
 def unnamed(layer: Any, pair: Pair) -> list[Finding]:
@@ -183,7 +183,3 @@ def unnamed(layer: Any, pair: Pair) -> list[Finding]:
     return [Finding(pair.name, n, "not named", f"y depends on {n}, which has a d{n} beside it, but parameter_names "
                     "does not have it: no optimiser will move it", f"add {n!r} to parameter_names")
             for n in names if not np.array_equal(y(n), y())][:1]
-
-
-def _nothing(*arguments: Any) -> Any:
-    raise NotImplementedError

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..layers import Array
-from ..verify.derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies, relative,
-                                 size, slopes, stream)
+from ..verify.derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies,
+                                 off_entries, relative, size, stream)
 from ..verify.dual import Dual, dual, new_arrays, value
 from ..verify.noise import still
 from ..verify.pairs import Problem
@@ -43,30 +43,30 @@ def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys
     try:
         at = case(pair, pair.inputs, dys)
         names = [name for name in (at.claimed if by is None else by) if name in at.claimed]
-        diagnosis.findings += [structural(pair, problem) for problem in at.problems]
+        diagnosis.findings += [structural(pair.name, pair.inputs, problem) for problem in at.problems]
         if repeatable(pair, at, diagnosis) and finite(pair, at, diagnosis):
             look(pair, at, diagnosis, names)
             if diagnosis.ok or all(f.kind in ("unknown", "missing", "zero", "derivative", "point") or not f.tensor
                                    for f in diagnosis.findings):
                 diagnosis.findings = [*in_place(pair, at, diagnosis), *diagnosis.findings]
     except Problem as problem:
-        diagnosis.findings.append(structural(pair, problem))
+        diagnosis.findings.append(structural(pair.name, pair.inputs, problem))
     for found in diagnosis.findings:
         found.equation = equation
     return diagnosis
 
 
-def structural(pair: Pair, problem: Problem) -> Finding:
+def structural(name: str, inputs: Arrays, problem: Problem) -> Finding:
     """Turn a problem into a finding; a gradient of another shape may be one that was not summed."""
     given, by, kind, hint = problem.given, problem.tensor, problem.kind, problem.hint
-    if given is not None and by in pair.inputs and kind == "shape":
-        shape = pair.inputs[by].shape
+    if given is not None and by in inputs and kind == "shape":
+        shape = inputs[by].shape
         lead = given.ndim - len(shape)
         if lead > 0 and given.shape[lead:] == shape:
             kind, hint = "not summed", f"sum over the rows: d{leaf(by)} = (...).sum(axis=0)"
         elif given.shape == shape[::-1]:
             kind, hint = "transposed", f"d{leaf(by)} must have the shape of {leaf(by)}: transpose it"
-    return Finding(pair.name, by, kind, problem.says, hint)
+    return Finding(name, by, kind, problem.says, hint)
 
 
 def repeatable(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
@@ -210,23 +210,8 @@ def seen_by_difference(reference: Reference, at: Case, by: str, precision: float
     if confirmed(change(moved, at.dys), float((C * v).sum()) * size(at.inputs[by]),
                  float(np.linalg.norm(C)) * size(at.inputs[by]), rounding):
         return True
-    return not off_entries(reference, at, by, np.unique(np.linspace(0, C.size - 1, min(C.size, AT_MOST)).astype(int)))
-
-
-def off_entries(reference: Reference, at: Case, by: str, entries: Array) -> list[int]:
-    """Return those of the entries whose gradient is none of the slopes there; at a kink there are two, and more."""
-    C, found, largest = at.claimed[by], [], float(np.abs(at.claimed[by]).max())
-    for k in entries:
-        v = np.zeros(C.size)
-        v[k] = 1
-        moved = changes(reference.forward, at.inputs, {by: v.reshape(C.shape)})
-        between = slopes(change(moved, at.dys), largest)
-        if between is None:
-            continue
-        margin = 1e-4 * max(largest, *map(abs, between))
-        if not between[0] - margin <= C.flat[k] <= between[1] + margin:
-            found.append(int(k))
-    return found
+    entries = np.unique(np.linspace(0, C.size - 1, min(C.size, AT_MOST)).astype(int))
+    return not off_entries(reference.forward, at.inputs, by, at.dys, C, entries)[0]
 
 
 def no_mistake(reference: Reference, at: Case, by: str) -> tuple[Finding | None, bool]:
@@ -247,7 +232,7 @@ def no_mistake(reference: Reference, at: Case, by: str) -> tuple[Finding | None,
             TOLERANCE, 0 if reference.follows else 1e-4) for number in (21, 22))
     except (Problem, NotComplex, ArithmeticError):
         right = False
-    off = off_entries(reference, at, by, entries)
+    off, *_ = off_entries(reference.forward, at.inputs, by, at.dys, C, entries)
     if (right or (not reference.follows and C.size <= 400)) and not off:
         return Finding(pair.name, by, "kink", "the input lies on a kink, where the slopes to the left and to the right "
                        f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere"), True

@@ -102,7 +102,7 @@ def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
             finding.places = [step.part.name]
             diagnosis.findings.append(finding)
     if diagnosis.ok:
-        diagnosis.findings.append(structural(p.pair, problem))
+        diagnosis.findings.append(structural(p.pair.name, p.pair.inputs, problem))
 
 
 def wrong_at_the_end(pair: Pair, dys: Arrays, gradients: Arrays) -> list[str]:

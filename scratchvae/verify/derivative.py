@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,6 +162,32 @@ def confirmed(changed: Callable[[float], float], slope: float, scale: float, rou
     """
     return any(abs((changed(h) - changed(-h)) / (2 * h) - slope) <= COARSE * max(scale, abs(slope)) + rounding / h
                for h in STEPS)
+
+
+def off_entries(function: Function, arrays: Mapping[str, Array], by: str, weights: Mapping[str, Any], given: Array,
+                entries: Iterable[int]) -> tuple[list[int], int, float]:
+    """Look at some entries of a gradient by differences, one by one.
+
+    Returns
+    -------
+    wrong : list of int
+        Those that are none of the slopes there, to 1e-4 of the gradient; at a kink, all between left and right are.
+    kinks : int
+        How many lie on a kink.
+    error : float
+        The largest distance from the slopes, relative to the gradient; NaN if no entry could be judged.
+    """
+    wrong, kinks, gaps, largest = [], 0, list[float](), float(np.abs(given).max(initial=0))
+    for k in entries:
+        v = np.zeros(given.size)
+        v[k] = 1
+        between = slopes(change(changes(function, arrays, {by: v.reshape(given.shape)}), weights), largest)
+        if between is not None:
+            largest = max(largest, *map(abs, between))
+            gaps.append(max(between[0] - given.flat[k], given.flat[k] - between[1], 0.0))
+            kinks += between[0] != between[1]
+            wrong += [int(k)] if gaps[-1] > 1e-4 * largest else []
+    return wrong, kinks, (max(gaps) / largest if largest else 0.0) if gaps else np.nan
 
 
 def slopes(changed: Callable[[float], float], scale: float) -> tuple[float, float] | None:

@@ -28,7 +28,8 @@ from .. import check
 from ..layers import Array, Layer
 from ..mlp import MLP
 from ..model import Model
-from .derivative import NotComplex, Pair, change, changes, complex_step, confirmed, copies, relative, slopes, stream
+from .derivative import (NotComplex, Pair, change, changes, complex_step, confirmed, copies, off_entries, relative,
+                         stream)
 from .noise import still
 from .pairs import function_pair, layer_pair
 
@@ -199,18 +200,8 @@ def judge(entry: Entry, second: bool, value: Value, arrays: Mapping[str, Array],
     if entry.error > FAR and second:                   # forward is not what the complex step takes it for
         entry.error, entry.tolerance, entry.seen_by = 0.0, DIFFERENCE, "difference"
     elif look is not None:
-        gaps, largest = [], float(np.abs(gradient).max())
-        for k in look:
-            v = np.zeros(gradient.size)
-            v[k] = 1
-            moved = changes(value, arrays, {entry.by: v.reshape(gradient.shape)})
-            between = slopes(change(moved, {entry.of: 1.0}), largest)
-            if between is not None:
-                gaps.append(max(between[0] - gradient.flat[k], gradient.flat[k] - between[1], 0.0))
-                largest = max(largest, *map(abs, between))
-                entry.kinks += between[0] != between[1]
-        error = max(gaps, default=0.0) / largest if largest else 0.0
-        if gaps and (error > DIFFERENCE) == entry.ok:
+        _, entry.kinks, error = off_entries(value, arrays, entry.by, {entry.of: 1.0}, gradient, look)
+        if error == error and (error > DIFFERENCE) == entry.ok:                # NaN: nothing could be judged
             entry.error, entry.tolerance, entry.seen_by = error, DIFFERENCE, "difference"
 
 
