@@ -137,19 +137,22 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
         diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "broadcast", "forward "
                                          f"broadcasts: {spread}; was one number for each row meant?"))
     tolerance = max(TOLERANCE if reference.follows else 1e-5, 1e3 * precision)
-    wrong = []
+    wrong, there = [], other_case(pair, at)            # an entry may be 0 here, as where a ReLU is off
     for name in names:
-        error = directional(reference, at, name)
-        if not error <= tolerance:
+        if not directional(reference, at, name) <= tolerance:
+            wrong.append(name)
+        elif reference.follows and name in there.claimed and not directional(reference, there, name) <= max(
+                tolerance, 1e-8) and no_mistake(reference, there, name)[0] is None:
             wrong.append(name)
         elif reference.follows and not seen_by_difference(reference, at, name, precision):
             wrong.append(name)
             reference = Reference(pair, False)
     explained: dict[str, Case] = {}
     for name in wrong:
-        remark, kinked = no_mistake(reference, at, name)
+        here = at if not directional(reference, at, name) <= tolerance else there
+        remark, kinked = no_mistake(reference, here, name)
         if remark is None:                             # some of its entries may lie on a kink: look beside it
-            explained[name] = case(pair, beside(at.inputs, 21), at.dys) if kinked else at
+            explained[name] = case(pair, beside(here.inputs, 21), here.dys) if kinked else here
         elif all(remark.kind != other.kind for other in diagnosis.remarks):
             diagnosis.remarks.append(remark)
     if not explained:

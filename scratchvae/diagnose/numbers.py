@@ -65,12 +65,14 @@ def factor(w: Wrong) -> Reason | None:
     found: list[tuple[float, str]] = []
     for k, (C, R) in enumerate(zip(w.C, w.R)):
         wrong = w.wrong(k)
-        if not wrong.any():
-            return None
+        if not wrong.any():                            # as where a ReLU is off
+            continue
         c = float((C[wrong] * R[wrong]).sum() / (R[wrong] * R[wrong]).sum())
         if not np.abs(C[wrong] - c * R[wrong]).max() <= w.fit * np.abs(R).max():
             return None
         found.append((c, places(w, k)))
+    if len(found) < 2:
+        return None
     (c, at), spread = found[0], max(abs(other - found[0][0]) for other, _ in found)
     if spread > 10 * w.fit * max(1, abs(c)) or not np.isfinite(c):
         return None

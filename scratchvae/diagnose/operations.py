@@ -267,7 +267,9 @@ def nice(c: float) -> str:
 
 def every(s: Search, key: Key) -> list[tuple[int, ...] | None]:
     """Return the operands of a place that are moved; several of them can be missing together."""
-    paths: list[tuple[int, ...] | None] = list(s.paths[key])
+    paths, inputs = list[Any](s.paths[key]), s.groups[key][0].inputs
+    if len(paths) == len(inputs) == 2 and np.shape(inputs[0]) == np.shape(inputs[1]) and np.shares_memory(*inputs):
+        return [None]                                  # a square: half of it is no path of its own
     return paths if len(paths) == 1 else [*paths, None]
 
 
@@ -405,8 +407,9 @@ def of_entries(s: Search, key: Key, group: list[Call], formulas: dict[str, Calla
                 if c is None:
                     continue
                 at, formula = where(s, call, path), nice_formula(c, text)
-                if call.function in (np.multiply, np.true_divide) and formula == "1":
-                    yield Reason("factor", f"the other operand, a factor, is missing in the derivative by {at}")
+                if call.function in (np.multiply, np.true_divide) and text == "1":
+                    yield Reason("factor", f"the other operand, a factor, is missing in the derivative by {at}"
+                                 + (f": {formula} is taken for it" if c != 1 else ""))
                 kind = "scale" if call.function is np.exp and SCALES.search(s.w.by) else "derivative"
                 yield Reason(kind, f"the derivative by {at} is taken to be {formula}" + (
                     f", where v is {name}" if text != "1" else ""), "σ = exp(logvar / 2), σ² = exp(logvar)"
