@@ -76,7 +76,7 @@ def looks_like(exercise: Exercise, case: Case, code: Any, name: str, at: tuple[i
     if not np.isfinite(got[at]):
         return (f"{'NaN' if np.isnan(got[at]) else 'An infinite number'}: an exponential or a division has overflowed, "
                 "or an entry was never written.")
-    mine = f"{exercise.module}:{exercise.targets[case.target]}"
+    mine = f"{exercise.module.replace('.', '/')}:{exercise.targets[case.target]}"
     for bug in exercise.bugs():                        # does the library with this mistake in it give these numbers?
         if name.startswith("d") and any(where != mine for where, _, _ in bug.changes):
             continue                                   # what it says is of the value, and this is a gradient
@@ -158,9 +158,9 @@ def in_general(case: Case, got: Array, wanted: Array) -> str:
         if abs(ratio + 1) < 1e-4:
             return "Every sign is the other way round."
         for text, length in case.lengths.items():
-            if length > 1 and abs(ratio - length) < 1e-4:
+            if length > 2 and abs(ratio - length) < 1e-4:
                 return f"Yours is {length} times too large, which is {text}: is a mean missing?"
-            if length > 1 and abs(ratio * length - 1) < 1e-4:
+            if length > 2 and abs(ratio * length - 1) < 1e-4:
                 return f"Yours is {length} times too small, which is {text}: is there a mean where a sum belongs?"
         if got.size > 1:
             return f"Every entry is {ratio:.4g} times what it should be: is a factor missing, or one too many?"

@@ -67,6 +67,8 @@ EXERCISES = [
             ("gaussian:log_prob", "LOG_2PI + ", "")]),
         Bug("averaged over the columns", "The columns are independent: their log-densities are summed.", [
             ("gaussian:log_prob", ".sum(axis=-1)", ".mean(axis=-1)")]),
+        Bug("exp(logvar / 2) for the variance", "logvar is log σ²: its exponential is the variance, not σ.", [
+            ("gaussian:log_prob", "np.exp(-logvar)", "np.exp(-logvar / 2)")]),
         Bug("dz and dmu are swapped", "A larger z lies further above mu: dz has the sign of mu - z.", [
             ("gaussian:log_prob_backward", "return dz, dmu,", "return dmu, dz,")]))),
     Exercise("08_kl_standard", "gaussian", ("kl_standard", "kl_standard_backward"), """
@@ -78,6 +80,8 @@ EXERCISES = [
             ("gaussian:kl_standard", "0.5 * (excess", "(excess")]),
         Bug("averaged over the columns", "The KL of independent columns is the sum of theirs.", [
             ("gaussian:kl_standard", ".sum(axis=-1)", ".mean(axis=-1)")]),
+        Bug("exp(logvar / 2) for the variance", "logvar is log σ²: its exponential is the variance, not σ.", [
+            ("gaussian:kl_standard", "np.expm1(logvar)", "np.expm1(logvar / 2)")]),
         Bug("the -1 is missing in dlogvar", "exp(logvar) has the derivative exp(logvar), but -logvar has -1 as well.", [
             ("gaussian:kl_standard_backward", "excess / 2", "(excess + 1) / 2")]))),
     Exercise("09_kl", "gaussian", ("kl", "kl_backward"), """
@@ -108,6 +112,11 @@ EXERCISES = [
         was used twice, by the draw and by the KL: add the two derivatives before self.q.backward. The likelihood's
         backward returns dx and dh; with what self.q.backward returns, dx has two parts as well.
         """, vae_cases, (
+        Bug("z is the mean", "z is a draw from q(z | x), mu + σ noise; without the noise nothing is learned of σ.", [
+            ("vae:VAE.bound", "gaussian.draw(q, noise[", "gaussian.draw(q, 0 * noise[")]),
+        Bug("mu and logvar are exchanged", "The left half of the network's output is mu, the right half is logvar.", [
+            ("vae:VAE.bound", "gaussian.draw(q, ",
+             "gaussian.draw(np.roll(q, q.shape[1] // 2, axis=1), ")]),
         Bug("the KL's part of q is missing", "mu and logvar are used by the draw and by the KL: add both.", [
             ("vae:VAE.backward", " + dq_k", "")]),
         Bug("the draw's part of q is missing", "mu and logvar are used by the draw and by the KL: add both.", [
@@ -139,5 +148,12 @@ EXERCISES = [
         self.t += 1 comes before the corrections, so that the first step has t = 1. Keep the corrected numbers in
         variables of their own: m / (1 - beta1^t) must not go into the next step's m. The square root is of the
         corrected v alone, and epsilon is added after it. theta -= ... works in place.
-        """, adam_cases),
+        """, adam_cases, (
+        Bug("1 - beta for 1 - betaᵗ", "The correction belongs to step t: after many steps beta^t is 0, and it is 1.", [
+            ("train/optim:Adam.step", "(1 - self.beta2 ** self.t) / (1 - self.beta2)", "1.0"),
+            ("train/optim:Adam.step", " / (1 - self.beta1 ** self.t)", " / (1 - self.beta1)")]),
+        Bug("multiplied by the correction", "m and v are too small in the first steps: divide them by 1 - beta^t.", [
+            ("train/optim:Adam.step", "(1 - self.beta2 ** self.t) / (1 - self.beta2)",
+             "1 / ((1 - self.beta2 ** self.t) * (1 - self.beta2))"),
+            ("train/optim:Adam.step", " / (1 - self.beta1 ** self.t)", " * (1 - self.beta1 ** self.t)")]))),
 ]

@@ -46,3 +46,11 @@ def log_prob_backward(dlog_prob, cache):
     g = dlog_prob[:, None]
     u = (z - mu) / np.exp(logvar)
     return -g * u, g * u, g * u * (z - mu) / 2
+
+# %% the standard deviation for the variance: exp(logvar / 2) for the variance.
+def log_prob(z, mu, logvar):
+    return -0.5 * (np.log(2 * np.pi) + logvar + (z - mu) ** 2 / np.exp(logvar / 2)).sum(axis=1), None
+
+
+def log_prob_backward(dlog_prob, cache):
+    return None

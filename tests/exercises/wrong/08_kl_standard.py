@@ -35,3 +35,20 @@ def kl_standard(mu, logvar):
 
 def kl_standard_backward(dkl, cache):
     return None
+
+# %% the standard deviation for the variance: exp(logvar / 2) for the variance.
+def kl_standard(mu, logvar):
+    return 0.5 * (np.exp(logvar / 2) - 1 - logvar + mu ** 2).sum(axis=1), (mu, logvar)
+
+
+def kl_standard_backward(dkl, cache):
+    return None
+
+# %% the gradient is twice what it should be, not the KL: Every entry is 2 times what it should be
+def kl_standard(mu, logvar):
+    return 0.5 * (np.exp(logvar) - 1 - logvar + mu ** 2).sum(axis=1), (mu, logvar)
+
+
+def kl_standard_backward(dkl, cache):
+    mu, logvar = cache
+    return 2 * mu * dkl[:, None], (np.exp(logvar) - 1) * dkl[:, None]

@@ -79,3 +79,25 @@ class VAE(vae.VAE):
 
     def backward(self, delbo, cache, input_gradient=False):
         return 0
+
+# %% the mean for a draw: z is the mean.
+class VAE(vae.VAE):
+    def bound(self, x, noise):
+        return Base.bound(self, x, 0 * noise)
+
+    def backward(self, delbo, cache, input_gradient=False):
+        return None
+
+# %% the halves exchanged: mu and logvar are exchanged.
+class VAE(vae.VAE):
+    def bound(self, x, noise):
+        q, q_cache = self.q.forward(x)
+        logvar, mu = gaussian.halves(q)
+        z, s = gaussian.draw(np.hstack([mu, logvar]), noise)
+        o, p = self.p.forward(z)
+        r, l = self.likelihood.log_prob(x, o)
+        k, c = self.compare.forward(z, q, 0 * q)
+        return ELBO(r, k, np.zeros((len(x), 0))), (q_cache, s, p, l, c)
+
+    def backward(self, delbo, cache, input_gradient=False):
+        return None

@@ -34,3 +34,17 @@ class Adam(optim.Adam):
 class Adam(optim.Adam):
     def step(self, theta, gradient):
         theta += adam(self, theta, gradient)
+
+# %% beta for beta^t: 1 - beta for 1 - betaᵗ. The correction belongs to step t
+class Adam(optim.Adam):
+    def step(self, theta, gradient):
+        adam(self, theta, gradient, correct=False)
+        m, v = self.m / (1 - self.beta1), self.v / (1 - self.beta2)
+        theta -= self.learning_rate * m / (np.sqrt(v) + self.epsilon)
+
+# %% multiplied: multiplied by the correction. m and v are too small in the first steps
+class Adam(optim.Adam):
+    def step(self, theta, gradient):
+        adam(self, theta, gradient, correct=False)
+        m, v = self.m * (1 - self.beta1 ** self.t), self.v * (1 - self.beta2 ** self.t)
+        theta -= self.learning_rate * m / (np.sqrt(v) + self.epsilon)
