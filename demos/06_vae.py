@@ -230,9 +230,9 @@ print(f"page: {path}: {found.verdict}")
 # ## Try this
 #
 # - *Spoil one entry*: `python demos/06_vae.py --break` multiplies one entry of the first dW of *each* model by 1.001:
-#   one of 313,600 in the VAE, and one of 401,408 in the five levels. It prints `loss q1.dense1.W 784x400 9.1085e+01
-#   9.1085e+01 1.6e-06 WRONG` and a line like it for each part of the bound that knows this array: 3 lines for the VAE
-#   and 7 for the five levels, with errors from 3e-8 to 1.6e-6. All of them are of q1.dense1.W, and no other line is
+#   one of 313,600 in the VAE, and one of 401,408 in the five levels. It prints `loss q1.dense1.W 784x400 1.0236e+02
+#   1.0236e+02 1.7e-06 WRONG` and a line like it for each part of the bound that knows this array: 3 lines for the VAE
+#   and 7 for the five levels, with errors from 4e-7 to 3.3e-6. All of them are of q1.dense1.W, and no other line is
 #   wrong, so one knows where to look.
 # - *The whole ledger*: `--all` prints every line: 27 for the VAE, 427 for the five levels. Each part of the bound is
 #   checked alone, as a mistake in a small part may hide in the sum.
