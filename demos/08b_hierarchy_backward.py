@@ -295,8 +295,8 @@ for forget in ((), (1,), (2,), (3,)):
 # falls as it should, and yet the run prints that the gradient `is wrong by 19%`. Nobody finds this by looking at a
 # training curve. A gradient check finds it in a second.
 #
-# The other two can be seen, if you know what to expect. Without use 2 nothing tells q what x needs, and the latents
-# hold nothing. Without use 3 nothing holds σ back: the entropy rewards a larger σ, as dlogvar_q has the term -1/2,
+# The other two can be seen, if you know what to expect. Without use 2 the reconstruction has no effect on q, and
+# the latents hold nothing. Without use 3 σ grows: the entropy rewards a larger σ, as dlogvar_q has the term -1/2,
 # and use 3 answers it. In the mean over eps_t, with p held fixed, both together give dlogvar_q = (σ_q²/σ_p² - 1)/2,
 # which is 0 where q is as wide as p. Without use 3 σ grows, here beyond 10, and z_1 is all noise.
 #

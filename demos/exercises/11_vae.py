@@ -17,8 +17,8 @@ derivatives.
 
 What there is: self.q.forward and .backward, self.p likewise, gaussian.draw(q, noise) and .draw_backward, which are
 exercise 6 for mu and logvar side by side, self.likelihood.log_prob and .log_prob_backward, and
-self.compare.forward(z, q, np.zeros_like(q)), the KL: its .backward returns three derivatives, by z, q and p, of which
-the first and the last are 0.  Each forward returns its result and a cache, and each backward takes a derivative and
+self.compare.forward(z, q, np.zeros_like(q)), the KL: its .backward returns dz, dq and dp, and
+dz and dp are 0.  Each forward returns its result and a cache, and each backward takes a derivative and
 that cache.  Or take mu and logvar apart: gaussian.halves, .sample, .kl_standard and their ..._backward.
 
 Grade it:  python demos/exercises 11        A hint:  python demos/exercises --hint 11

@@ -49,7 +49,7 @@ class Rows(NamedTuple):
 
 
 def read(config: Config) -> Data:
-    """Read the data that a config names; of a file, every so many-th row is held out.
+    """Read the data that a config names; of a file, every N-th row is held out.
 
     If the config has no likelihood, it gets the one that such data have.
     """
@@ -209,7 +209,7 @@ def describe(config: Config, data: Data) -> Config:
         facts.update({**asdict(Scaling()), **table(config, data)})
     else:
         how = config["scaling"]
-        if how == "auto":                              # the named ones lie in [0, 1]; a table is none of pixels
+        if how == "auto":                              # the named data sets lie in [0, 1]; a table has no pixels
             how = "none" if named else "standardise" if config["likelihood"] == "gaussian" and is_table(config) else how
         scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
         facts.update({"x_dim": x.shape[1], **asdict(scaling)})

@@ -139,9 +139,9 @@ def at_least(config: Config) -> int:
 
 
 def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
-    """Return the config of a checkpoint of so many parameters and a fresh model, if it is such as `train` writes.
+    """Return the config of a checkpoint and a fresh model, if the config is one that `train` writes.
 
-    Its checksum says only that it is whole.
+    ``size`` is how many parameters the checkpoint has.  Its checksum shows only that it is whole.
     """
     try:
         options.confirm(config)

@@ -36,7 +36,7 @@ class TableVAE:
     kinds : dict from str to str, optional
         Kinds of columns by name, where the one that is chosen is wrong; see data/columns.py.
     hold_out : int, default 10
-        Every so many-th row is held out; training ends when their bound has stopped rising.
+        Every N-th row is held out; training ends when their bound has stopped rising.
     learning_rate, batch_size : float and int, default 1e-3 and 64
     random_state : int, default 0
 
