@@ -102,10 +102,10 @@ class ELBO:
         n : int, optional
             The examples in the mean, where these are a share of a batch.  By default as many as there are here.
         """
-        kl = self.kl
-        n = len(kl) if n is None else n
-        dreconstruction = np.full(len(kl), -check.alpha(alpha) / n, kl.dtype)   # (n,)   (5.4)
-        dkl = np.full(kl.shape, check.by_level("beta", beta, kl.shape[1], kl.dtype) / n)    # (n, T)   (5.4)
+        rows, T, dtype = len(self.consistency), self.consistency.shape[1] + 1, self.consistency.dtype
+        n = rows if n is None else n
+        dreconstruction = np.full(rows, -check.alpha(alpha) / n, dtype)         # (n,)   (5.4)
+        dkl = np.full((rows, T), check.by_level("beta", beta, T, dtype) / n)    # (n, T)   (5.4)
         return ELBOGradient(dreconstruction, dkl[:, -1], dkl[:, :-1])
 
     def __str__(self) -> str:
