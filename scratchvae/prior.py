@@ -25,6 +25,7 @@ from . import check, gaussian
 from .diffusion import Diffusion
 from .gaussian import halves, halves_backward
 from .layers import Array, Cache
+from .objective import ELBOGradient
 from .vae import VAE
 
 LEVELS = 200                                           # that stand for infinitely many, to draw z and for log p(z)
@@ -52,12 +53,12 @@ class DiffusionPrior:
         _, logvar = halves(q)
         entropy, q_cache = gaussian.entropy(logvar)                             # (n,): H( q )   (3.4)
         elbo, p_cache = self.diffusion.bound(z, [noise[:, 0], *halves(noise[:, 1:])])       # <= log p(z)   (13.4)
-        return -entropy - elbo.total, (q_cache, elbo, p_cache)                  # (15.1)
+        return -entropy - elbo.total, (q_cache, p_cache)                  # (15.1)
 
     def backward(self, dkl: Array, cache: Cache) -> tuple[Array, Array, Any]:
         """Return dz, dq and, as noise has no gradient, 0; fill the gradient of the diffusion.  MATH (15.2)."""
-        q_cache, elbo, p_cache = cache
-        delbo = elbo.weighted_backward(-dkl, np.ones(elbo.kl.shape[1], dkl.dtype), 1.0)     # of each part of the bound
+        q_cache, p_cache = cache
+        delbo = ELBOGradient(-dkl, dkl, dkl[:, None])  # of each part of the bound, in which log p(z) has a minus
         dz = self.diffusion.backward(delbo, p_cache, input_gradient=True)       # (n, d): z is its data
         dlogvar = gaussian.entropy_backward(-dkl, q_cache)                      # (n, d)
         return dz, halves_backward(np.zeros_like(dlogvar), dlogvar), 0

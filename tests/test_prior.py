@@ -177,6 +177,11 @@ def test_noise_is_one_array(rng, x):
     assert noise.shape == (8, 1 + 3 * D) and ((0 <= noise[:, D]) & (noise[:, D] < 1)).all()
     assert make(rng, dtype=np.float32).draw_noise(2, rng).dtype == np.float32
     np.testing.assert_array_equal(model.draw_noise(4, 7), model.draw_noise(4, 7))
+    both = np.random.default_rng(7)                    # eps as a VAE has it, then what a diffusion has
+    np.testing.assert_array_equal(model.draw_noise(4, 7)[:, :D], VAE(X_DIM, D, dtype=np.float64).draw_noise(4, both))
+    np.testing.assert_array_equal(model.draw_noise(4, 7)[:, D + 1:], np.hstack(model.prior.draw_noise(4, both)[1:]))
+    with pytest.raises(ValueError, match="^rng must be a Generator or a seed"):
+        model.draw_noise(4, "seven")
     with pytest.raises(ValueError, match=r"^noise must have shape \(8, 10\); got \(8, 3\)$"):
         model.forward(x, noise[:, :D])
     noise[0, D] = 1.5
@@ -265,7 +270,12 @@ def test_the_default_is_a_vae_whose_prior_is_a_diffusion():
     assert (q1 != model.q.layers["dense1"].W).all()
     np.testing.assert_array_equal(q1, VAE(64, 16, rng=1).q.layers["dense1"].W)
     assert model.sample(2).shape == (2, 64) and (model.sample(2, 0) == model.sample(2, 0)).all()
+    model.prior.f.output.b[:], model.p.output.W[:] = 0.5, 3 * model.p.output.W
+    rng = np.random.default_rng(4)
+    np.testing.assert_array_equal(model.sample(5, 4), model.decode(model.prior.with_levels(200).sample(5, rng, draw=True)))
     assert set(np.unique(model.sample(5, draw=True))) <= {0.0, 1.0}
+    with pytest.raises(ValueError, match="^rng must be a Generator or a seed"):
+        model.sample(5, "four")
 
 
 @pytest.mark.parametrize("options, message", [
