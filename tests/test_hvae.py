@@ -44,6 +44,7 @@ def test_gradients_with_a_gaussian_likelihood(likelihood, rng, x, agrees):
     agrees(check_model(make(3, "exact", rng, likelihood=likelihood, activation="relu"), x))
 
 
+@pytest.mark.slow
 def test_gradients_at_full_size(rng, agrees):
     """784 pixels, five levels, along one random direction for each array: seconds, not hours."""
     hidden = [(n, n) for n in (512, 256, 128, 64, 32)]
