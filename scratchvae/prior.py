@@ -134,6 +134,6 @@ class LatentDiffusion(VAE):
         return self.likelihood.log_prob(x, h)[0] - log_ratio.reshape(n_samples, len(x))
 
     def sample(self, n: int, rng: int | np.random.Generator | None = None, draw: bool = False) -> Array:
-        """Draw z from the learned prior, return E[x | z]; else as `VAE.sample`.  MATH (7.1)."""
+        """Draw z from the learned prior, return E[x | z]; else as `VAE.sample`.  MATH (15.3)."""
         rng, draw = check.generator("rng", rng), check.flag("draw", draw)
         return self.decode(self.prior.with_levels(LEVELS).sample(n, rng, draw=True), rng if draw else None)

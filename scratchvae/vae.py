@@ -106,11 +106,11 @@ class VAE(Model):
         return self.likelihood.log_prob(x, h.reshape(n_samples, len(x), -1))[0] - log_ratio.reshape(n_samples, len(x))
 
     def encode(self, x: ArrayLike) -> tuple[Array, Array]:
-        """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (7.1)."""
+        """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (6.2)."""
         return gaussian.halves(self.q.forward(self.check_x(x))[0])
 
     def decode(self, z: ArrayLike, rng: int | np.random.Generator | None = None) -> Array:
-        """Return E[x | z], of shape (n, x_dim); with a generator or a seed, a draw x ~ p(x | z).  MATH (7.1)."""
+        """Return E[x | z], of shape (n, x_dim); with a generator or a seed, a draw x ~ p(x | z).  MATH (6.2)."""
         h, _ = self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))
         return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
 
@@ -119,7 +119,7 @@ class VAE(Model):
         return self.decode(self.encode(x)[0])
 
     def sample(self, n: int, rng: int | np.random.Generator | None = None, draw: bool = False) -> Array:
-        """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (7.1).
+        """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (6.2).
 
         rng is a generator or a seed; by default each call draws anew.
         """
