@@ -75,7 +75,6 @@ class Conditional(Model):
         for network in self.told.values():
             first = network.layers["dense1"]
             first.W = np.concatenate([first.W, np.zeros((y_dim, first.W.shape[1]))])
-            first.dW = np.zeros_like(first.W)
         self.pack(**self.model.networks)
 
     @property

@@ -134,6 +134,20 @@ def test_training_measuring_and_drawing(name, rng, rows):
     assert len(found.variances) == (0 if "Diffusion," in name or name == "Diffusion" else len(model.latent_dims))
     assert model.sample(4, 0).shape == model.given(rows[0, X_DIM:]).sample(4, 0).shape == (4, X_DIM)
     assert set(np.unique(model.sample(9, 0, draw=True))) <= {0.0, 1.0}
+    np.testing.assert_array_equal(model.sample(4, 0, draw=True), model.sample(4, 0, draw=True))
+
+
+def test_noise_options_and_precision_are_those_of_the_model(rng, rows):
+    model, plain = make("HVAE", rng), MODELS["HVAE"](dtype=np.float64)
+    for mine, its in zip(model.draw_noise(3, 7), plain.draw_noise(3, 7), strict=True):
+        np.testing.assert_array_equal(mine, its)
+    top = np.ones((6, 2))
+    np.testing.assert_array_equal(model.sample(6, 3, z=top, level=2), model.sample(6, 3, z=top, level=2))
+    assert np.abs(model.sample(6, 3, z=top, level=2) - model.sample(6, 3)).max() > 1e-4
+    elbo, cache = model.forward(rows, model.draw_noise(N, rng))
+    assert model.backward(elbo.loss_backward(), cache).shape == (N, 0)
+    single = model.astype(np.float32)
+    assert single.sample(4).dtype == single.given(rows[0, X_DIM:]).sample(4).dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["VAE", "Diffusion", "LatentDiffusion"])
