@@ -47,7 +47,7 @@ class Autoencoder(Model):
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
-        self.f = self.seeing(MLP((x_dim, *hidden, latent_dim), activation, rng))
+        self.f = self.with_first_layer(MLP((x_dim, *hidden, latent_dim), activation, rng))
         self.g = MLP((latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         self.set_output_bias(self.g, x_mean)
         self.pack(f=self.f, g=self.g)

@@ -94,7 +94,7 @@ class HVAE(Model):
             self.q[t] = conditional((d[t - 1], *hidden[t - 1], d[t]), activation, rng)
             self.p[t] = (conditional((d[t], *down, d[t - 1]), activation, rng) if t > 1 else
                          MLP((d[1], *down, self.likelihood.n_outputs), activation, rng))
-        self.seeing(self.q[1])
+        self.with_first_layer(self.q[1])
         self.set_output_bias(self.p[1], x_mean)
         self.pack(**{f"{name}{t}": network[t] for t in self.levels for name, network in (("q", self.q), ("p", self.p))})
 

@@ -235,7 +235,7 @@ class StandardLogRatio(LogRatio):
         return super().forward(z, q, np.zeros_like(q))
 
 
-class Once:
+class SharedInput:
     """A network whose input has the same K rows for each example: evaluate it once, repeat its output.  MATH (14.6)."""
 
     def __init__(self, network: MLP, K: int) -> None:
@@ -260,16 +260,16 @@ def is_known(model: Any) -> bool:
 def twin_of(model: VAE | HVAE, K: int, objective: str) -> Any:
     """Return a twin that shares all a model has, but takes K draws of each row.
 
-    The networks of q that see x alone are evaluated once for them, see `Once`; for 'iwae', q and p are
+    The networks of q that see x alone are evaluated once for them, see `SharedInput`; for 'iwae', q and p are
     compared at the draw.  MATH (14.2), (14.6).
     """
     twin: Any = object.__new__(type(model))            # copy.copy would lay out its parameters anew
     twin.__dict__.update(model.__dict__)
     if K > 1 and isinstance(model, HVAE):
         of_x = model.q if isinstance(model, TopDown) else {1: model.q[1]}
-        twin.q = {**model.q, **{t: Once(q, K) for t, q in of_x.items()}}
+        twin.q = {**model.q, **{t: SharedInput(q, K) for t, q in of_x.items()}}
     elif K > 1:
-        twin.q = Once(twin.q, K)
+        twin.q = SharedInput(twin.q, K)
     if objective == "iwae":
         twin.compare = StandardLogRatio() if isinstance(model, VAE) else dict.fromkeys(model.levels, LogRatio())
     return twin

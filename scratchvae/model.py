@@ -66,7 +66,7 @@ class Model:
         twin.pack(**twin.networks)
         return twin
 
-    def seeing(self, network: MLP) -> MLP:
+    def with_first_layer(self, network: MLP) -> MLP:
         """Return a network that sees x, behind the likelihood's own first layer if it has one; see likelihood.py."""
         if hasattr(self.likelihood, "first_layer"):
             network.layers = {"first": self.likelihood.first_layer, **network.layers}

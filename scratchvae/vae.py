@@ -58,7 +58,7 @@ class VAE(Model):
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.latent_dim, = self.latent_dims
         self.compare: Any = StandardKL()               # q(z | x) with p(z) = N(0, I)
-        self.q = self.seeing(conditional((x_dim, *hidden, self.latent_dim), activation, rng))
+        self.q = self.with_first_layer(conditional((x_dim, *hidden, self.latent_dim), activation, rng))
         self.p = MLP((self.latent_dim, *hidden[::-1], self.likelihood.n_outputs), activation, rng)
         self.set_output_bias(self.p, x_mean)
         self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy

@@ -8,7 +8,7 @@ import scipy.special
 from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, sigma_points
 
 from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, fit, gaussian
-from scratchvae.importance import Once, log_mean_exp, log_mean_exp_backward
+from scratchvae.importance import SharedInput, log_mean_exp, log_mean_exp_backward
 from scratchvae.train.evaluation import HeldOut
 from scratchvae.train.state import stream
 from scratchvae.verify import exact
@@ -609,10 +609,10 @@ def test_no_network_sees_a_row_of_x_more_than_once(make, K, rng, x):
 
 def test_a_network_that_is_asked_once_gives_dx_if_it_is_wanted(rng, x):
     network = made(MODELS["VAE"], rng).q
-    once = Once(network, 2)
-    y, cache = once.forward(np.repeat(x, 2, axis=0))
-    assert once.backward(np.ones_like(y), cache).shape == (2 * len(x), X_DIM)
-    assert once.backward(np.ones_like(y), cache, False).shape == (2 * len(x), 0)
+    shared = SharedInput(network, 2)
+    y, cache = shared.forward(np.repeat(x, 2, axis=0))
+    assert shared.backward(np.ones_like(y), cache).shape == (2 * len(x), X_DIM)
+    assert shared.backward(np.ones_like(y), cache, False).shape == (2 * len(x), 0)
 
 
 def test_blocks_are_as_small_as_asked(rng, x, monkeypatch):

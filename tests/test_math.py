@@ -28,7 +28,7 @@ PLUMBING = {                                           # what moves numbers abou
     "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
     *(f"likelihood.Likelihood.{name}" for name in ("log_prob", "log_prob_backward", "mean", "sample", "bias",
                                                    "check_support")),
-    *(f"model.Model.{name}" for name in ("pack", "astype", "seeing", "set_output_bias", "check_x", "check_noise",
+    *(f"model.Model.{name}" for name in ("pack", "astype", "with_first_layer", "set_output_bias", "check_x", "check_noise",
                                          "normal", "forward")),
     "objective.ELBOGradient.dkl",
     *(f"autoencoder.Autoencoder.{name}" for name in ("draw_noise", "check_noise", "encode", "decode", "reconstruct")),
