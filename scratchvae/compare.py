@@ -8,8 +8,8 @@ three have the same mean:
     ExactDraw   -H( q ) - log p(z)      the mean of log q in closed form, log p at the draw
     LogRatio    log q(z) - log p(z)     both at the draw
 
-StandardKL is the KL to N(0, I), written out.  A model chooses one for each level when it is built: the VAE has
-StandardKL, hvae.py needs KL and ExactDraw, and importance.py needs LogRatio.
+StandardKL is the KL to N(0, I), written out; it does not look at p.  A model chooses one for each level when it is
+built: the VAE has StandardKL, hvae.py needs KL and ExactDraw, and importance.py needs LogRatio.
 """
 
 from typing import Any
@@ -79,4 +79,4 @@ class LogRatio:
         return dz, halves_backward(dmu_q, dlogvar_q), halves_backward(dmu_p, dlogvar_p)  # (3.1)
 
 
-CONSISTENCY = {"exact": ExactDraw(), "printed": KL()}  # the two forms of a hierarchy's third part
+CONSISTENCY = {"exact": ExactDraw(), "printed": KL()}  # the two forms of the consistency part of a hierarchy, (7.2)

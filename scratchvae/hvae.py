@@ -27,7 +27,7 @@ z_{t+1} was drawn from the old one.  The three parts are still a lower bound on 
 but not the ELBO of q: MATH (8.2), and demos/09_consistency.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ class HVAE(Model):
         If an argument is not of this kind; the message names it.
     """
 
+    forms: Mapping[str, Any] = CONSISTENCY             # of the consistency part, by name
+
     def __init__(self, x_dim: int, latent_dims: Sequence[int] = (16, 8, 4), hidden_dims: Sequence[Any] = (64,), *,
                  consistency: str = "exact", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
                  x_mean: ArrayLike | None = None, rng: int | np.random.Generator = 0,
@@ -85,15 +87,14 @@ class HVAE(Model):
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
         self.T = check.size("the number of latent_dims", len(self.latent_dims))
         self.levels = range(1, self.T + 1)                                      # 1, ..., T, from the data upwards
-        self.consistency = consistency
+        self.consistency = consistency                                          # the property below: sets compare
         hidden, rng = check.sizes_by_level("hidden_dims", hidden_dims, self.T), check.generator("rng", rng)
         d = self.d = (self.x_dim, *self.latent_dims)                            # columns of z_0 = x, z_1, ..., z_T
-        self.q, self.p = dict[int, MLP](), dict[int, MLP]()
+        self.q, self.p = dict[int, MLP](), dict[int, MLP]()                     # by level
         for t in self.levels:
-            down = hidden[t - 1][::-1]
             self.q[t] = conditional((d[t - 1], *hidden[t - 1], d[t]), activation, rng)
-            self.p[t] = (conditional((d[t], *down, d[t - 1]), activation, rng) if t > 1 else
-                         MLP((d[1], *down, self.likelihood.n_outputs), activation, rng))
+            self.p[t] = (conditional((d[t], *hidden[t - 1][::-1], d[t - 1]), activation, rng) if t > 1 else
+                         MLP((d[1], *hidden[t - 1][::-1], self.likelihood.n_outputs), activation, rng))
         self.with_first_layer(self.q[1])
         self.set_output_bias(self.p[1], x_mean)
         self.pack(**{f"{name}{t}": network[t] for t in self.levels for name, network in (("q", self.q), ("p", self.p))})
@@ -105,8 +106,8 @@ class HVAE(Model):
 
     @consistency.setter
     def consistency(self, form: str) -> None:
-        form = self._consistency = check.choice("consistency", form, CONSISTENCY)
-        self.compare: dict[int, Any] = {**dict.fromkeys(self.levels, CONSISTENCY[form]), self.T: StandardKL()}
+        form = self._consistency = check.choice("consistency", form, self.forms)
+        self.compare: dict[int, Any] = {**dict.fromkeys(self.levels, self.forms[form]), self.T: StandardKL()}
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
@@ -131,9 +132,9 @@ class HVAE(Model):
         for t in self.levels:                                                 # up
             q[t], cache["q", t] = self.q[t].forward(z[t - 1])                 # (n, 2 d_t): q(z_t | z_{t-1})   (7.1)
             z[t], cache["z", t] = gaussian.draw(q[t], noise[t - 1])           # (n, d_t): z_t ~ q(z_t | ...)   (3.2)
-        p = {self.T: np.zeros_like(q[self.T])}                                # p(z_T) = N(0, I)
+        p = {self.T: np.zeros_like(q[self.T])}                                # (n, 2 d_T): p(z_T) = N(0, I)
         for t in self.levels:
-            p[t - 1], cache["p", t] = self.p[t].forward(z[t])                 # (n, 2 d_{t-1}): p(z_{t-1} | z_t)   (7.1)
+            p[t - 1], cache["p", t] = self.p[t].forward(z[t])                 # (n, 2 d_{t-1}), or n_outputs   (7.1)
         for t in self.levels:
             kl[:, t - 1], cache["k", t] = self.compare[t].forward(z[t], q[t], p[t])       # (n,)   (7.2)
         reconstruction, cache["r"] = self.likelihood.log_prob(x, p[0])        # (n,): log p(x | z_1)   (7.2)
@@ -150,7 +151,7 @@ class HVAE(Model):
         dz_2, dz_3, dq, dp, dkl = {}, {}, {}, {}, delbo.dkl
         dx, dp[0] = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_out)   (7.4)
         for t in self.levels:
-            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # dz (n, d_t)   (7.4)
+            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # or 0, (n, 2 d_t)   (7.4)
         for t in self.levels:
             dz_2[t] = self.p[t].backward(dp[t - 1], cache["p", t])       # (n, d_t)   (7.4)
         for t in reversed(self.levels):                                  # down
@@ -215,7 +216,7 @@ class HVAE(Model):
         noise = noise if noise is None else self.check_noise(noise, len(z))
         for t in range(level, 1, -1):
             mu, logvar = gaussian.halves(self.p[t].forward(z)[0])
-            z = mu if noise is None else gaussian.sample(mu, logvar, noise[t - 2])[0]
+            z = mu if noise is None else gaussian.sample(mu, logvar, noise[t - 2])[0]       # eps of level t - 1
         h, _ = self.p[1].forward(z)
         return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
 

@@ -12,8 +12,8 @@ that both of its densities are conditioned on.  So the mean of their log-ratio o
                 - KL( q(z_T | x) || p(z_T) )                                    prior matching
                 - Σ_{t<T} E_q[ KL( q(z_t | z_{t+1}, x) || p(z_t | z_{t+1}) ) ]  consistency
 
-In the hierarchy of hvae.py, q runs bottom up and no such step is possible: the
-printed form takes it all the same, and is the bound of another q.  MATH (12.1).
+In the hierarchy of hvae.py, q runs bottom up and no such step is possible.  The printed
+form takes it all the same: a lower bound, but the ELBO of no q, MATH (8.2).  MATH (12.1).
 
 *Up* runs a chain without noise: a network at each level sees the means of the
 level below, and says m_t and how far to trust it, a variance: a measurement of z_t.
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import gaussian
-from .compare import KL, StandardKL
+from .compare import KL
 from .hvae import HVAE
 from .layers import Array, Cache
 from .likelihood import Likelihood
@@ -91,12 +91,13 @@ class TopDown(HVAE):
         If an argument is not of this kind; the message names it.
     """
 
+    forms = {"exact": KL()}                            # in closed form
+
     def __init__(self, x_dim: int, latent_dims: Sequence[int] = (16, 8, 4), hidden_dims: Sequence[Any] = (64,), *,
                  activation: str = "tanh", likelihood: str | Likelihood = "bernoulli", x_mean: ArrayLike | None = None,
                  rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, hidden_dims, activation=activation, likelihood=likelihood, x_mean=x_mean,
                          rng=rng, dtype=dtype)
-        self.compare = {**dict.fromkeys(self.levels, KL()), self.T: StandardKL()}           # in closed form, and exact
 
     def bound(self, x: Array, noise: Sequence[Array]) -> tuple[ELBO, Cache]:
         """Return the bound for each example, and a cache; see `Model.forward`, which comes here.  MATH (12.1).
@@ -124,8 +125,8 @@ class TopDown(HVAE):
         """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
 
         Read it from the bottom of `bound` up.  z_t was used by p's network at level t, and where q and p are
-        compared; m_t by the merge, and its mean by q's network of level t + 1; q(z_t | .) by the draw and
-        where it is compared; p(z_t | z_{t+1}) by the merge and where it is compared.  MATH (12.5).
+        compared (dz_k = 0 for a KL); m_t by the merge, and its mean by q's network of level t + 1; q(z_t | .) by
+        the draw and where it is compared; p(z_t | z_{t+1}) by the merge and where it is compared.  MATH (12.5).
         """
         dm, dkl = {}, delbo.dkl
         dx, dp = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_outputs)   (12.5)
@@ -175,7 +176,8 @@ class TopDown(HVAE):
             if t < self.T:
                 of_p = gaussian.halves(self.p[t + 1].forward(found[t + 1][0])[0])
                 of_q, _ = gaussian.merge(*said[t], *of_p)
-            found[t] = of_q[0] if noise is None else gaussian.sample(*of_q, noise[t - 1])[0], of_q, of_p
+            z = of_q[0] if noise is None else gaussian.sample(*of_q, noise[t - 1])[0]
+            found[t] = z, of_q, of_p
         return found
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
@@ -184,10 +186,10 @@ class TopDown(HVAE):
                   for t, (m, logvar_m) in self.up(x).items()}
         found = self.down(copies, self.draw_noise(n_samples * len(x), rng))
         log_ratio = np.zeros(n_samples * len(x), self.dtype)
-        for z, of_q, of_p in found.values():
-            log_ratio = log_ratio + gaussian.log_prob(z, *of_p)[0] - gaussian.log_prob(z, *of_q)[0]
+        for z, of_q, of_p in found.values():                                    # log q(z | x) - log p(z)
+            log_ratio = log_ratio + gaussian.log_prob(z, *of_q)[0] - gaussian.log_prob(z, *of_p)[0]
         h = self.p[1].forward(found[1][0])[0].reshape(n_samples, len(x), -1)
-        return self.likelihood.log_prob(x, h)[0] + log_ratio.reshape(n_samples, len(x))
+        return self.likelihood.log_prob(x, h)[0] - log_ratio.reshape(n_samples, len(x))
 
     def encode(self, x: ArrayLike) -> list[Pair]:
         """Return mu and logvar of q(z_t | z_{t+1}, x), each at z_{t+1} = mu of the level above.  MATH (12.1).

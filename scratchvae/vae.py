@@ -74,7 +74,8 @@ class VAE(Model):
         ----------
         x : array of shape (n, x_dim)
         noise : array of shape (n, latent_dim)
-            A learned prior has more columns, for noise of its own: see prior.py.
+            eps.  N(0, I) needs nothing else, so the third argument of compare has no columns; the learned prior of
+            prior.py needs noise of its own, and finds it there.
         """
         q, q_cache = self.q.forward(x)                                      # (n, 2 d): q(z | x) = [mu | logvar]   (6.2)
         z, z_cache = gaussian.draw(q, noise[:, :self.latent_dim])           # (n, d): z ~ q(z | x)   (3.2)
@@ -90,7 +91,7 @@ class VAE(Model):
         Read it from the bottom of `bound` up: each line there has its line here.  MATH (6.2).
         """
         q_cache, z_cache, p_cache, r_cache, k_cache = cache
-        dz_k, dq_k, _ = self.compare.backward(delbo.dprior_matching, k_cache)  # (n, d), (n, 2 d)   (6.2)
+        dz_k, dq_k, _ = self.compare.backward(delbo.dprior_matching, k_cache)  # (n, d) or 0, (n, 2 d)   (6.2)
         dx_r, dh = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)    # (n, D), (n, n_outputs)   (6.2)
         dz = self.p.backward(dh, p_cache) + dz_k                            # (n, d): p(x | z) and compare use z   (6.2)
         dq = gaussian.draw_backward(dz, z_cache) + dq_k                     # (n, 2 d): draw and compare use q   (6.2)

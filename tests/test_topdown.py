@@ -8,6 +8,7 @@ from linear_gaussian import X_DIM as D, expected, joint_posterior, sigma_points
 from scipy.stats import multivariate_normal
 
 from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, TopDown, evaluate, fit, gaussian
+from scratchvae.compare import KL
 from scratchvae.layers import ACTIVATIONS
 from scratchvae.train.evaluation import units
 from scratchvae.verify import exact
@@ -397,3 +398,12 @@ def test_exact_answer_in_numbers():
     log_p = -0.5 * (gaussian.LOG_2PI + np.log(3) + 3)
     assert log_p == pytest.approx(-2.968, abs=5e-4)
     np.testing.assert_allclose(model.log_weight(np.array([[3.0]]), 20, np.random.default_rng(0)), log_p, rtol=1e-12)
+
+
+def test_the_consistency_part_has_one_form_the_exact_one(rng):
+    model = make(3, rng)
+    assert model.consistency == "exact" and isinstance(model.compare[1], KL)
+    model.consistency = "exact"
+    assert isinstance(model.compare[1], KL)
+    with pytest.raises(ValueError, match="^consistency must be one of 'exact'; got 'printed'$"):
+        model.consistency = "printed"

@@ -38,7 +38,7 @@ PAUSE = 0.1                                     # seconds; OpenBLAS's threads st
 PARTS = {"dense": "#30507a", "activations": "#79b8a8", "likelihood": "#a6c96a",
          "latents": "#e8c34a", "noise": "#e08f3c", "Adam": "#b5483a", "rest": "#b9b9b9"}
 STYLES = {"scratchvae": ("o", "#30507a"), "products": ("|", "#555555"), "torch": ("s", "#d9622b"),
-          "torch-fused": ("D", "#e8a23c"), "jax": ("^", "#3f9b6c")}
+          "torch-fused": ("D", "#e8a23c"), "torch-compiled": ("v", "#8a5aa8"), "jax": ("^", "#3f9b6c")}
 
 
 class Process:
@@ -313,7 +313,7 @@ def main() -> None:
     if os.getloadavg()[0] > 0.5:
         print(f"others are at work here (load {os.getloadavg()[0]:.1f}): with more than one thread, times mean little")
     if everything or args.steps:
-        if {"torch", "torch-fused", "jax"} & set(names):
+        if {"torch", "torch-fused", "torch-compiled", "jax"} & set(names):
             check(names, works)
         times, parts = steps(names, works, rounds)
     if everything or args.growth:

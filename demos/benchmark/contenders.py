@@ -130,8 +130,8 @@ def negative_elbo(networks: Sequence[Any], x: Any, noise: Sequence[Any], exp: An
 
 
 def train_torch(work: Workload, dtype: str, x: Any, turn: Callable[[Any], bool], given: Any = None,
-                fused: bool = False) -> None:
-    """PyTorch, eager."""
+                fused: bool = False, compiled: bool = False) -> None:
+    """PyTorch, eager, or forward and backward compiled."""
     import torch
     Activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "leaky_relu": torch.nn.LeakyReLU}[work.activation]
     networks = torch.nn.ModuleList()
@@ -145,12 +145,18 @@ def train_torch(work: Workload, dtype: str, x: Any, turn: Callable[[Any], bool],
     adam = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE, fused=fused or None)
     fixed = given and [torch.from_numpy(eps) for eps in given]
     entropy = partial(torch.nn.functional.binary_cross_entropy_with_logits, reduction="sum")
+
+    def loss_of(x: Any, noise: Any) -> Any:
+        return negative_elbo(list(networks), x, noise, torch.exp, lambda h: h.chunk(2, dim=1), entropy)
+
+    if compiled:
+        loss_of = torch.compile(loss_of)
     x, over = torch.from_numpy(x), False
     while not over:
         total = 0.0
         for rows in torch.randperm(len(x)).split(work.batch):
             noise = fixed or [torch.randn(work.batch, d) for d in work.latent_dims]
-            loss = negative_elbo(list(networks), x[rows], noise, torch.exp, lambda h: h.chunk(2, dim=1), entropy)
+            loss = loss_of(x[rows], noise)
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -203,6 +209,7 @@ CONTENDERS: dict[str, tuple[str, str | None, Callable[..., None]]] = {         #
     "products": ("products alone", None, multiply),
     "torch": ("PyTorch", "torch", train_torch),
     "torch-fused": ("PyTorch, fused Adam", "torch", partial(train_torch, fused=True)),
+    "torch-compiled": ("torch.compile", "torch", partial(train_torch, fused=True, compiled=True)),
     "jax": ("JAX jit", "jax", train_jax),
     **{f"workers-{n}": (f"{n} worker{'s' * (n != 1)}", None, partial(train_scratchvae, workers=n))
        for n in (*range(1, 17), "auto")}}
