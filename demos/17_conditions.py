@@ -10,10 +10,12 @@
 # rows of zeros: the same network learns p(x | y) and p(x). *Guidance* goes further in the direction from the guess
 # without a label, u, to the guess with it, c: (1 + w) c - w u. It is the same as u + s (c - u) with s = 1 + w; both are
 # written. *Classifier guidance* has that direction from a classifier of noisy digits instead. *Diversity* is how much
-# two samples of the same label differ, in pixels. *MMD²* is a distance between two sets of pictures: 0 if they are of
-# the same distribution. *Inpainting* is to fill in the missing part of a picture.
+# two samples of the same label differ, in pixels. *MMD²* is a distance between two sets of pictures; its mean is 0 if
+# they are of the same distribution. *Inpainting* is to fill in the missing part of a picture. *Replacement* does it by
+# putting the known part, with fresh noise, into z before each step down; *RePaint* goes back up and down again, R times
+# for each level.
 #
-# 1. A label is worth some 2.3 nats: log 10.
+# 1. A label is worth at most log 10 = 2.3 nats.
 # 2. Ten labels, without guidance and with it: accuracy against diversity.
 # 3. A perfect model: three variances, where one would expect one; a slope that is too small.
 #
@@ -66,13 +68,14 @@ def bound(y, draws=100):
 told, untold = bound(eye[data.y_test]), bound(0 * eye[data.y_test])
 print(f"{model.theta.size} parameters, {history['seconds'][-1]:.0f} s; {len(x_test)} held-out digits: bound "
       f"{untold.mean():.2f} nats without a label, {told.mean():.2f} with it: "
-      f"a label is worth {(told - untold).mean():.2f} nats (log 10 = {math.log(10):.2f})\n")
+      f"the two bounds differ by {(told - untold).mean():.2f} nats (a label is worth at most log 10 = "
+      f"{math.log(10):.2f})\n")
 
 
 # %% [markdown]
 # ## 2. A classifier by hand, to judge the samples; and one of noisy digits, to guide
 #
-# p(y | x) = softmax(f(x)), and ∂log p(y | x)/∂f = [ y ] - p. The rest is MLP.backward; its dx is the gradient that
+# p(y | x) = softmax(f(x)), and ∂log p(y | x)/∂f = y - p, where y is a row with one 1. The rest is MLP.backward; its dx is the gradient that
 # classifier guidance needs.
 
 # %%
@@ -124,6 +127,8 @@ print(f"the judge on held-out digits: {(judge.forward(x_test)[0].argmax(axis=1) 
 
 # %% [markdown]
 # ## Ten labels, and guidance: `guess` is all that the way down asks of the network, and guidance replaces it
+#
+# (The last line, x ~ p(x | z_1), does not ask for a guess: it is not guided.)
 
 # %%
 def beside(y):
@@ -169,8 +174,8 @@ y = np.arange(args.samples) % 10
 ways = {"no label": beside(y)[1], **{f"w = {w}": classifier_free(y, w) for w in (0, 0.5, 1, 2, 3)},
         **{f"classifier, s = {s}": by_classifier(y, s) for s in (1, 4)}}
 print(f"\n{'':<18}{'accuracy':>9}{'diversity':>10}{'1000 MMD²':>11}")
-truth = judged(x_train, data.y_train)
-print(f"{'training digits':<18}{truth[0]:>9.3f}{truth[1]:>10.2f}{truth[2]:>11.2f}")
+truth = judged(x_test, data.y_test)
+print(f"{'held-out digits':<18}{truth[0]:>9.3f}{truth[1]:>10.2f}{truth[2]:>11.2f}")
 samples, table = {}, {}
 for name, way in ways.items():
     samples[name] = way.sample(args.samples, args.seed + 1, draw=True, steps=50, eta=1.0)
@@ -182,7 +187,7 @@ for name, way in ways.items():
 #
 # What would you expect guidance to draw from? Most would say p(x | y)^(1 + w)/p(x)^w, scaled to a density. It draws
 # from another one: MATH (15.6). And of two columns with correlation r, one known, replacement gives the other with a
-# slope below r: MATH (15.7).
+# slope below r; R times up and down bring it nearer: MATH (15.7).
 
 # %%
 v, w = 0.5, np.linspace(0, 3, 61)
@@ -248,9 +253,10 @@ lesson.save(page, "17_conditions", args)
 #
 # Three seeds; the judge is right for 0.905 of the held-out digits.
 #
-# - *A label is worth about log 10 = 2.30 nats.* With it the bound is -20.4. A model of its own for p(x) has -22.6
-#   (lesson 12, with more epochs), a difference of 2.2. The same network without the label has -23.3 only: it saw no
-#   label in one row of five, and had to share its 102,464 parameters.
+# - *A label is worth at most log 10 = 2.30 nats.* With it the bound is -20.4. A model of its own for p(x) has -22.6
+#   (lesson 12, with more epochs), a difference of 2.2. The same network without the label has -23.3 only, a difference
+#   of 2.9: it saw no label in one row of five, and had to share its 102,464 parameters. A difference of two bounds is
+#   not the difference of two log p(x): their gaps differ.
 # - *Accuracy against diversity.* w = 0: 0.85 right, and two samples of a label differ in 14.1 pixels, as two training
 #   digits do (14.5). w = 1: 0.99 and 11.3. w = 3: 1.00 and 9.2. MMD² to the data is smallest without guidance: the
 #   guided digits are more certain than real ones. The classifier's guidance needs a larger s, as its gradient is small
