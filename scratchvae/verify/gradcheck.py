@@ -28,10 +28,11 @@ from .. import check
 from ..layers import Array, Layer
 from ..mlp import MLP
 from ..model import Model
-from .derivative import (NotComplex, Pair, change, changes, complex_step, confirmed, copies, off_entries, relative,
+from ..objective import ELBO
+from .derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies, off_entries, relative,
                          stream)
 from .noise import still
-from .pairs import function_pair, layer_pair
+from .pairs import PARTS, function_pair, layer_pair, model_pair
 
 CENTRAL_STEP = 1e-5
 TOLERANCE = {"complex": 1e-12, "central": 1e-7}
@@ -234,18 +235,25 @@ def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *i
     return check_pair(function_pair(forward, backward, arrays, names), **options)
 
 
-def check_pair(pair: Pair, **options: Any) -> Ledger:
-    """Check a pair of named arrays; see pairs.py."""
+def check_pair(pair: Pair, weights: Mapping[str, Arrays] | None = None, **options: Any) -> Ledger:
+    """Check a pair of named arrays, see pairs.py: the gradient of Σ weight · output, for each of these weights."""
+    with still(pair.generators):
+        outputs, _ = pair.forward(copies(pair.inputs))                         # copies: they may be worked in
+    weights = weights or {"y·dy": {of: stream(1 + i).standard_normal(y.shape) for i, (of, y) in
+                                   enumerate(outputs.items())}}
+
     def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
         with still(pair.generators):
             outputs, _ = pair.forward(dict(arrays))
-        return {"y·dy": sum((y * dys[of]).sum() for of, y in outputs.items())}
+        return {of: sum((y * dys[name]).sum() for name, y in outputs.items()) for of, dys in weights.items()}
 
-    with still(pair.generators):
-        outputs, cache = pair.forward(copies(pair.inputs))                     # copies: they may be worked in
-        dys = {of: stream(1 + i).standard_normal(np.shape(y)) for i, (of, y) in enumerate(outputs.items())}
-        gradients = pair.backward(copies(dys), cache)
-    return compare(value, {"y·dy": gradients}, {by: pair.inputs[by] for by in gradients}, **options)
+    gradients = {}
+    for of, dys in weights.items():
+        with still(pair.generators):
+            _, cache = pair.forward(copies(pair.inputs))
+            gradients[of] = copies(pair.backward(copies(dys), cache))
+    by_all = next(iter(gradients.values()))
+    return compare(value, gradients, {by: pair.inputs[by] for by in by_all}, **options)
 
 
 def check_layer(layer: Layer | MLP, x: Array, **options: Any) -> Ledger:
@@ -306,9 +314,6 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
     check.model("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"))
     check.flag("by_part", by_part)
     check.choice("method", options.get("method", "complex"), TOLERANCE)
-    point = model.astype(np.float64)
-    x = point.check_x(x)
-    noise = point.draw_noise(len(x), stream(2)) if noise is None else noise
     T = len(model.latent_dims)
     weights: dict[str, tuple[Any, float]] = {"loss": (np.ones(T), 1.0)}        # beta and alpha of each quantity
     if by_part:
@@ -316,22 +321,9 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         weights["reconstruction"] = (np.zeros(T), -1.0)                        # loss = -alpha R + Σ beta_t KL_t
         weights.update({name: (beta, 0.0) for name, beta in zip(names, np.eye(T))})
 
-    gradients = {}
-    point.gradient[:] = np.nan                         # backward must write all of it
-    elbo, cache = point.forward(x, noise)
-    for of, (beta, alpha) in weights.items():
-        dx = point.backward(elbo.loss_backward(beta, alpha), cache, input_gradient=True)
-        gradients[of] = {"x": dx, **{by: gradient.copy() for by, gradient in point.gradients.items()}}
-
-    twin = point.astype(np.float64)
-    noise = twin.check_noise(noise, len(x))
-    owners = {f"{network}.{part}.{name}": (layer, name) for network, mlp in twin.networks.items()
-              for part, layer in mlp.layers.items() for name in layer.parameter_names}
-
-    def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
-        for by, (layer, name) in owners.items():
-            setattr(layer, name, arrays[by])
-        elbo, _ = twin.bound(arrays["x"], noise)       # unchecked: a step off the data may leave [0, 1]
-        return {of: elbo.loss(beta, alpha) for of, (beta, alpha) in weights.items()}
-
-    return compare(value, gradients, {"x": x, **point.parameters}, **options)
+    pair, _ = model_pair(model, x, noise)
+    with still(pair.generators):
+        elbo = ELBO(**pair.forward(copies(pair.inputs))[0])
+    delbos = {of: elbo.loss_backward(beta, alpha) for of, (beta, alpha) in weights.items()}
+    return check_pair(pair, {of: {part: getattr(delbo, f"d{part}") for part in PARTS} for of, delbo in delbos.items()},
+                      **options)
