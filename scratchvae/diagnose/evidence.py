@@ -197,6 +197,39 @@ class Wrong:
         return picked
 
 
+def over_an_axis(w: Wrong, c: float, slope: Callable[[Case, Array, float], float]) -> str:
+    """Say that the factor c comes from the length of an axis, if it does: with one row or column less it changes so.
+
+    ``slope`` returns the derivative along a direction, in another case, with another factor.
+    """
+    whole = max(abs(c), 1 / abs(c))                    # n, or n times the length of another axis
+    inputs, first = w.cases[0].inputs, next(iter(w.cases[0].inputs))
+    for axis, word in ((0, "row"), (-1, "column")):
+        lengths = {a.shape[axis] for a in [*inputs.values(), *w.cases[0].outputs.values()] if a.ndim}
+        for n in [n for n in sorted(lengths) if n > 2 and abs(whole / n - round(whole / n)) < 1e-5]:
+            less = c * (n - 1) / n if abs(c) > 1 else c * n / (n - 1)
+            having = [name for name, a in inputs.items() if a.ndim and a.shape[axis] == n]
+            for names in ([first] if first in having else [], [m for m in having if inputs[m].ndim > 1], having):
+                try:
+                    cut = case(w.pair, {m: (a[:-1] if axis == 0 else a[..., :-1]).copy() if m in names else a
+                                        for m, a in inputs.items()})
+                    v = [v[tuple(map(slice, cut.inputs[w.by].shape))] for v in w.directions]
+                    if w.close(np.array([(cut.claimed[w.by] * u).sum() for u in v]),
+                               np.array([slope(cut, u, less) for u in v]), 1e-6):
+                        return f"over the {n} {word}s (with {n - 1} {word}s the factor is {nice(less)})"
+                except Exception:                      # a shape that forward or backward cannot do with
+                    continue
+    return ""
+
+
+def nice(c: float) -> str:
+    """Return a number as one would write it: a fraction of small numbers, if it is one."""
+    for q in range(1, 13):
+        if abs(c * q - round(c * q)) < 1e-6 and round(c * q) != 0:
+            return f"{round(c * q)}" if q == 1 else f"{round(c * q)}/{q}"
+    return f"1/{round(1 / c)}" if abs(1 / c - round(1 / c)) < 1e-6 * abs(1 / c) else f"{c:.6g}"
+
+
 def leaf(name: str) -> str:
     """Return the last part of a name: W of dense1.W."""
     return name.rpartition(".")[2]

@@ -23,7 +23,7 @@ TOLERANCE = 1e-10                                      # of a gradient, relative
 ROUNDING = 1e-14                                       # of y, in a derivative of it
 AT_MOST = 60                                           # entries that are looked at one by one
 HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.in_place, numbers.factor,
-              numbers.derivative, numbers.ratio, numbers.turned, operation, numbers.elsewhere, numbers.diagonal)
+              numbers.derivative, numbers.ratio, numbers.turned, operation)
 
 
 def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys: Arrays | None = None) -> Diagnosis:

@@ -16,14 +16,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from itertools import combinations
+from typing import Any, Optional
 
 import numpy as np
 
 from ..layers import Array, sigmoid
 from ..verify.derivative import COMPLEX_STEP, NotComplex, complex_step
 from ..verify.dual import Dual, derived, dual, plain, value
-from .evidence import Case, Reason, Reference, Wrong, case
+from .evidence import Case, Reason, Reference, Wrong, nice, over_an_axis
 
 FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by entry
     "1": np.ones_like, "{a}": lambda a: a, "{a}²": lambda a: a * a, "1/{a}": lambda a: 1 / a,
@@ -36,11 +38,11 @@ FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by 
     "tanh({a})": np.tanh, "1 - tanh²({a})": lambda a: 1 - np.tanh(a) ** 2, "cos({a})": np.cos, "sin({a})": np.sin,
     "log({a})": np.log, "|{a}|": np.abs, "sign({a})": np.sign}
 CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-EFFORT = 100_000                                       # operations that a search may take; a second, about
+EFFORT = 30_000                                       # operations that a search may take; a second, about
 SCALES = re.compile("var|std|sig|log|lv|scale|prec")   # names of inputs that stand for a variance
-NOISE = re.compile("^(eps|noise|mask)")
 HERE = tuple(__file__.rpartition("diagnose")[0] + folder for folder in ("diagnose", "verify"))
 
+Path = Optional[tuple[int, ...]]                       # of an operand: which argument, and of a list which entry
 Key = tuple[Any, int, Any]                             # where in the code, and which function of NumPy
 Rule = Callable[["Call"], Any]
 
@@ -156,6 +158,10 @@ def outer(w: Reference, c: Case) -> str:
     return ""
 
 
+class Exhausted(Exception):
+    """The search has taken its time."""
+
+
 class Search:
     """The search for one wrong gradient."""
 
@@ -163,7 +169,6 @@ class Search:
         self.w, self.effort, self.groups = w, 0.0, dict[Key, list[Call]]()
         self.size = 1 + sum(a.size for a in w.cases[0].inputs.values()) / 2000
         self.rules: dict[int, tuple[int, Rule]] = {}   # that hold in any case
-        self.case, self.before = w.cases[0], self.groups
         self.members: dict[Key, dict[int, int]] = {}   # of a place: its operations in the order of forward
         for i, call in enumerate(self.values(w.cases[0])):
             self.groups.setdefault(call.key, []).append(call)
@@ -191,18 +196,16 @@ class Search:
         Watch.now = Watch({**self.rules, **rules})
         found = complex_step(self.w.reference.forward, c.inputs, {self.w.by: v}, Watched)
         self.effort += Watch.now.count * self.size
+        if self.effort > EFFORT:
+            raise Exhausted
         return float(sum((found[of] * dy).sum() for of, dy in c.dys.items()))
 
     def along(self, c: Case, rules: Mapping[int, tuple[int, Rule]]) -> Array:
         """Return the derivatives along both directions."""
-        self.case, self.before = c, {}                 # the values of this case, without the rules
-        for call in self.values(c):
-            self.before.setdefault(call.key, []).append(call)
         return np.array([self.run(c, v, rules) for v in self.w.directions])
 
     def first(self, key: Key, rule: Rule) -> float:
         """Return the derivative along the first direction in the first case."""
-        self.case, self.before = self.w.cases[0], self.groups
         return self.run(self.w.cases[0], self.w.directions[0], self.at(key, rule))
 
     def fits(self, key: Key, rule: Rule) -> bool:
@@ -236,189 +239,122 @@ def operation(w: Wrong) -> Reason | None:
         return None
     try:
         search = Search(w)
-        for hypothesis in (missing, two_missing, sign, some_of_a_loop, factors, products, stops, repeated, windows,
-                           largest, weights, formulas, other_values):
-            for key, group in search.groups.items():
-                if search.paths[key]:
-                    for reason in hypothesis(search, key, group):
-                        return reason
-                if search.effort > EFFORT:
-                    return None
-    except (NotComplex, ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError):
+        for hypothesis in (weights, two_missing, products, overwritten, formulas, stops):
+            reason = next(hypothesis(search), None)
+            if reason is not None:
+                return reason
+    except (Exhausted, NotComplex, ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError):
         pass
     return None
 
 
-def where(s: Search, call: Call, path: tuple[int, ...] | None = None) -> str:
+def where(s: Search, key: Key, path: Path = None) -> str:
     """Say which operation, and of several operands which."""
-    name = getattr(call.key[2][0], "__name__", "")
     of = (f"the {('first', 'second', 'third')[min(path[0], 2)]} operand of " if path is not None
-          and len(s.paths[call.key]) > 1 else "")
-    return f"{of}{name} in {call.line}"
+          and len(s.paths[key]) > 1 else "")
+    return f"{of}{getattr(key[2][0], '__name__', '')} in {s.groups[key][0].line}"
 
 
-def nice(c: float) -> str:
-    """Return a number as one would write it: a fraction of small numbers, if it is one."""
-    for q in range(1, 13):
-        if abs(c * q - round(c * q)) < 1e-6 and round(c * q) != 0:
-            return f"{round(c * q)}" if q == 1 else f"{round(c * q)}/{q}"
-    return f"1/{round(1 / c)}" if abs(1 / c - round(1 / c)) < 1e-6 * abs(1 / c) else f"{c:.6g}"
+def every(s: Search) -> Iterator[tuple[Key, Path]]:
+    """Yield the operands that are moved; several of one operation can be missing together."""
+    for key, paths in s.paths.items():
+        inputs = s.groups[key][0].inputs
+        if len(paths) == len(inputs) == 2 and np.shape(inputs[0]) == np.shape(inputs[1]) and np.shares_memory(*inputs):
+            yield key, None                            # a square: half of it is no path of its own
+        else:
+            yield from ((key, path) for path in (paths if len(paths) == 1 else [*paths, None] if paths else []))
 
 
-def every(s: Search, key: Key) -> list[tuple[int, ...] | None]:
-    """Return the operands of a place that are moved; several of them can be missing together."""
-    paths, inputs = list[Any](s.paths[key]), s.groups[key][0].inputs
-    if len(paths) == len(inputs) == 2 and np.shape(inputs[0]) == np.shape(inputs[1]) and np.shares_memory(*inputs):
-        return [None]                                  # a square: half of it is no path of its own
-    return paths if len(paths) == 1 else [*paths, None]
+def weights(s: Search) -> Iterator[Reason]:
+    """What comes through an operand is missing, has the other sign, or counts 2 times, or 1/n."""
+    found, right, given = list[tuple[float, Key, Path]](), s.w.right[0], s.w.given[0]
+    for key, path in every(s):
+        gap = right - s.cut(key, path)
+        if np.abs(gap).min() > 1e-9 * np.abs(right).max():
+            c = (given - s.cut(key, path)) / gap
+            found += [(float(c[0]), key, path)] if abs(c[0] - c[1]) < 1e-6 * max(1, abs(c[0])) else []
+    for c, key, path in sorted(found, key=lambda it: (abs(it[0]) > 1e-6, abs(it[0] + 1) > 1e-6)):
+        at = f"what comes through {where(s, key, path)}"
+        if abs(c) < 1e-6 and s.fits(key, weighted(path, 0.0)):
+            yield Reason("missing", f"{at}, is not in it: one path of forward", "add what comes back on this path")
+        elif abs(c + 1) < 1e-6 and s.fits(key, weighted(path, -1.0)):
+            yield Reason("sign", f"{at} has its sign flipped")
+        elif s.fits(key, weighted(path, c)):
+            axis = over_an_axis(s.w, c, lambda case, v, less: s.run(
+                case, v, s.at(key, weighted(path, less))))             # noqa: B023
+            taken, due = ("sum", "mean") if abs(c) > 1 else ("mean", "sum")
+            yield Reason("mean or sum" if axis else "factor", f"{at} is {nice(c)} times what it should be" + (
+                f": a {taken} is taken where a {due} is due, {axis}" if axis else ""))
 
 
-def missing(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """What comes through an operand is not there."""
-    for path in every(s, key):
-        if s.w.close(s.cut(key, path), s.w.given[0]) and s.fits(key, weighted(path, 0.0)):
-            yield Reason("missing", f"what comes through one path of forward is not in it, that through "
-                         f"{where(s, group[0], path)}", "add what comes back on this path")
-
-
-def two_missing(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
+def two_missing(s: Search) -> Iterator[Reason]:
     """Two paths that do not meet are not there, such as those through a mean and a variance."""
     right, given = s.w.right[0], s.w.given[0]
-    for path in every(s, key):
-        rest = given - s.cut(key, path) + right        # what is left if the other path alone is missing
-        for (other, through), left in list(s.cuts.items()):
-            if other != key and s.w.close(left, rest) and not s.w.close(left, right):
-                rules = {**s.at(key, weighted(path, 0.0)), **s.at(other, weighted(through, 0.0))}
-                if s.w.everywhere(lambda c: s.along(c, rules)):        # noqa: B023
-                    yield Reason("missing", "two paths of forward are not in it, that through "
-                                 f"{where(s, s.groups[other][0], through)}, and that through "
-                                 f"{where(s, group[0], path)}", "add what comes back on these paths")
+    for (one, path), (other, through) in combinations(every(s), 2):
+        left = s.cut(one, path) + s.cut(other, through) - right
+        if one != other and s.w.close(left, given) and not s.w.close(s.cut(one, path), right):
+            rules = {**s.at(one, weighted(path, 0.0)), **s.at(other, weighted(through, 0.0))}
+            if s.w.everywhere(lambda c: s.along(c, rules)):            # noqa: B023
+                yield Reason("missing", f"two paths of forward are not in it, that through {where(s, one, path)}, and "
+                             f"that through {where(s, other, through)}", "add what comes back on these paths")
 
 
-def sign(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """What comes through an operand has the other sign."""
-    for path in every(s, key):
-        if s.w.close(2 * s.cut(key, path) - s.w.right[0], s.w.given[0]) or len(group) > 1:
-            if s.fits(key, weighted(path, -1.0)):
-                yield Reason("sign", f"what comes through {where(s, group[0], path)} has its sign flipped")
+def overwritten(s: Search) -> Iterator[Reason]:
+    """Rounds of a loop, or rows that are taken twice, give to the same entries, and one overwrites the others."""
+    gaps = np.abs(s.w.C[0] - s.w.R[0]).ravel() if s.w.whole else np.zeros(0)
+    entries = np.argsort(-gaps)[:3]
+    for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
+        call, n = s.groups[key][0], len(s.groups[key])
+        rows = np.shape(call.inputs[1]) if call.function is take and n == 1 and path == (0,) else ()
+        n = int(np.prod(rows)) if rows else n
+
+        def only(i: int, path: Any = path, rows: tuple[int, ...] = rows) -> Rule:         # one round, or one row
+            kept = (np.arange(np.prod(rows)) == i).reshape(rows)
+            return lambda call: np.where(kept.reshape(rows + (1,) * (call.result.ndim - len(rows))), call.result,
+                                         np.real(call.result)) if rows else (
+                call.result if call.member == i else call.weighted(path, 0.0))
+
+        @cache
+        def given_by(k: int, entry: int, key: Key = key, n: int = n) -> list[float]:
+            v = (np.arange(gaps.size) == entry).astype(float).reshape(s.w.shape)
+            return [a for i in range(n) if (a := s.run(s.w.cases[k], v, s.at(key, only(i)))) != 0]
+
+        for which, words in ((-1, "last"), (0, "first")) if 1 < n <= 100 else ():
+            if len(entries) and all(len(given_by(k, e)) > 1 and s.w.close(
+                    s.w.C[k].flat[e], np.array(given_by(k, e)[which])) for k in (0, 2) for e in entries):
+                yield Reason("overwritten", f"its entries are sums of what comes {n} times from {where(s, key, path)}; "
+                             f"each holds that of the {words} time alone", "add the contributions up: += for =, and "
+                             "np.add.at(d, index, dy) where an index comes twice")
 
 
-def weights(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """What comes through an operand is there with another weight, such as 2 or 1/n."""
-    for path in every(s, key):
-        gap = s.w.right[0] - s.cut(key, path)
-        if np.abs(gap).min() <= 1e-9 * np.abs(s.w.right[0]).max():
-            continue
-        c = float(np.mean((s.w.given[0] - s.cut(key, path)) / gap))
-        if s.fits(key, weighted(path, c)):
-            at, n = where(s, group[0], path), length(s, key, lambda c: weighted(path, c), c)     # noqa: B023
-            says = f"what comes through {at} is {nice(c)} times what it should be"
-            if n:
-                yield Reason("mean or sum", f"{says}: a {'sum' if abs(c) > 1 else 'mean'} is taken where a "
-                             f"{'mean' if abs(c) > 1 else 'sum'} is due, over {n} entries")
-            yield Reason("factor", says)
-
-
-def length(s: Search, key: Key, rule: Callable[[float], Rule], c: float) -> int:
-    """Return the length of an axis that the factor c comes from: with one row or column less it changes so."""
-    n = round(max(abs(c), 1 / abs(c)))
-    if n < 3 or abs(max(abs(c), 1 / abs(c)) - n) > 1e-6 * n:
-        return 0
-    for axis in (0, -1):
-        for cut in shorter(s.w, n, axis):
-            less = rule(c * (n - 1) / n if abs(c) > 1 else c * n / (n - 1))
-            if s.w.close(cut.claims, np.array([s.run(cut.case, v, s.at(key, less)) for v in cut.directions])):
-                return n
-    return 0
-
-
-@dataclass
-class Shorter:
-    """A case with an axis shorter by one, and what backward claims there along two directions."""
-
-    case: Case
-    claims: Array
-    directions: list[Array]
-
-
-def shorter(w: Wrong, n: int, axis: int) -> Iterator[Shorter]:
-    """Yield cases in which an axis of length n is shorter by one, as far as forward and backward can do with it."""
-    inputs, first = w.cases[0].inputs, next(iter(w.cases[0].inputs))
-    having = [name for name, a in inputs.items() if a.ndim and a.shape[axis] == n]
-    for names in ([first] if first in having else [], [m for m in having if inputs[m].ndim > 1], having):
-        cut = {m: (a[:-1] if axis == 0 else a[..., :-1]).copy() if m in names else a for m, a in inputs.items()}
-        try:
-            c = case(w.pair, cut)
-        except Exception:                              # a shape that forward or backward cannot do with
-            continue
-        if names and w.by in c.claimed:
-            v = [v[tuple(map(slice, cut[w.by].shape))] for v in w.directions]
-            yield Shorter(c, np.array([(c.claimed[w.by] * u).sum() for u in v]), v)
-
-
-def some_of_a_loop(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """Of an operation in a loop, some rounds are missing."""
-    n = len(group)
-    for path in s.paths[key] if n > 1 else []:
-        rounds = range(n)
-        for kept, words in (({n - 1}, "the last round alone"), ({0}, "the first round alone"),
-                            ({*rounds[:-1]}, "all rounds but the last"), ({*rounds[1:]}, "all rounds but the first")):
-            def rule(call: Call, kept: set[int] = kept, path: tuple[int, ...] = path) -> Any:
-                return call.result if call.member in kept else call.weighted(path, 0.0)
-
-            if s.fits(key, rule):
-                one = len(kept) == 1
-                yield Reason("overwritten" if one else "missing", f"{where(s, group[0], path)} runs {n} times, and its "
-                             f"gradient is a sum over them; it is that of {words}",
-                             "add the contributions up: +=, not =" if one else "")
-
-
-def factors(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """Of a product or a quotient, the other operand is missing."""
-    if group[0].function in (np.multiply, np.true_divide) and all(np.ndim(a) for a in group[0].inputs):
-        yield from of_entries(s, key, group, {"1": FORMULAS["1"]})
-
-
-def formulas(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
+def formulas(s: Search) -> Iterator[Reason]:
     """An operation on single entries has the derivative of another formula."""
-    if group[0].function not in (np.add, np.subtract, np.negative):
-        yield from of_entries(s, key, group, FORMULAS)
-
-
-def of_entries(s: Search, key: Key, group: list[Call], formulas: dict[str, Callable[[Array], Any]]) -> Iterator[Reason]:
-    """Try formulas for the derivative of an operation on single entries."""
-    call = group[0]
-    for path in s.paths[key]:
-        if np.shape(call.operand(path)) != call.result.shape or not call.result.size or not elementwise(call.function):
+    for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
+        call = s.groups[key][0]
+        if call.function in (np.add, np.subtract, np.negative) or not elementwise(call.function) or (
+                np.shape(call.operand(path)) != call.result.shape):
             continue
         others = [p for p, a in leaves(call.inputs) if p != path and isinstance(a, np.ndarray) and a.ndim]
         for name, p in (("its input", path), ("its output", None), *(("the other operand", p) for p in others[:1])):
-            for text, g in formulas.items():
-                if text == "1" and p != path:
-                    continue
+            for text, g in FORMULAS.items():
 
-                def rule(c: float, p: Any = p, g: Any = g, path: tuple[int, ...] = path) -> Rule:
+                def rule(c: float, p: Any = p, g: Any = g, path: Any = path) -> Rule:
                     def new(call: Call) -> Any:
                         a = np.broadcast_to(np.real(call.result if p is None else call.operand(p)), call.result.shape)
                         return call.instead(path, c * np.real(plain(g(a))) * np.imag(call.operand(path)))
                     return new
 
-                c = s.constant(key, s.cut(key, path)[0], rule)
-                if c is None:
-                    continue
-                at, formula = where(s, call, path), nice_formula(c, text)
-                if call.function in (np.multiply, np.true_divide) and text == "1":
-                    yield Reason("factor", f"the other operand, a factor, is missing in the derivative by {at}"
-                                 + (f": {formula} is taken for it" if c != 1 else ""))
-                kind = "scale" if call.function is np.exp and SCALES.search(s.w.by) else "derivative"
-                yield Reason(kind, f"the derivative by {at} is taken to be {formula}" + (
-                    f", where v is {name}" if text != "1" else ""), "σ = exp(logvar / 2), σ² = exp(logvar)"
-                    if kind == "scale" else "")
+                c = s.constant(key, s.cut(key, path)[0], rule) if text != "1" or p == path else None
+                if c is not None:
+                    kind = "scale" if call.function is np.exp and SCALES.search(s.w.by) else (
+                        "factor" if call.function in (np.multiply, np.true_divide) and text == "1" else "derivative")
+                    yield Reason(kind, f"the derivative by {where(s, key, path)} is taken to be "
+                                 f"{nice_formula(c, text, 'v')}" + (f", where v is {name}" if text != "1" else ""))
 
 
-def nice_formula(c: float, text: str) -> str:
+def nice_formula(c: float, text: str, name: str) -> str:
     """Return a formula with a constant before it."""
-    return ("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", "v")
+    return ("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", name)
 
 
 def elementwise(function: Any) -> bool:
@@ -426,146 +362,41 @@ def elementwise(function: Any) -> bool:
     return isinstance(function, np.ufunc) and function.signature is None or function in (np.where, np.clip)
 
 
-def products(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
+def t(a: Array) -> Array:
+    """Return matrices transposed."""
+    return np.swapaxes(a, -1, -2)
+
+
+PRODUCTS: dict[str, Callable[[Array, Array], Array]] = {               # for v b
+    "the other operand transposed": lambda v, b: v @ t(b), "itself transposed": lambda v, b: t(v) @ b,
+    "both transposed": lambda v, b: t(v) @ t(b), "the product transposed": lambda v, b: t(v @ b),
+    "the product in the other order": lambda v, b: b @ v,
+    "the other operand reshaped, where it should be transposed": lambda v, b: v @ t(b.reshape(t(b).shape))}
+
+
+def products(s: Search) -> Iterator[Reason]:
     """A matrix product has a transposed operand, or its operands in the other order."""
-    call = group[0]
-    if call.function not in (np.matmul, np.dot) or any(np.ndim(a) < 2 for a in call.inputs[:2]):
-        return
-
-    def t(a: Array) -> Array:
-        return np.swapaxes(a, -1, -2)
-
-    variants: dict[str, Callable[[Array, Array], Array]] = {
-        "the other operand transposed": lambda v, b: v @ t(b), "itself transposed": lambda v, b: t(v) @ b,
-        "both transposed": lambda v, b: t(v) @ t(b), "the product in the other order": lambda v, b: b @ v,
-        "the product transposed": lambda v, b: t(v @ b),
-        "the product in the other order, and the other operand transposed": lambda v, b: t(b) @ v,
-        "the product in the other order, and itself transposed": lambda v, b: b @ t(v)}
-    for path in s.paths[key]:
-        for words, product in variants.items():
-            def rule(call: Call, path: tuple[int, ...] = path, product: Any = product) -> Any:
+    for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
+        call = s.groups[key][0]
+        if call.function not in (np.matmul, np.dot) or any(np.ndim(a) < 2 for a in call.inputs[:2]):
+            continue
+        for words, product in PRODUCTS.items():
+            def rule(call: Call, path: Any = path, product: Any = product) -> Any:
                 v, b = np.imag(call.operand(path)), np.real(call.inputs[1 - path[0]])
                 return call.instead(path, product(v, b) if path[0] == 0 else t(product(t(v), t(b))))
             try:
-                fits = s.fits(key, rule)
+                if s.fits(key, rule):
+                    yield Reason("transposed", f"for {where(s, key, path)}, a transpose is missing, or too many: it is "
+                                 f"what comes of {words}")
             except ValueError:                         # the shapes do not fit, or the product's is another
                 continue
-            if fits:
-                yield Reason("transposed", f"for {where(s, call, path)}, a transpose is missing, or too many: it is "
-                             f"what comes of {words}")
 
 
-def stops(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
+def stops(s: Search) -> Iterator[Reason]:
     """The gradient is by a value on the way, not by the input."""
-    call, w = group[0], s.w
-    if len(group) > 1 or call.result.shape != w.shape:
-        return
-
-    def along(c: Case) -> Array:
-        found = []
-        for v in w.directions:
-            Watch.now = Watch(s.at(key, lambda call: np.real(call.result) + 1j * COMPLEX_STEP * v))        # noqa: B023
-            slopes = complex_step(w.reference.forward, c.inputs, {w.by: 0 * v}, Watched)
-            found.append(sum((slopes[of] * dy).sum() for of, dy in c.dys.items()))
-        return np.array(found)
-
-    if w.everywhere(along):
-        yield Reason("derivative", f"it is the gradient by a value on the way, the result of {where(s, call)}: the "
-                     f"derivative from {w.by} to there is missing")
-
-
-def repeated(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """Rows that are taken twice get back one gradient alone."""
-    if group[0].function is not take:
-        return
-
-    def rule(call: Call) -> Any:
-        a, index = call.operand((0,)), call.inputs[1]
-        order = np.zeros(a.shape, int)
-        numbers = np.arange(call.result.size).reshape(call.result.shape)
-        order[index] = numbers                         # the last one stays, as in d[index] += dy
-        return np.where(order[index] == numbers, call.result, np.real(call.result))
-
-    if s.fits(key, rule):
-        yield Reason("overwritten", f"of {where(s, group[0])}, some rows are taken more than once, and only the last "
-                     "of their gradients is there: d[index] += dy adds each index once",
-                     "np.add.at(d, index, dy), which adds them all")
-
-
-def windows(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """Windows of an array overlap, and the last gradient that is written to an entry overwrites the others."""
-    if len(group) < 2 or len(group) > 400:
-        return
-    for path in s.paths[key]:
-        base = [c.operand(path) for c in group]
-        roots = {root(a).__array_interface__["data"]: root(a) for a in base}
-        if len(roots) != 1 or not next(iter(roots.values())).flags.c_contiguous:
-            continue
-        array = next(iter(roots.values()))
-        numbers = np.arange(array.size)
-        first = array.__array_interface__["data"][0]   # 16 bytes a number, and 8 in the array of their places
-        seen = [np.ndarray(a.shape, int, numbers, (a.__array_interface__["data"][0] - first) // 2,
-                           tuple(k // 2 for k in a.strides)) for a in base]
-        for order, words in ((1, "last"), (-1, "first")):
-            owner = np.full(array.size, -1)
-            for i in list(range(len(group)))[::order]:
-                owner[seen[i].ravel()] = i
-
-            def rule(call: Call, path: tuple[int, ...] = path, owner: Array = owner) -> Any:
-                a = call.operand(path)
-                keep = np.where(owner[seen[call.member]] == call.member, a, np.real(a))      # noqa: B023
-                inputs = tuple(keep if i == path[0] else b for i, b in enumerate(call.inputs))
-                other = Call(call.key, "", 0, call.function, inputs, call.options, call.result)
-                return call.instead(path, other.through(path))
-
-            if len(path) == 1 and s.fits(key, rule):
-                yield Reason("overwritten", f"{where(s, group[0], path)} is given windows that overlap, and each entry "
-                             f"has the gradient of its {words} window alone", "add the contributions up: +=, not =")
-
-
-def largest(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """The gradient of a maximum goes to all entries, not to the largest."""
-    def rule(call: Call) -> Any:
-        return np.real(call.result) + 1j * np.add.reduce(np.imag(call.inputs[0]), **{
-            **call.options, **({} if len(call.inputs) < 2 else {"axis": call.inputs[1]})})
-
-    if group[0].function in (np.maximum.reduce, np.minimum.reduce) and s.fits(key, rule):
-        yield Reason("derivative", f"the gradient of {where(s, group[0])} is passed on to all entries, and belongs to "
-                     "the largest alone")
-
-
-def root(a: Array) -> Array:
-    """Return the array that owns the memory of a view."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return a.view(np.ndarray)
-
-
-def other_values(s: Search, key: Key, group: list[Call]) -> Iterator[Reason]:
-    """A product has, for its other factor, a value from another place or another round."""
-    if group[0].function not in (np.matmul, np.dot, np.multiply):
-        return
-    for path in [path for path in s.paths[key] if len(path) == 1]:
-        other = 1 - path[0]
-        shape = np.shape(group[0].inputs[other])
-        sources = [(key, other, step, f"that of the round {'before' if step < 0 else 'after'}") for step in (-1, 1)
-                   if len(group) > 1]
-        sources += [((name, 0, None), -1, 0, name) for name, a in s.w.cases[0].inputs.items() if a.shape == shape]
-        sources += [(k, -1, 0, f"the result of {where(s, calls[0])}") for k, calls in s.groups.items()
-                    if len(calls) == len(group) and calls[0].result.shape == shape]
-        for source, which, step, words in sources if shape else []:
-            def rule(call: Call, source: Key = source, which: int = which, step: int = step, path: Any = path) -> Any:
-                if source[0] in s.case.inputs:
-                    a = s.case.inputs[source[0]]
-                else:
-                    calls = s.before.get(source, [])
-                    i = min(max(call.member + step, 0), len(calls) - 1)
-                    a = np.real(calls[i].result if which < 0 else calls[i].inputs[which])
-                v = np.imag(call.operand(path))
-                return call.instead(path, np.imag(derived(call.function, (1j * v, a) if path[0] == 0 else (a, 1j * v),
-                                                          call.options)))
-
-            if s.fits(key, rule):
-                yield Reason("noise" if NOISE.search(str(source[0])) else "point",
-                             f"for {where(s, group[0], path)}, backward takes another value for the other operand: "
-                             + words)
+    for key, group in s.groups.items():
+        if len(group) == 1 and group[0].result.shape == s.w.shape and s.w.everywhere(lambda c: np.array([s.run(
+                c, 0 * v, s.at(key, lambda call: np.real(call.result) + 1j * COMPLEX_STEP * v))        # noqa: B023
+                for v in s.w.directions])):
+            yield Reason("derivative", f"it is the gradient by a value on the way, the result of {where(s, key)}: the "
+                         f"derivative from {s.w.by} to there is missing")

@@ -29,8 +29,8 @@ from ..layers import Array, Layer
 from ..mlp import MLP
 from ..model import Model
 from ..objective import ELBO
-from .derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies, off_entries, relative,
-                         stream)
+from .derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies, off_entries,
+                         relative, stream)
 from .noise import still
 from .pairs import PARTS, function_pair, layer_pair, model_pair
 
