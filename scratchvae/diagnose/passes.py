@@ -55,25 +55,18 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
     if wrong:                                          # perhaps the point lies on a kink, such as ReLU's
         q = Pass(Pair(**{**vars(pair), "inputs": beside(pair.inputs, 21)}), wholes)
         q.guarded = p.guarded
-        beside_it = search(q, at.dys, tolerance, first=True)
-        if beside_it[-1].error <= tolerance or beside_it[-1].place != wrong[0].place:
-            beside_it = search(q, at.dys, tolerance)
-        else:
-            beside_it = wrong
-        both = {(c.which, c.place) for c in beside_it if not c.error <= tolerance}
-        kept = [c for c in wrong if (c.which, c.place) in both]
-        if len(kept) < len(wrong):
+        also = {(c.which, c.place) for c in search(q, at.dys, tolerance) if not c.error <= tolerance}
+        if any((c.which, c.place) not in also for c in wrong):
             diagnosis.remarks.append(Finding(pair.name, "", "kink", "the input lies on a kink of the pass, and the "
                                              "gradient is right beside it"))
-            wrong = kept
+        wrong = [c for c in wrong if (c.which, c.place) in also]
     own: dict[tuple[str, str], list[Compared]] = {}    # one function may be wrong in many steps: it is one mistake
     for c in wrong:
         if c.which in ("returned", "parameter") and c.step is not None:
             own.setdefault((c.step.part.called, c.name), []).append(c)
     for (called, name), group in own.items():
         diagnosis.findings.append(own_mistake(called, name, group))
-    given = [c for c in wrong if c.which == "dys"]
-    diagnosis.findings += handed_on(p, at.dys, given)
+    diagnosis.findings += [wiring(p, at.dys, c) for c in wrong if c.which == "dys"]
     named = {f"{place}.{f.tensor}" for f in diagnosis.findings for place in f.places}
     left = [c.name for c in wrong if c.which == "left" and c.name not in named]
     for name in left:
@@ -159,20 +152,6 @@ def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
     return best
 
 
-def handed_on(p: Pass, dys: Arrays, wrong: list[Compared]) -> list[Finding]:
-    """Return what is wrong with the gradients that a backward hands to the functions that it calls."""
-    findings, swapped = [], set()
-    for a, b in combinations(wrong, 2):
-        if a.gradient.shape == b.gradient.shape and near(a.given, b.right) and near(b.given, a.right):
-            swapped |= {id(a), id(b)}
-            findings.append(Finding(caller(p, a), label(p, a), "swapped", f"what is handed on as the gradient by "
-                                    f"{label(p, a)} is that by {label(p, b)}, and the reverse"))
-    for c in wrong:
-        if id(c) not in swapped:
-            findings.append(wiring(p, dys, c))
-    return findings
-
-
 def caller(p: Pass, c: Compared) -> str:
     """Return the backward that called that of a step."""
     return p.pair.name if c.step is None or c.step.caller is None else c.step.caller.part.called
@@ -216,11 +195,6 @@ def of_several(name: str, given: Array, sent: list[tuple[str, Array]]) -> tuple[
                 return "missing", (f"{name} is used {len(sent)} times, and its gradient must be the sum of what comes "
                                    f"back from {_and(words)}; it is that from {_and(here)} alone, and lacks that from "
                                    f"{_and(gone)}"), "add up what all its users send back"
-    for i, a in enumerate(arrays if len(arrays) > 1 else []):
-        for c, kind, says in ((-2, "sign", "has its sign flipped"), (1, "factor", "is counted twice"),
-                              (-0.5, "factor", "is counted half")):
-            if near(given, sum(arrays) + c * a):
-                return kind, f"what comes back from {words[i]} {says}", ""
     return None
 
 

@@ -62,11 +62,7 @@ class Compared:
         return role, -1 if self.step is None else self.step.index, self.name
 
 
-class Found(BaseException):
-    """The first wrong gradient has been found; no handler of errors on the way is meant."""
-
-
-def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True, first: bool = False) -> list[Compared]:
+def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True) -> list[Compared]:
     """Compare all gradients of a pass, in the order of backward.
 
     Parameters
@@ -78,8 +74,6 @@ def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True, fi
         What the error may be, for ``mend``.
     mend : bool, default True
         Put the right array in the place of each wrong one, and go on.
-    first : bool, default False
-        Go no further than to the first that is wrong.
     """
     found: list[Compared] = []
     floor = rounding(p.pair, dys)
@@ -107,18 +101,12 @@ def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True, fi
     def look(step: Step, which: str) -> None:
         for seen, array in compared(step, which):
             found.append(seen)
-            if first and not seen.error <= tolerance:
-                raise Found
             if mend and not seen.error <= tolerance and seen.which != "parameter":
                 correct = gradient_at(p, seen, value(array), dys)
                 (step.dys if which == "dys" else step.returned)[seen.name] = correct    # type: ignore[index]
 
     p.choose = choose
-    try:
-        left = p.run(dys, mend=look)
-    except Found:
-        return found
-    for name, given in left.items():
+    for name, given in p.run(dys, mend=look).items():
         v = stream(31).standard_normal(given.shape)
         found.append(judge(Compared(None, "left", name, given), v, along(p.pair, dys, {name: v})))
     outputs_of(p.pair)                                 # the parameters are what they were
