@@ -48,7 +48,7 @@ def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys
             look(pair, at, diagnosis, names)
             if diagnosis.ok or all(f.kind in ("unknown", "missing", "zero", "derivative", "point") or not f.tensor
                                    for f in diagnosis.findings):
-                diagnosis.findings = [*in_place(pair, at, diagnosis), *diagnosis.findings]
+                diagnosis.findings = [*in_place(pair, at), *diagnosis.findings]
     except Problem as problem:
         diagnosis.findings.append(structural(pair.name, pair.inputs, problem))
     for found in diagnosis.findings:
@@ -99,34 +99,30 @@ def finite(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
     return True
 
 
-def in_place(pair: Pair, at: Case, diagnosis: Diagnosis) -> Iterator[Finding]:
-    """Yield what forward and backward change that is not theirs to change."""
-    says = {}
+def in_place(pair: Pair, at: Case) -> Iterator[Finding]:
+    """Yield the first thing that forward or backward changes and that is not theirs to change."""
+    def differing(before: Arrays, after: Arrays, *names: str) -> list[str]:
+        return [n for n in names or before if not np.allclose(before[n], after[n], rtol=1e-9, atol=0, equal_nan=True)]
+
+    forward = pair.name.replace("backward", "forward")
     with still(pair.generators):
-        given, dys = copies(at.inputs), copies(at.dys)
+        given = copies(at.inputs)
         made, kept = pair.forward(given)
         before, snapshot = copies(made), copies(given)
-        says.update({name: f"forward changes {leaf(name)}, which belongs to its caller" for name, a in given.items()
-                     if not np.array_equal(a, at.inputs[name], equal_nan=True)})
-        first = copies(pair.backward(dys, kept))
-        says.update({name: f"backward changes {leaf(name)} itself" for name, a in given.items()
-                     if not np.array_equal(a, snapshot[name], equal_nan=True)})
-        if any(not np.array_equal(dy, at.dys[name]) for name, dy in dys.items()):
-            diagnosis.remarks.append(Finding(pair.name, "", "in place too", "backward works in dy itself: right, as "
-                                             "long as nobody else uses this dy"))
-        if not says:
+        found = [(forward, n, f"forward changes {leaf(n)}, which belongs to its caller")
+                 for n in differing(at.inputs, given)]
+        first = copies(pair.backward(copies(at.dys), kept))
+        found += [(pair.name, n, f"backward changes {leaf(n)} itself") for n in differing(snapshot, given)]
+        if not found and not at.drew[1]:
             again = pair.backward(copies(at.dys), kept)
-            changed = [name for name, a in first.items() if name not in pair.fills and not np.allclose(
-                a, again[name], rtol=1e-9, atol=0, equal_nan=True)]
-            says.update({name: f"a second backward with the same cache gives another d{leaf(name)}: backward changes "
-                         "what the cache holds" for name in changed[:1] if not at.drew[1]})
-        if not says:
+            found += [(pair.name, n, f"a second backward with the same cache gives another d{leaf(n)}: backward "
+                       "changes what the cache holds") for n in differing(first, again) if n not in pair.fills]
+        if not found:
             pair.forward(beside(at.inputs, 23))
-            says.update({name: f"the next call of forward changes the {name} of the last one: both are the same array"
-                         for name, y in made.items() if not np.array_equal(y, before[name], equal_nan=True)})
-    for name, text in says.items():
-        yield Finding(pair.name.replace("backward", "forward") if "forward" in text else pair.name, name, "in place",
-                      text, "make a new array, y = y * 2 for y *= 2, or work in a copy")
+            found += [(forward, n, f"the next call of forward changes the {n} of the last one: both are the same array")
+                      for n in differing(before, made)]
+    for name, tensor, says in found[:1]:
+        yield Finding(name, tensor, "in place", says, "make a new array, y = y * 2 for y *= 2, or work in a copy")
 
 
 def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
@@ -139,10 +135,9 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
     tolerance = max(TOLERANCE if reference.follows else 1e-5, 1e3 * precision)
     wrong, there = [], other_case(pair, at)            # an entry may be 0 here, as where a ReLU is off
     for name in names:
-        if not directional(reference, at, name) <= tolerance:
-            wrong.append(name)
-        elif reference.follows and name in there.claimed and not directional(reference, there, name) <= max(
-                tolerance, 1e-8) and no_mistake(reference, there, name)[0] is None:
+        if not directional(reference, at, name) <= tolerance or (
+                reference.follows and name in there.claimed and not directional(reference, there, name) <= max(
+                    tolerance, 1e-8) and no_mistake(reference, there, name)[0] is None):
             wrong.append(name)
         elif reference.follows and not seen_by_difference(reference, at, name, precision):
             wrong.append(name)

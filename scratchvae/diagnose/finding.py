@@ -26,7 +26,7 @@ THOUGHTS = {                                           # the likely line of thou
     "noise": "Forward and backward use different noise: keep the noise that forward used in the cache.",
     "swapped": "Two arguments of the same shape are exchanged.",
     "point": "Backward uses another value than forward did."}
-REMARKS = ("not analytic", "kink", "rounding", "random", "in place too", "stepwise", "broadcast", "constant")
+REMARKS = ("not analytic", "kink", "rounding", "random", "stepwise", "broadcast", "constant")
 UNCHECKED = "Not checked: that forward computes what you mean. Backward was compared with forward, not with the math."
 
 

@@ -155,7 +155,7 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
     def run_backward(dys: Arrays, kept: Any) -> Arrays:
         cache, several, given = kept
         dy: Any = tuple(dys.values()) if several else next(iter(dys.values()))
-        spread = several and takes(backward, len(dys) + 1)
+        spread = several and len(positional(backward, True)) == len(dys) + 1 > 2
         result = run("backward", lambda: backward(*dy, cache) if spread else backward(dy, cache))
         if isinstance(result, dict):
             result = tuple(result.get(n, result.get(f"d{n}")) for n in names)
@@ -164,20 +164,14 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
                           "return " + ", ".join(f"d{n}" for n in real))
         parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
         needed = [n for n in real if n not in free]
-        orders = [names, list(real), needed, [n for n in real if n not in whole],
-                  *(list(real)[:k] for k in range(len(needed), len(real)))]
-        having = next((order for order in orders if len(order) == len(parts) and set(needed) <= set(order)), None)
-        if having is None:
-            lost = [n for n in needed if n not in list(real)[:len(parts)]]
-            if len(parts) > len(names) or not lost:
-                raise Problem("shape", "", f"backward returned {len(parts)} gradients for {len(names)} inputs",
-                              "return one for each input, in their order: " + ", ".join(f"d{n}" for n in names))
-            having = list(real)[:len(parts)]
-        by_name = dict(zip(having, parts))
-        for n in free:
-            if by_name.get(n) is None and n in real and n in having + [m for m in free if m not in having]:
-                fixed[n] = np.asarray(inputs[names.index(n)])
-                del real[n]
+        order = next((order for order in (names, list(real), needed) if len(order) == len(parts)), list(real))
+        if len(parts) > len(order):
+            raise Problem("shape", "", f"backward returned {len(parts)} gradients for {len(names)} inputs",
+                          "return one for each input, in their order: " + ", ".join(f"d{n}" for n in names))
+        by_name = dict(zip(order, parts))
+        for n in [n for n in free if by_name.get(n) is None and n in real]:
+            fixed[n] = np.asarray(inputs[names.index(n)])
+            del real[n]
         return gradients({n: by_name.get(n) for n in real}, given, "backward")
 
     pair = Pair(name, run_forward, run_backward, real,
@@ -194,24 +188,20 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
     return pair
 
 
-def takes(function: Callable[..., Any], n: int) -> bool:
-    """Whether a function takes n > 2 positional arguments, and no fewer."""
+def argument_names(function: Callable[..., Any], n: int) -> list[str]:
+    """Return the names of a function's first n arguments, as it has them itself."""
+    names = positional(function)[:n]
+    return names if len(names) == n else ["x"] if n == 1 else [f"input {i}" for i in range(n)]
+
+
+def positional(function: Callable[..., Any], needed: bool = False) -> list[str]:
+    """Return the names of a function's positional arguments, or of those without a default."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return False
-    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-               for p in parameters) == n > 2
-
-
-def argument_names(function: Callable[..., Any], n: int) -> list[str]:
-    """Return the names of a function's first n arguments, as it has them itself."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:n]
-    return names if len(names) == n else ["x"] if n == 1 else [f"input {i}" for i in range(n)]
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+            and not (needed and p.default is not p.empty)]
 
 
 def parameters(layer: Any) -> dict[str, Array]:
