@@ -93,7 +93,6 @@ GRADCHECK = """\
 examples:
   scratchvae gradcheck
   scratchvae gradcheck --model hvae --latents 16,8,4 --activation relu --likelihood gaussian
-  scratchvae gradcheck --explain --figure wrong.png
 
 Every gradient of every part of the bound is compared with its complex-step
 derivative, which is exact to rounding; one that is wrong makes the exit code 1.

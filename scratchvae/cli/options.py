@@ -315,10 +315,6 @@ def parser() -> Parser:
     add_data_options(data)
     add_view_options(data)
     add_model_options(gradcheck.add_argument_group("model"))
-    gradcheck.add_argument("--explain", action="store_true",
-                           help="if a gradient is wrong, all the evidence for the kind of mistake that it looks like")
-    gradcheck.add_argument("--figure", type=path, metavar="FILE",
-                           help="if a gradient is wrong, a picture (.png) of it beside the right one")
     gradcheck.add_argument("--rows", type=integer(), default=4, metavar="N", help="of the data (default 4)")
     gradcheck.add_argument("--directions", type=integer(), metavar="N",
                            help="so many random directions for each array, instead of each of its entries")

@@ -62,14 +62,6 @@ def check_path(path: Path, endings: Sequence[str], config: Config, data: str | N
         raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")
 
 
-def check_picture(path: Path) -> None:
-    """Raise a ValueError if no picture can be written here."""
-    if path.suffix != ".png":
-        raise ValueError(f"--figure must end in .png; got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise ValueError(f"--figure: there is no folder {str(path.parent)!r}")
-
-
 def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, what: str, labels: Sequence[str] = (),
           stored: Mapping[str, Array] = {}, drawn: bool = False) -> None:
     """Write rows in the model's scale as a picture, or, in the units of the data, as numbers; say what was written.

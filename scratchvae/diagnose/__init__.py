@@ -23,9 +23,8 @@ prints
 The fix is ``dy.sum(axis=0)``.  `diagnose_layer` does this for an object with forward
 and backward, or a stack of them; `diagnose_model` for a whole model, where one wrong
 function is told from all that is wrong only because of it.  Each returns a
-`Diagnosis`: ``ok``, ``where``, ``tensor``, ``kind``; ``explain()`` for all the
-evidence; ``draw(path)`` for a figure.  The kind is "unknown" unless a hypothesis fits
-to rounding in three random cases (mistakes.py).
+`Diagnosis`: ``ok``, ``where``, ``tensor``, ``kind``; print it to read it.  The kind
+is "unknown" unless a hypothesis fits to rounding in three random cases.
 
 Code that imports nothing from here needs two functions.  A class with other names:
 

@@ -267,5 +267,4 @@ def found(reference: Reference, cases: list[Case], by: str) -> Finding:
     worst = np.unravel_index(int(np.argmax(np.where(np.isfinite(gap), gap, np.inf))), gap.shape)
     at = [int(np.asarray(i).ravel()[j]) for i, j in zip(w.index, worst)]
     entry = f"{w.d}{at if at else ''}: given {w.C[0][worst]:.6g}, right {w.R[0][worst]:.6g}"
-    return Finding(w.pair.name, by, reason.kind, reason.says, reason.hint, [entry, *reason.evidence],
-                   given=w.C[0], right=w.R[0])
+    return Finding(w.pair.name, by, reason.kind, reason.says, reason.hint, [entry, *reason.evidence])

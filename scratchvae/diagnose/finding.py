@@ -6,26 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..layers import Array
-
-THOUGHTS = {                                           # the likely line of thought behind each kind
-    "sign": "A minus was lost, or taken twice: u - v has the derivative -1 by v, and loss = -elbo.",
-    "factor": "A constant of forward is not in backward, or is there twice: a 1/2 before a square, a weight, a size.",
-    "mean or sum": "Forward takes a sum and backward a mean, or the reverse: dy for each term, or dy / n.",
-    "transposed": "The shapes fit, so nothing complains: but (x W) has dx = dy Wᵀ and dW = xᵀ dy.",
-    "zero": "A gradient is never written, is multiplied by 0, or is returned for another argument.",
-    "missing": "What is used twice has a gradient that is a sum of two terms. One of them is not there.",
-    "overwritten": "The contributions are assigned one after the other, so that the last one stays: write += for =.",
-    "added": "Backward adds to an array that already holds something, such as the gradient of the last step.",
-    "derivative": "The derivative is taken at the wrong place (at y for x), is another function's, or is left out.",
-    "dy forgotten": "The chain rule is dx = dy · (local derivative): dy must be there once, to the first power.",
-    "scale": "Variance, standard deviation and logvar are three things: σ = exp(logvar / 2), σ² = exp(logvar).",
-    "probability": "With p = sigmoid(l), the gradient by l is the one by p times p (1 - p). In x - p it has cancelled.",
-    "not summed": "A bias is added to every row, so each row adds to its gradient: db = Σₙ dy = dy.sum(axis=0).",
-    "in place": "Make a new array (y = y * 2, not y *= 2), or put a copy into the cache.",
-    "noise": "Forward and backward use different noise: keep the noise that forward used in the cache.",
-    "swapped": "Two arguments of the same shape are exchanged.",
-    "point": "Backward uses another value than forward did."}
 REMARKS = ("not analytic", "kink", "rounding", "random", "stepwise", "broadcast", "constant")
 UNCHECKED = "Not checked: that forward computes what you mean. Backward was compared with forward, not with the math."
 
@@ -50,8 +30,6 @@ class Finding:
         Numbers.
     equation : str
         Of MATH.md.
-    given, right : array, optional
-        The gradient beside the reference, at the entries that were looked at.
     places : list of str
         The steps of a pass in which it shows: ``["q1.dense2", "q1.dense1"]``.
     """
@@ -63,8 +41,6 @@ class Finding:
     hint: str = ""
     evidence: list[str] = field(default_factory=list)
     equation: str = ""
-    given: Array | None = None
-    right: Array | None = None
     places: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -73,18 +49,11 @@ class Finding:
         if self.places and self.where.partition(".")[0] not in self.places[0]:
             head += f", in {', '.join(self.places[:3])}{' ...' if len(self.places) > 3 else ''}"
         lines = [head, *_indented(_sentence(self.says))]
-        lines += [f"    {text}" for text in self.evidence[:2]]
+        lines += [f"    {text}" for text in self.evidence]
         if self.hint:
             lines += _indented(f"Instead: {self.hint}.")
         if self.equation:
             lines.append(f"  See MATH ({self.equation}).")
-        return "\n".join(lines)
-
-    def explain(self) -> str:
-        """Return the same with all the evidence, and the likely line of thought."""
-        lines = [str(self), *(f"    {text}" for text in self.evidence[2:])]
-        if self.kind in THOUGHTS:
-            lines += _indented(f"Likely: {THOUGHTS[self.kind]}")
         return "\n".join(lines)
 
 
@@ -142,32 +111,15 @@ class Diagnosis:
         return next((found.kind for found in [*self.findings, *self.remarks]), "")
 
     def __str__(self) -> str:
-        return self._text([str(found) for found in [*self.findings, *self.remarks]])
-
-    def explain(self) -> str:
-        """Return all there is to say."""
-        return self._text([found.explain() for found in [*self.findings, *self.remarks]], everything=True)
-
-    def _text(self, parts: list[str], everything: bool = False) -> str:
+        parts = [str(found) for found in [*self.findings, *self.remarks]]
         if self.ok:
             parts = [f"{self.name}: no mistake found", *parts]
         if self.consequences:
             n = len(self.consequences)
             parts.append(f"{n} further gradient{'s are' if n > 1 else ' is'} wrong only because "
-                         f"{'these come' if n > 1 else 'it comes'} after: "
-                         + (", ".join(self.consequences if everything else self.consequences[:4]))
-                         + ("" if everything or n <= 4 else " ..."))
+                         f"{'these come' if n > 1 else 'it comes'} after: " + ", ".join(self.consequences[:4])
+                         + (" ..." if n > 4 else ""))
         return "\n".join([*parts, UNCHECKED])
-
-    def draw(self, path: Any) -> None:
-        """Write a figure of the first mistake: the gradient beside the reference. It needs matplotlib."""
-        found = next((f for f in self.findings if f.given is not None), None)
-        if found is None or found.given is None or found.right is None:
-            raise ValueError("there is no wrong gradient to draw")
-        from ..train.plotting import figure, gradients
-        fig = figure(8, 3)
-        gradients(fig, found.given, found.right, f"{found.where}: d{found.tensor.rpartition('.')[2]} ({found.kind})")
-        fig.savefig(path)
 
 
 def equation(*things: Any) -> str:

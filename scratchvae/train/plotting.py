@@ -162,24 +162,3 @@ def plane(ax: Any, model: Autoencoder | VAE, image_shape: tuple[int, int], ticks
     images(ax, decoded, image_shape, title, [f"{t:+.1f}" for t in ticks[::-1]], [f"{t:+.1f}" for t in ticks])
     ax.set_xlabel("first latent", fontsize=8)
     ax.set_ylabel("second latent", fontsize=8)
-
-
-def gradients(fig: Figure, given: Array, right: Array, title: str = "") -> None:
-    """Draw a gradient, what it should be, and the difference, entry by entry, in one range of colours.
-
-    Parameters
-    ----------
-    fig : matplotlib Figure
-    given, right : array of the same shape
-        Drawn as rows and columns: the last axis lies along the columns.
-    title : str
-    """
-    axes = fig.subplots(1, 3)
-    arrays = [a.reshape(-1, a.shape[-1]) if a.ndim else a.reshape(1, 1) for a in (given, right, given - right)]
-    limit = max(float(np.abs(a[np.isfinite(a)]).max(initial=1e-300)) for a in arrays)
-    for ax, a, name in zip(axes, arrays, ("given", "right", "given - right")):
-        drawn = ax.imshow(a, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
-        ax.set_title(name, fontsize=9)
-        ax.tick_params(labelsize=7)
-    fig.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
-    fig.suptitle(title, fontsize=10)
