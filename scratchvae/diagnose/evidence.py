@@ -178,23 +178,18 @@ class Wrong:
         """Return indices along each axis, with a wrong entry among them, which halves are searched for."""
         if self.whole:
             return [np.arange(n) for n in self.shape]
-        c, v, mask = self.cases[0], stream(9).standard_normal(self.shape), np.ones(self.shape)
+        c, v, numbers = self.cases[0], stream(9).standard_normal(self.shape), np.arange(np.prod(self.shape))
 
-        def gap(mask: Array) -> float:
-            return abs((c.claimed[self.by] * v * mask).sum() - self.reference.along(
-                c.inputs, c.dys, {self.by: v * mask}))
+        def gap(low: int, high: int) -> float:
+            part = v * ((low <= numbers) & (numbers < high)).reshape(self.shape)
+            return abs((c.claimed[self.by] * part).sum() - self.reference.along(c.inputs, c.dys, {self.by: part}))
 
-        picked, side = [], max(2, int((ENTRIES / 4) ** (1 / sum(n > 1 for n in self.shape))))
-        for axis, n in enumerate(self.shape):
-            low, high = 0, n
-            at = np.arange(n).reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
-            while high - low > 1 and np.isfinite(c.claimed[self.by]).all():
-                middle = (low + high) // 2
-                left, right = mask * (low <= at) * (at < middle), mask * (middle <= at) * (at < high)
-                low, high = (low, middle) if gap(left) >= gap(right) else (middle, high)
-            mask = mask * (at == low)
-            picked.append(np.unique(np.append(np.linspace(0, n - 1, min(n, side)).astype(int), low)))
-        return picked
+        low, high, side = 0, numbers.size, max(2, int((ENTRIES / 4) ** (1 / sum(n > 1 for n in self.shape))))
+        while high - low > 1 and np.isfinite(c.claimed[self.by]).all():
+            middle = (low + high) // 2
+            low, high = (low, middle) if gap(low, middle) >= gap(middle, high) else (middle, high)
+        return [np.unique(np.append(np.linspace(0, n - 1, min(n, side)).astype(int), i))
+                for n, i in zip(self.shape, np.unravel_index(low, self.shape))]
 
 
 def over_an_axis(w: Wrong, c: float, slope: Callable[[Case, Array, float], float]) -> str:

@@ -98,14 +98,11 @@ def places(w: Wrong, k: int) -> str:
     wrong, live = w.wrong(k), np.abs(w.R[k]) > w.fit * np.abs(w.R[k]).max(initial=0)
     if wrong[live].all():
         return ""
-    for axis in range(wrong.ndim):
-        others = tuple(i for i in range(wrong.ndim) if i != axis)
-        some, every = wrong.any(axis=others), (wrong | ~live).all(axis=others)
-        if np.array_equal(some, some & every):
+    for axis, word in enumerate(("row", "column") if wrong.ndim == 2 else ()):
+        some = wrong.any(axis=1 - axis)
+        if np.array_equal(some, some & (wrong | ~live).all(axis=1 - axis)):
             at = np.asarray(w.index[axis]).ravel()[some]
-            word = f"{('row', 'column')[axis]}{'s' if len(at) > 1 else ''}" if wrong.ndim == 2 else (
-                f"index of axis {axis}")
-            return f"{word} {', '.join(map(str, at[:6]))}{' ...' if len(at) > 6 else ''}"
+            return f"{word}{'s' if len(at) > 1 else ''} {', '.join(map(str, at[:6]))}{' ...' if len(at) > 6 else ''}"
     return "some entries"
 
 

@@ -141,12 +141,9 @@ def derived(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> An
 
 
 def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
-    """Return the Euclidean norm, or the sum of absolute values for ord = 1; no others have a rule here."""
-    if ord not in (None, 2, 1, "fro") or (ord == 2 and axis is None and x.ndim > 1) or (ord == 1 and (
-            isinstance(axis, tuple) or (axis is None and x.ndim > 1))):
+    """Return the Euclidean norm; no others have a rule here."""
+    if ord not in (None, 2, "fro") or (ord == 2 and axis is None and x.ndim > 1):
         raise TypeError(f"no derivative of np.linalg.norm with ord={ord}")
-    if ord == 1:
-        return np.where(x.real < 0, -x, x).sum(axis=axis, keepdims=keepdims)
     return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ def generators(thing: Any, depth: int = 7, seen: set[int] | None = None) -> Iter
     if isinstance(thing, (np.random.Generator, np.random.RandomState)):
         yield thing
         return
-    inside: list[Any] = [cell.cell_contents for cell in getattr(thing, "__closure__", None) or () if _filled(cell)]
+    inside: list[Any] = []
+    for cell in getattr(thing, "__closure__", None) or ():
+        with suppress(ValueError):                     # a cell that is not filled yet
+            inside.append(cell.cell_contents)
     inside += list(getattr(thing, "__defaults__", None) or ())
     if hasattr(thing, "__code__"):
         inside += [thing.__globals__[name] for name in thing.__code__.co_names if name in thing.__globals__]
@@ -29,14 +32,6 @@ def generators(thing: Any, depth: int = 7, seen: set[int] | None = None) -> Iter
     inside += list(thing.values())[:50] if isinstance(thing, dict) else []
     for other in inside:
         yield from generators(other, depth - 1, seen)
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents
-    except ValueError:
-        return False
-    return True
 
 
 def snapshot(found: list[Any]) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import check
 from ..layers import Array
 from ..model import Model
 from ..objective import ELBOGradient
@@ -74,8 +75,7 @@ def run(what: str, call: Callable[[], Any], params: Mapping[str, Array] | None =
 def outputs_of(result: Any, name: str) -> tuple[Arrays, Any, bool]:
     """Return the outputs by name, the cache, and whether forward returned several outputs."""
     if not isinstance(result, tuple) or len(result) != 2:
-        got = (f"{len(result)} things" if isinstance(result, (tuple, list)) else "None" if result is None else
-               f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__)
+        got = f"{len(result)} things" if isinstance(result, tuple) else check.shown(result)
         raise Problem("no cache", "", f"{name} must return two things, y and a cache; it returned {got}",
                       "return y, cache (what backward will need; None, if it needs nothing)")
     y, cache = result

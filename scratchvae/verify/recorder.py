@@ -223,11 +223,9 @@ class Pass:
         self.open, self.moved = [], moved
         with ExitStack() as stack:
             for part, key, new in self.wrapped:
-                stack.callback(_restore(part, key))
-                if isinstance(part.holder, dict):
-                    part.holder[key] = new
-                else:
-                    setattr(part.holder, key, new)
+                space = part.holder if isinstance(part.holder, dict) else vars(part.holder)
+                stack.callback(*((space.update, {key: space[key]}) if key in space else (space.pop, key)))
+                space[key] = new
             yield
 
     def _forward(self, part: Part) -> Callable[..., Any]:
@@ -299,14 +297,3 @@ class Pass:
             if cache is not None and s.cache is cache:
                 return s
         return self.choose(fit, given) if len(fit) > 1 else next(iter(fit or mine), None)
-
-
-def _restore(part: Part, key: str) -> Callable[[], None]:
-    """Return what puts a forward or a backward back."""
-    if isinstance(part.holder, dict):
-        old = part.holder[key]
-        return lambda: part.holder.__setitem__(key, old)
-    if key in vars(part.holder):
-        mine = vars(part.holder)[key]
-        return lambda: setattr(part.holder, key, mine)
-    return lambda: delattr(part.holder, key)
