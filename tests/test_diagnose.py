@@ -11,6 +11,7 @@ from beside import DEMOS, HERE, load
 from scratchvae import HVAE, MLP, VAE, Autoencoder, Gaussian, cli, diagnose, gaussian
 from scratchvae.diagnose import diagnose_function, diagnose_layer, diagnose_model
 from scratchvae.layers import Dense, Layer, LeakyReLU, ReLU, Sigmoid, Tanh
+from scratchvae.verify.gradcheck import check_function
 
 
 planted, silence = load(HERE / "mistakes", "planted"), load(HERE / "mistakes", "silence")
@@ -506,6 +507,29 @@ def test_kinks_are_no_mistakes_at_any_size_and_a_wrong_gradient_beside_them_is(n
     assert diagnose_function(lambda p: (forward(p, target), p), lambda d, p: backward(d, p, target), p).ok
     wrong = diagnose_function(lambda p: (forward(p, target), p), lambda d, p: 2 * backward(d, p, target), p)
     assert (wrong.tensor, wrong.kind) == ("p", "factor")
+
+
+@pytest.mark.parametrize("factor, kind", [(0.999, "factor"), (1.01, "factor"), (-1, "sign")])
+@pytest.mark.parametrize("name", ["float32", "cast"])
+def test_a_wrong_gradient_behind_a_cast_to_float32_is_found_by_both(name, factor, kind, x):
+    forward, backward = silence.OWN[name]
+    for c, ok in ((1, True), (factor, False)):
+        given = (lambda x: (forward(x), x)), (lambda dy, x, c=c: c * backward(dy, x)), x
+        diagnosis = diagnose_function(*given)
+        assert (diagnosis.ok, check_function(*given).ok) == (ok, ok)
+    assert (diagnosis.tensor, diagnosis.kind) == ("x", kind)
+
+
+@pytest.mark.parametrize("distance", [1e-3, -1e-5, 1e-6, 1e-8])
+@pytest.mark.parametrize("name", ["abs", "relu"])
+def test_a_wrong_gradient_right_beside_a_kink_is_found_by_both(name, distance, x):
+    forward, backward = {"abs": (np.abs, np.sign), "relu": (lambda x: (x + np.abs(x)) / 2, lambda x: x > 0.0)}[name]
+    x[0, 0], wrong = distance, np.ones_like(x)
+    wrong[0, 0] = -2
+    shift = name == "relu" and distance < 0            # there its gradient is 0
+    for spoil, add, ok in ((1, 0, True), (wrong, shift * (wrong < 0), False)):
+        given = (lambda x: (forward(x), x)), (lambda dy, x, s=spoil, a=add: dy * (s * backward(x) + a)), x
+        assert (diagnose_function(*given).ok, check_function(*given).ok) == (ok, ok)
 
 
 @pytest.mark.parametrize("name", silence.OWN)

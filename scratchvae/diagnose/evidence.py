@@ -19,6 +19,7 @@ from ..verify.noise import still
 from ..verify.pairs import Problem
 
 ENTRIES = 400                                          # a larger array is looked at in a block of entries
+TOLERANCE = 1e-10                                      # of a gradient, relative to its own norm
 FIT = 1e-9                                             # of an explanation, relative; of one by differences:
 COARSE_FIT = 1e-4
 
@@ -89,9 +90,10 @@ def beside(inputs: Arrays, number: int) -> Arrays:
 class Reference:
     """Derivatives of Σ y·dy for a pair: by the complex step, or by differences where that cannot follow."""
 
-    def __init__(self, pair: Pair, follows: bool = True) -> None:
-        self.pair, self.forward, self.follows = pair, outputs(pair), follows
-        self.fit = FIT if follows else COARSE_FIT
+    def __init__(self, pair: Pair, follows: bool = True, precision: float = 0.0) -> None:
+        self.pair, self.forward, self.follows, self.precision = pair, outputs(pair), follows, precision
+        self.fit = max(FIT if follows else COARSE_FIT, 100 * precision)
+        self.tolerance = max(TOLERANCE if follows else 1e-5, 100 * precision)
 
     def along(self, inputs: Arrays, dys: Arrays, directions: Arrays) -> float:
         """Return the derivative along directions in some inputs."""

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..layers import Array
 from ..verify.derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies,
-                                 off_entries, relative, size, stream)
-from ..verify.dual import Dual, dual, new_arrays, value
+                                 off_entries, precision, relative, size, stream)
 from ..verify.noise import still
 from ..verify.pairs import Problem
 from . import numbers
@@ -19,7 +18,6 @@ from .evidence import Case, Reason, Reference, Wrong, beside, case, elsewhere, l
 from .finding import Diagnosis, Finding
 from .operations import operation, outer
 
-TOLERANCE = 1e-10                                      # of a gradient, relative to its own norm
 ROUNDING = 1e-14                                       # of y, in a derivative of it
 AT_MOST = 60                                           # entries that are looked at one by one
 HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.in_place, numbers.factor,
@@ -127,19 +125,18 @@ def in_place(pair: Pair, at: Case) -> Iterator[Finding]:
 
 def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
     """Compare each gradient; explain those that are wrong."""
-    reference, precision = witness(pair, at)
+    reference = witness(pair, at)
     spread = outer(reference, at) if reference.follows else ""
     if spread:
         diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "broadcast", "forward "
                                          f"broadcasts: {spread}; was one number for each row meant?"))
-    tolerance = max(TOLERANCE if reference.follows else 1e-5, 1e3 * precision)
-    wrong, there = [], other_case(pair, at)            # an entry may be 0 here, as where a ReLU is off
+    tolerance, wrong, there = reference.tolerance, list[str](), other_case(pair, at)  # off a ReLU's zeros here
     for name in names:
         if not directional(reference, at, name) <= tolerance or (
                 reference.follows and name in there.claimed and not directional(reference, there, name) <= max(
                     tolerance, 1e-8) and no_mistake(reference, there, name)[0] is None):
             wrong.append(name)
-        elif reference.follows and not seen_by_difference(reference, at, name, precision):
+        elif reference.follows and not seen_by_difference(reference, at, name):
             wrong.append(name)
             reference = Reference(pair, False)
     explained: dict[str, Case] = {}
@@ -162,20 +159,17 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
         diagnosis.findings.append(found(reference, cases, name))
 
 
-def witness(pair: Pair, at: Case) -> tuple[Reference, float]:
-    """Return the reference that this forward can have, and the relative precision of forward."""
+def witness(pair: Pair, at: Case) -> Reference:
+    """Return the reference that this forward can have."""
     try:
-        with new_arrays(), still(pair.generators), np.errstate(all="ignore"):
-            made, _ = pair.forward({name: dual(a + 0j) for name, a in at.inputs.items()})
+        with np.errstate(all="ignore"):
+            found = Reference(pair, True, precision(outputs(pair), at.inputs))
         v = {name: stream(3).standard_normal(a.shape) for name, a in at.inputs.items()}
-        slope = complex_step(outputs(pair), at.inputs, v)
-        if not all(np.isfinite(s).all() for s in slope.values()):
-            raise NotComplex("the complex step is not finite")
+        if all(np.isfinite(s).all() for s in complex_step(outputs(pair), at.inputs, v).values()):
+            return found
     except (NotComplex, TypeError, ValueError, AttributeError, ArithmeticError, np.exceptions.ComplexWarning):
-        return Reference(pair, False), 1e-7 if any(map(single, at.outputs.values())) else 0.0
-    gaps = [relative(y, value(np.asarray(made[of]).view(Dual) if np.iscomplexobj(made[of]) else made[of]))
-            for of, y in at.outputs.items()]
-    return Reference(pair), max(gap if gap > 1e-12 else 0.0 for gap in gaps)
+        pass
+    return Reference(pair, False, 1e-7 if any(map(single, at.outputs.values())) else 0.0)
 
 
 def single(a: Array) -> bool:
@@ -198,10 +192,10 @@ def directional(reference: Reference, at: Case, by: str) -> float:
     return relative([(C * v).sum() for v in V], right, float(np.linalg.norm(C)), floor)
 
 
-def seen_by_difference(reference: Reference, at: Case, by: str, precision: float) -> bool:
+def seen_by_difference(reference: Reference, at: Case, by: str) -> bool:
     """Whether the second witness agrees, along one direction, or in each entry that it is asked for."""
     C, v = at.claimed[by], stream(10).standard_normal(at.claimed[by].shape)
-    if precision > 0:
+    if reference.precision > 0:
         return True                                    # of rounded numbers differences say too little
     moved = changes(reference.forward, at.inputs, {by: v * size(at.inputs[by])})
     rounding = 1e-15 * sum(float(np.abs(y * at.dys[of]).sum()) for of, y in at.outputs.items())
@@ -227,14 +221,15 @@ def no_mistake(reference: Reference, at: Case, by: str) -> tuple[Finding | None,
         entries = np.unique(np.linspace(0, C.size - 1, AT_MOST).astype(int))
     try:
         right = all(directional(reference, case(pair, beside(at.inputs, number), at.dys), by) <= max(
-            TOLERANCE, 0 if reference.follows else 1e-4) for number in (21, 22))
+            reference.tolerance, 0 if reference.follows else 1e-4) for number in (21, 22))
     except (Problem, NotComplex, ArithmeticError):
         right = False
     off, *_ = off_entries(reference.forward, at.inputs, by, at.dys, C, entries)
     if (right or (not reference.follows and C.size <= 400)) and not off:
         return Finding(pair.name, by, "kink", "the input lies on a kink, where the slopes to the left and to the right "
                        f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere"), True
-    if directional(reference, at, by) < (1e-3 if any(map(single, [C, *at.outputs.values()])) else 2e-7):
+    if directional(reference, at, by) < (1e-3 if reference.fit > 1e-5 and not reference.follows and reference.precision
+                                         else 1e-5 if single(C) else 2e-7):
         return Finding(pair.name, by, "rounding", "it is computed in float32, and right to its seven digits"), False
     v = stream(10).standard_normal(C.shape)
     moved = change(changes(reference.forward, at.inputs, {by: v}), at.dys)

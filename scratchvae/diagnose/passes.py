@@ -43,10 +43,10 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
                 f"belongs to its caller", "make a new array, y = y * 2 for y *= 2, or work in a copy",
                 places=[step.part.name]))
             p.guarded.add(step.part.name)
-    tolerance = max(WRONG, 1e3 * witness(pair, at)[1])
+    tolerance = max(WRONG, 100 * witness(pair, at).precision)
     compared = search(p, at.dys, tolerance)
     if max(c.error for c in compared) > tolerance and any(single(c.gradient) for c in compared):
-        tolerance = 1e-4                               # a backward computes in float32
+        tolerance = 1e-5                               # a backward computes in float32
         compared = search(p, at.dys, tolerance)
     wrong = [c for c in compared if not c.error <= tolerance]
     if tolerance > WRONG:

@@ -94,6 +94,14 @@ def complex_step(function: Function, arrays: Mapping[str, Array], directions: Ma
     return {of: np.imag(plain(y)) / COMPLEX_STEP for of, y in outputs.items()}
 
 
+def precision(function: Function, arrays: Mapping[str, Array]) -> float:
+    """Return what casts to fewer digits do to the outputs, relative; 0 if all is computed in float64."""
+    with new_arrays():
+        exact = function({name: dual(a + 0j) for name, a in arrays.items()})
+    gaps = [relative(y, np.real(plain(exact[of]))) for of, y in function(copies(arrays)).items()]
+    return max(gap if gap > 1e-12 else 0.0 for gap in gaps)
+
+
 def gradient(function: Function, arrays: Mapping[str, Array], by: str, weights: Mapping[str, Array]) -> Array:
     """Return the gradient of Σ weight · output by one array, by the complex step in every entry.
 

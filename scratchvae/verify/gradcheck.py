@@ -19,6 +19,7 @@ whose gradient is 1e-9 is held to as many digits as the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..mlp import MLP
 from ..model import Model
 from ..objective import ELBO
 from .derivative import (Arrays, NotComplex, Pair, change, changes, complex_step, confirmed, copies, off_entries,
-                         relative, stream)
+                         precision, relative, stream)
 from .noise import still
 from .pairs import PARTS, function_pair, layer_pair, model_pair
 
@@ -153,7 +154,11 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
     rng = check.generator("rng", rng)
     if directions is not None:
         check.size("directions", directions)
-    entries = []
+    entries, cast = list[Entry](), 0.0
+    if method == "complex":
+        with suppress(TypeError, np.exceptions.ComplexWarning):
+            cast = precision(value, arrays)            # to float32; differences say too little then
+            tolerance = max(tolerance, 100 * cast)
     for by, array in arrays.items():
         if directions is None and array.size <= 1000:
             V = np.eye(array.size)                     # a row for each direction
@@ -174,7 +179,7 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
                           relative(claimed, reference, whole), tolerance)
             second = confirmed(change(moved, {of: 1.0}), float((gradient[by] * v).sum()), whole,
                                ROUNDING * float(np.abs(value(arrays)[of])))
-            if entry.ok and not second or entry.error > FAR:               # the witnesses disagree, or may do so
+            if not cast and (entry.ok and not second or entry.error > FAR):            # the witnesses disagree
                 off = np.flatnonzero(~(np.abs(claimed - reference) <= tolerance * whole))
                 look = off if len(off) else np.unique(np.linspace(0, array.size - 1, min(array.size, 40)).astype(int))
                 judge(entry, second, value, arrays, gradient[by], look if entry.ok or len(V) == array.size else None)
