@@ -9,19 +9,20 @@ is right then was a consequence.
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ..layers import Array
-from ..verify.derivative import Arrays, NotComplex, Pair, copies, relative, stream
+from ..verify.derivative import Arrays, NotComplex, Pair, copies
 from ..verify.dual import value
 from ..verify.pairs import Problem, parameters, with_parameters
-from ..verify.recorder import Pass, Step
-from ..verify.search import WRONG, Compared, along, rounding, search
+from ..verify.recorder import Part, Pass, Step
+from ..verify.search import WRONG, Compared, search
 from .evidence import Reference, beside, case, elsewhere
-from .examine import examine, found as explained, single, structural, witness
+from .examine import directional, examine, found as explained, single, structural, witness
 from .finding import Diagnosis, Finding, equation
 
 
@@ -43,7 +44,8 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
                 f"belongs to its caller", "make a new array, y = y * 2 for y *= 2, or work in a copy",
                 places=[step.part.name]))
             p.guarded.add(step.part.name)
-    tolerance = max(WRONG, 100 * witness(pair, at).precision)
+    reference = witness(pair, at)
+    tolerance = max(WRONG, 100 * reference.precision)
     compared = search(p, at.dys, tolerance)
     if max(c.error for c in compared) > tolerance and any(single(c.gradient) for c in compared):
         tolerance = 1e-5                               # a backward computes in float32
@@ -76,60 +78,43 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
                                          "anew in each call; the check held the noise still"))
     if diagnosis.findings:
         named |= {f.tensor for f in diagnosis.findings if not f.places}
-        diagnosis.consequences = [name for name in wrong_at_the_end(pair, at.dys, at.claimed) if name not in named]
+        diagnosis.consequences = [name for name in at.claimed if name not in named
+                                  and not directional(reference, at, name) <= tolerance]
     return diagnosis
 
 
 def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
     """Say which of the steps is the reason that a pass breaks off; if none is, what the pass says."""
-    try:
+    with suppress(Exception):                          # if forward breaks off, the steps before it are there
         p.run(None)
-    except Exception:                                  # forward breaks off: the steps before it are there
-        pass
     for step in {step.part.called: step for step in reversed(p.steps)}.values():
         try:
             seen = examine(step_pair(step), equation(step.part.backward, type(step.part.layer)))
         except (Problem, NotComplex, TypeError, ValueError, ArithmeticError):
             continue
-        for finding in seen.findings:
-            finding.places = [step.part.name]
-            diagnosis.findings.append(finding)
+        diagnosis.findings += seen.findings
     if diagnosis.ok:
         diagnosis.findings.append(structural(p.pair.name, p.pair.inputs, problem))
 
 
-def wrong_at_the_end(pair: Pair, dys: Arrays, gradients: Arrays) -> list[str]:
-    """Return the inputs whose gradients are wrong when backward has ended, whatever the reason."""
-    names = []
-    for name, given in gradients.items():
-        v = stream(41).standard_normal(given.shape)
-        error = relative((given * v).sum(), along(pair, dys, {name: v}),
-                         max(float(np.linalg.norm(given)), rounding(pair, dys) / WRONG))
-        names += [] if error <= WRONG else [name]
-    return names
-
-
 def step_pair(step: Step) -> Pair:
     """Return the pair of one step, at the inputs that it had, and a layer's parameters."""
-    part, layer = step.part, copy.deepcopy(step.part.layer)
+    layer = copy.deepcopy(step.part.layer)
+    part = step.part if layer is None else Part(step.part.name, step.part.called, layer, step.part.keys, layer)
     inputs = {n: np.array(value(a), float) for n, a in step.inputs.items()
               if isinstance(a, np.ndarray) and a.dtype.kind in "fc"}
-    there, back = (part.forward, part.backward) if layer is None else (layer.forward, layer.backward)
-
-    def outputs(result: Any, name: str) -> tuple[Any, ...]:
-        y, cache = result if part.cached else (result, None)
-        return dict(zip(step.outputs, y if isinstance(y, tuple) else (y,))), cache
 
     def backward(dys: Arrays, cache: Any) -> dict[str, Any]:
         dy = (tuple(dys.values()),) if layer is not None and len(dys) > 1 else tuple(dys.values())
-        result = back(*dy, cache) if part.cached else back(*dy)
+        result = part.backward(*dy, cache) if part.cached else part.backward(*dy)
         found = dict(zip(step.inputs, result if isinstance(result, tuple) else (result,)))
         return {n: np.zeros(inputs[n].shape) if isinstance(a, int) and a == 0 else a for n, a in found.items()
                 if n in inputs and (a is not None or layer is not None)}
 
-    owners = {} if layer is None else {n: (layer, n) for n in parameters(layer)}
-    pair = with_parameters(part.called, inputs, owners, lambda given: there(
-        *(given.get(n, a) for n, a in step.inputs.items())), backward, layer if layer is not None else there, outputs)
+    pair = with_parameters(part.called, inputs, {n: (layer, n) for n in parameters(layer)} if layer is not None else {},
+                           lambda given: part.call(*(given.get(n, a) for n, a in step.inputs.items())), backward,
+                           layer if layer is not None else part.forward,
+                           lambda result, name: (dict(zip(step.outputs, result[0])), result[1]))
     pair.name = part.called
     return pair
 
@@ -137,8 +122,8 @@ def step_pair(step: Step) -> Pair:
 def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
     """Return what is wrong with one gradient that a function computes, in all the steps in which it is wrong."""
     steps = [c.step for c in group if c.step is not None]
-    best = Finding(called, name, "unknown", "it is wrong in this pass, though the function is right by itself: "
-                   "something changes what it has in its cache, or it is called again before its backward")
+    best = Finding(called, name, "unknown", "it is wrong in this pass, and right when it is called alone: what it has "
+                   "in its cache is changed, or it is called again before its backward")
     for step in sorted(steps, key=lambda s: sum(np.size(a) for a in s.inputs.values()) + sum(
             a.size for a in s.after.values()))[:3]:    # where it is small, it is quickly explained
         try:
@@ -222,14 +207,8 @@ def _and(words: list[str]) -> str:
 
 def at_the_end(p: Pass, dys: Arrays, name: str) -> Finding:
     """Return what is wrong with a gradient that is left, though every step is right: it was changed or overwritten."""
-    layer, _, v = name.rpartition(".")
-    writers = [s for s in p.steps if s.part.name == layer and v in s.after]
-    if len(writers) > 1:
-        return Finding(p.pair.name, name, "overwritten", f"{layer} is used {len(writers)} times in a pass, and each "
-                       f"backward writes d{v} over that of the one before", "add up what all its users send back")
     inputs = p.pair.inputs
     cases = [case(p.pair, inputs, dys), case(p.pair, inputs, number=11), case(p.pair, elsewhere(inputs, 7), number=12)]
     finding = explained(Reference(p.pair), cases, name)
-    if writers:
-        finding.says = f"{layer} itself computes it right, and it is changed afterwards: {finding.says}"
+    finding.says = f"each step computes it right, and it is changed or overwritten afterwards: {finding.says}"
     return finding
