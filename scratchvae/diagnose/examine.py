@@ -211,21 +211,14 @@ def no_mistake(reference: Reference, at: Case, by: str) -> tuple[Finding | None,
     pair, C = reference.pair, at.claimed[by]
     if not np.isfinite(C).all():
         return None, False
-    if C.size <= 400:
-        try:
-            R = reference.entries(at.inputs, at.dys, by, np.arange(C.size)).reshape(C.shape)
-            entries = np.flatnonzero(np.abs(C - R) > 1e-9 * max(np.abs(R).max(), np.abs(C).max()))
-        except NotComplex:
-            entries = np.arange(C.size)
-    else:
-        entries = np.unique(np.linspace(0, C.size - 1, AT_MOST).astype(int))
+    entries = np.unique(np.linspace(0, C.size - 1, min(C.size, AT_MOST)).astype(int))
     try:
         right = all(directional(reference, case(pair, beside(at.inputs, number), at.dys), by) <= max(
             reference.tolerance, 0 if reference.follows else 1e-4) for number in (21, 22))
     except (Problem, NotComplex, ArithmeticError):
         right = False
     off, *_ = off_entries(reference.forward, at.inputs, by, at.dys, C, entries)
-    if (right or (not reference.follows and C.size <= 400)) and not off:
+    if (right or (not reference.follows and C.size <= AT_MOST)) and not off:
         return Finding(pair.name, by, "kink", "the input lies on a kink, where the slopes to the left and to the right "
                        f"differ, or beside one: d{leaf(by)} takes one of them there, and is right elsewhere"), True
     if directional(reference, at, by) < (1e-3 if reference.fit > 1e-5 and not reference.follows and reference.precision

@@ -15,7 +15,7 @@ import linecache
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from typing import Any, Optional
@@ -42,40 +42,27 @@ EFFORT = 30_000                                       # operations that a search
 SCALES = re.compile("var|std|sig|log|lv|scale|prec")   # names of inputs that stand for a variance
 HERE = tuple(__file__.rpartition("diagnose")[0] + folder for folder in ("diagnose", "verify"))
 
-Path = Optional[tuple[int, ...]]                       # of an operand: which argument, and of a list which entry
+Path = Optional[int]                                   # which operand; None for all of them
 Key = tuple[Any, int, Any]                             # where in the code, and which function of NumPy
-Rule = Callable[["Call"], Any]
+Rule = Callable[["Call", int], Any]                    # of an operation, the so-manieth at its place
 
 
 @dataclass
 class Call:
     """One operation that ran: the function, what it was given, and what it gave, as complex arrays."""
 
-    key: Key
-    line: str
-    member: int                                        # it is the so-manieth at its place
     function: Any
-    inputs: tuple[Any, ...]
+    inputs: tuple[Any, ...]                            # of a list, its entries,
+    listed: int                                        # and how many it has
     options: dict[str, Any]
     result: Any
-    moved: list[tuple[int, ...]] = field(default_factory=list)         # operands that have a derivative
 
-    def operand(self, path: tuple[int, ...]) -> Any:
-        """Return an argument, or an entry of a list that is one."""
-        return self.inputs[path[0]] if len(path) == 1 else self.inputs[path[0]][path[1]]
-
-    def through(self, path: tuple[int, ...], function: Any = None) -> Array:
+    def through(self, path: int) -> Array:
         """Return the derivative that comes through one operand alone."""
-        inputs = [a if i != path[0] else a if len(path) == 1 else type(a)(
-            b if j == path[1] else value(b) for j, b in enumerate(a)) for i, a in enumerate(self.inputs)]
-        inputs = [a if i == path[0] else value(a) for i, a in enumerate(inputs)]
-        return np.imag(derived(function or self.function, tuple(inputs), self.options))
+        n, inputs = self.listed, tuple(a if i == path else value(a) for i, a in enumerate(self.inputs))
+        return np.imag(derived(self.function, (list(inputs[:n]), *inputs[n:]) if n else inputs, self.options))
 
-    def weighted(self, path: tuple[int, ...], weight: float) -> Array:
-        """Return the result with so much of what comes through one operand."""
-        return self.result + 1j * (weight - 1) * self.through(path)
-
-    def instead(self, path: tuple[int, ...], slope: Any) -> Array:
+    def instead(self, path: int, slope: Any) -> Array:
         """Return the result with another derivative by one operand."""
         return self.result + 1j * (slope - self.through(path))
 
@@ -104,57 +91,47 @@ class Watch:
 
     now: Watch
 
-    def __init__(self, rules: Mapping[int, tuple[int, Rule]] | None = None) -> None:
-        self.rules, self.calls, self.count, self.busy = rules, list[Call](), 0, False
+    def __init__(self, rules: Mapping[int, Callable[[Call], Any]] | None = None) -> None:
+        self.rules, self.calls, self.count, self.busy = rules, list[tuple[Key, str, Call]](), 0, False
 
     def apply(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Return what a function gives."""
         result = derived(function, inputs, options)
         if self.busy or not isinstance(result, (np.ndarray, np.complexfloating)) or result.dtype.kind != "c":
             return dual(result, Watched)
-        self.count += 1
+        listed = len(inputs[0]) if isinstance(inputs[0], (list, tuple)) else 0
+        call = Call(function, (*inputs[0], *inputs[1:]) if listed else inputs, listed, options, np.asarray(result).view(
+            np.ndarray))
         if self.rules is None:
-            self.calls.append(called(function, inputs, options, result, self.calls))
-        elif self.count - 1 in self.rules:
-            member, rule = self.rules[self.count - 1]
+            self.calls.append((*place(function), call))
+        elif self.count in self.rules:
             self.busy = True                           # what the rule computes is no operation of forward
-            result = plain(rule(Call((None, 0, None), "", member, function, inputs, options,
-                                     np.asarray(result).view(np.ndarray))))
+            result = plain(self.rules[self.count](call))
             self.busy = False
+        self.count += 1
         return dual(result, Watched)
 
 
-def called(function: Any, inputs: tuple[Any, ...], options: dict[str, Any], result: Any, before: list[Call]) -> Call:
-    """Return the record of an operation: where in the code it stands, and what it was given."""
+def place(function: Any) -> tuple[Key, str]:
+    """Return where in the code an operation stands, and its line."""
     frame = sys._getframe(3)
     while frame.f_back is not None and ("/numpy/" in frame.f_code.co_filename
                                         or frame.f_code.co_filename.startswith(HERE)):
         frame = frame.f_back
-    key = frame.f_code, frame.f_lasti, (getattr(function, "__self__", function), getattr(function, "__name__", ""))
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return Call(key, f"line {frame.f_lineno}" + (f": {line}" if line else ""), sum(c.key == key for c in before),
-                function, inputs, options, np.asarray(result).view(np.ndarray),
-                [path for path, a in leaves(inputs) if np.iscomplexobj(a) and np.any(np.imag(a))])
-
-
-def leaves(inputs: tuple[Any, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Yield the arguments, and the entries of those that are lists, with where they are."""
-    for i, a in enumerate(inputs):
-        if isinstance(a, (list, tuple)):
-            yield from (((i, j), b) for j, b in enumerate(a) if isinstance(b, np.ndarray))
-        else:
-            yield (i,), a
+    return ((frame.f_code, frame.f_lasti, (getattr(function, "__self__", function), getattr(function, "__name__", ""))),
+            f"line {frame.f_lineno}" + (f": {line}" if line else ""))
 
 
 def outer(w: Reference, c: Case) -> str:
     """Return where forward combines (n, 1) with (n,) to (n, n), which is seldom meant; or an empty text."""
     Watch.now = Watch()
     complex_step(w.forward, c.inputs, {name: np.ones(a.shape) for name, a in c.inputs.items()}, Watched)
-    for call in Watch.now.calls:
+    for _, line, call in Watch.now.calls:
         shapes = sorted((np.shape(a) for a in call.inputs[:2]), key=len)
         if call.function in (np.add, np.subtract, np.multiply) and len(shapes) == 2 and len(shapes[0]) == 1 and (
                 shapes[1] == (*shapes[0], 1)) and shapes[0][0] > 1:
-            return f"shapes {shapes[1]} and {shapes[0]} are combined to {call.result.shape} in {call.line}"
+            return f"shapes {shapes[1]} and {shapes[0]} are combined to {call.result.shape} in {line}"
     return ""
 
 
@@ -166,32 +143,32 @@ class Search:
     """The search for one wrong gradient."""
 
     def __init__(self, w: Wrong) -> None:
-        self.w, self.effort, self.groups = w, 0.0, dict[Key, list[Call]]()
-        self.size = 1 + sum(a.size for a in w.cases[0].inputs.values()) / 2000
-        self.rules: dict[int, tuple[int, Rule]] = {}   # that hold in any case
-        self.members: dict[Key, dict[int, int]] = {}   # of a place: its operations in the order of forward
-        for i, call in enumerate(self.values(w.cases[0])):
-            self.groups.setdefault(call.key, []).append(call)
-            self.members.setdefault(call.key, {})[i] = call.member
-        self.paths = {key: sorted({path for call in group for path in call.moved})
-                      for key, group in self.groups.items()}
-        self.cuts: dict[tuple[Key, Any], Array] = {}
+        self.w, self.effort, self.size = w, 0.0, 1 + sum(a.size for a in w.cases[0].inputs.values()) / 2000
+        self.groups, self.lines, self.cuts = dict[Key, dict[int, Call]](), dict[Key, str](), dict[Any, Array]()
+        Watch.now = Watch()
+        complex_step(w.reference.forward, w.cases[0].inputs, {w.by: w.directions[0]}, Watched)
+        for i, (key, line, call) in enumerate(Watch.now.calls):
+            self.groups.setdefault(key, {})[i] = call  # an operation of a place, by its number in forward
+            self.lines[key] = line
+        self.paths = {key: sorted({i for call in group.values() for i, a in enumerate(call.inputs)
+                                   if np.iscomplexobj(a) and np.any(np.imag(a))}) for key, group in self.groups.items()}
+        self.rules: dict[int, Callable[[Call], Any]] = {}                      # that hold in any case
         for key, group in self.groups.items():         # what is subtracted from a softmax has no effect at all
-            if group[0].function in (np.maximum.reduce, np.max) and w.close(self.cut(key, None), w.right[0]):
+            if self.call(key).function in (np.maximum.reduce, np.max) and w.close(self.cut(key, None), w.right[0]):
                 self.rules.update(self.at(key, weighted(None, 0.0)))
                 self.cuts.clear()
 
-    def values(self, c: Case) -> list[Call]:
-        """Return the operations of a case."""
-        Watch.now = Watch()
-        complex_step(self.w.reference.forward, c.inputs, {self.w.by: self.w.directions[0]}, Watched)
-        return Watch.now.calls
+    def call(self, key: Key) -> Call:
+        """Return the first operation at a place."""
+        return next(iter(self.groups[key].values()))
 
-    def at(self, key: Key, rule: Rule) -> dict[int, tuple[int, Rule]]:
+    def at(self, key: Key, rule: Rule) -> dict[int, Callable[[Call], Any]]:
         """Return a rule for all operations at one place."""
-        return {i: (member, rule) for i, member in self.members[key].items()}
+        def of(member: int) -> Callable[[Call], Any]:
+            return lambda call: rule(call, member)
+        return {i: of(member) for member, i in enumerate(self.groups[key])}
 
-    def run(self, c: Case, v: Array, rules: Mapping[int, tuple[int, Rule]]) -> float:
+    def run(self, c: Case, v: Array, rules: Mapping[int, Callable[[Call], Any]]) -> float:
         """Return the derivative along v with other derivatives of some operations."""
         Watch.now = Watch({**self.rules, **rules})
         found = complex_step(self.w.reference.forward, c.inputs, {self.w.by: v}, Watched)
@@ -200,7 +177,7 @@ class Search:
             raise Exhausted
         return float(sum((found[of] * dy).sum() for of, dy in c.dys.items()))
 
-    def along(self, c: Case, rules: Mapping[int, tuple[int, Rule]]) -> Array:
+    def along(self, c: Case, rules: Mapping[int, Callable[[Call], Any]]) -> Array:
         """Return the derivatives along both directions."""
         return np.array([self.run(c, v, rules) for v in self.w.directions])
 
@@ -213,11 +190,10 @@ class Search:
         return self.w.close(np.array([self.first(key, rule)]), self.w.given[0][:1]) and self.w.everywhere(
             lambda c: self.along(c, self.at(key, rule)))
 
-    def cut(self, key: Key, path: tuple[int, ...] | None) -> Array:
+    def cut(self, key: Key, path: Path) -> Array:
         """Return the derivatives in the first case without what comes through an operand, or through all of them."""
         if (key, path) not in self.cuts:
-            rules = self.at(key, weighted(path, 0.0))
-            self.cuts[key, path] = np.array([self.run(self.w.cases[0], v, rules) for v in self.w.directions])
+            self.cuts[key, path] = self.along(self.w.cases[0], self.at(key, weighted(path, 0.0)))
         return self.cuts[key, path]
 
     def constant(self, key: Key, none: float, rule: Callable[[float], Rule]) -> float | None:
@@ -228,9 +204,9 @@ class Search:
         return found if found is not None and self.fits(key, rule(found)) else None
 
 
-def weighted(path: tuple[int, ...] | None, c: float) -> Rule:
+def weighted(path: Path, c: float) -> Rule:
     """Return the rule that what comes through an operand, or through all, counts c times."""
-    return lambda call: np.real(call.result) + 1j * c * np.imag(call.result) if path is None else call.weighted(path, c)
+    return lambda call, _: call.result + 1j * (c - 1) * (np.imag(call.result) if path is None else call.through(path))
 
 
 def operation(w: Wrong) -> Reason | None:
@@ -250,15 +226,14 @@ def operation(w: Wrong) -> Reason | None:
 
 def where(s: Search, key: Key, path: Path = None) -> str:
     """Say which operation, and of several operands which."""
-    of = (f"the {('first', 'second', 'third')[min(path[0], 2)]} operand of " if path is not None
-          and len(s.paths[key]) > 1 else "")
-    return f"{of}{getattr(key[2][0], '__name__', '')} in {s.groups[key][0].line}"
+    of = f"operand {path + 1} of " if path is not None and len(s.paths[key]) > 1 else ""
+    return f"{of}{getattr(key[2][0], '__name__', '')} in {s.lines[key]}"
 
 
 def every(s: Search) -> Iterator[tuple[Key, Path]]:
     """Yield the operands that are moved; several of one operation can be missing together."""
     for key, paths in s.paths.items():
-        inputs = s.groups[key][0].inputs
+        inputs = s.call(key).inputs
         if len(paths) == len(inputs) == 2 and np.shape(inputs[0]) == np.shape(inputs[1]) and np.shares_memory(*inputs):
             yield key, None                            # a square: half of it is no path of its own
         else:
@@ -304,15 +279,17 @@ def overwritten(s: Search) -> Iterator[Reason]:
     gaps = np.abs(s.w.C[0] - s.w.R[0]).ravel() if s.w.whole else np.zeros(0)
     entries = np.argsort(-gaps)[:3]
     for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
-        call, n = s.groups[key][0], len(s.groups[key])
-        rows = np.shape(call.inputs[1]) if call.function is take and n == 1 and path == (0,) else ()
+        call, n = s.call(key), len(s.groups[key])
+        rows = np.shape(call.inputs[1]) if call.function is take and n == 1 and path == 0 else ()
         n = int(np.prod(rows)) if rows else n
 
-        def only(i: int, path: Any = path, rows: tuple[int, ...] = rows) -> Rule:         # one round, or one row
-            kept = (np.arange(np.prod(rows)) == i).reshape(rows)
-            return lambda call: np.where(kept.reshape(rows + (1,) * (call.result.ndim - len(rows))), call.result,
-                                         np.real(call.result)) if rows else (
-                call.result if call.member == i else call.weighted(path, 0.0))
+        def only(i: int, path: int = path, rows: tuple[int, ...] = rows) -> Rule:          # one round, or one row
+            def rule(call: Call, member: int) -> Any:
+                if not rows:
+                    return call.result if member == i else weighted(path, 0.0)(call, member)
+                kept = (np.arange(np.prod(rows)) == i).reshape(rows + (1,) * (call.result.ndim - len(rows)))
+                return np.where(kept, call.result, np.real(call.result))
+            return rule
 
         @cache
         def given_by(k: int, entry: int, key: Key = key, n: int = n) -> list[float]:
@@ -330,18 +307,18 @@ def overwritten(s: Search) -> Iterator[Reason]:
 def formulas(s: Search) -> Iterator[Reason]:
     """An operation on single entries has the derivative of another formula."""
     for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
-        call = s.groups[key][0]
+        call = s.call(key)
         if call.function in (np.add, np.subtract, np.negative) or not elementwise(call.function) or (
-                np.shape(call.operand(path)) != call.result.shape):
+                np.shape(call.inputs[path]) != call.result.shape):
             continue
-        others = [p for p, a in leaves(call.inputs) if p != path and isinstance(a, np.ndarray) and a.ndim]
+        others = [p for p, a in enumerate(call.inputs) if p != path and isinstance(a, np.ndarray) and a.ndim]
         for name, p in (("its input", path), ("its output", None), *(("the other operand", p) for p in others[:1])):
             for text, g in FORMULAS.items():
 
-                def rule(c: float, p: Any = p, g: Any = g, path: Any = path) -> Rule:
-                    def new(call: Call) -> Any:
-                        a = np.broadcast_to(np.real(call.result if p is None else call.operand(p)), call.result.shape)
-                        return call.instead(path, c * np.real(plain(g(a))) * np.imag(call.operand(path)))
+                def rule(c: float, p: Path = p, g: Any = g, path: int = path) -> Rule:
+                    def new(call: Call, _: int) -> Any:
+                        a = np.broadcast_to(np.real(call.result if p is None else call.inputs[p]), call.result.shape)
+                        return call.instead(path, c * np.real(plain(g(a))) * np.imag(call.inputs[path]))
                     return new
 
                 c = s.constant(key, s.cut(key, path)[0], rule) if text != "1" or p == path else None
@@ -377,13 +354,13 @@ PRODUCTS: dict[str, Callable[[Array, Array], Array]] = {               # for v b
 def products(s: Search) -> Iterator[Reason]:
     """A matrix product has a transposed operand, or its operands in the other order."""
     for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
-        call = s.groups[key][0]
+        call = s.call(key)
         if call.function not in (np.matmul, np.dot) or any(np.ndim(a) < 2 for a in call.inputs[:2]):
             continue
         for words, product in PRODUCTS.items():
-            def rule(call: Call, path: Any = path, product: Any = product) -> Any:
-                v, b = np.imag(call.operand(path)), np.real(call.inputs[1 - path[0]])
-                return call.instead(path, product(v, b) if path[0] == 0 else t(product(t(v), t(b))))
+            def rule(call: Call, _: int, path: int = path, product: Any = product) -> Any:
+                v, b = np.imag(call.inputs[path]), np.real(call.inputs[1 - path])
+                return call.instead(path, product(v, b) if path == 0 else t(product(t(v), t(b))))
             try:
                 if s.fits(key, rule):
                     yield Reason("transposed", f"for {where(s, key, path)}, a transpose is missing, or too many: it is "
@@ -395,8 +372,8 @@ def products(s: Search) -> Iterator[Reason]:
 def stops(s: Search) -> Iterator[Reason]:
     """The gradient is by a value on the way, not by the input."""
     for key, group in s.groups.items():
-        if len(group) == 1 and group[0].result.shape == s.w.shape and s.w.everywhere(lambda c: np.array([s.run(
-                c, 0 * v, s.at(key, lambda call: np.real(call.result) + 1j * COMPLEX_STEP * v))        # noqa: B023
+        if len(group) == 1 and s.call(key).result.shape == s.w.shape and s.w.everywhere(lambda c: np.array([s.run(
+                c, 0 * v, s.at(key, lambda call, _: np.real(call.result) + 1j * COMPLEX_STEP * v))     # noqa: B023
                 for v in s.w.directions])):
             yield Reason("derivative", f"it is the gradient by a value on the way, the result of {where(s, key)}: the "
                          f"derivative from {s.w.by} to there is missing")
