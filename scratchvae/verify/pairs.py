@@ -24,7 +24,7 @@ from .. import check
 from ..layers import Array
 from ..model import Model
 from ..objective import ELBOGradient
-from .derivative import Arrays, Pair, stream
+from .derivative import Arrays, Pair, copies, stream
 from .noise import generators, still
 from .recorder import parts_of
 
@@ -72,8 +72,8 @@ def run(what: str, call: Callable[[], Any], params: Mapping[str, Array] | None =
                       f"{what} must run for float64 arrays") from error
 
 
-def outputs_of(result: Any, name: str) -> tuple[Arrays, Any, bool]:
-    """Return the outputs by name, the cache, and whether forward returned several outputs."""
+def outputs_of(result: Any, name: str) -> tuple[Arrays, Any]:
+    """Return the outputs by name, and the cache: y, or y0, y1, ... if forward returned several outputs."""
     if not isinstance(result, tuple) or len(result) != 2:
         got = f"{len(result)} things" if isinstance(result, tuple) else check.shown(result)
         raise Problem("no cache", "", f"{name} must return two things, y and a cache; it returned {got}",
@@ -84,22 +84,19 @@ def outputs_of(result: Any, name: str) -> tuple[Arrays, Any, bool]:
     if any(part is None for part in ys):
         raise Problem("no cache", "", f"{name} returned None for y", "return y, cache")
     return {f"y{i}" if several else "y": part if isinstance(part, np.ndarray) else np.asarray(part)
-            for i, part in enumerate(ys)}, cache, several
+            for i, part in enumerate(ys)}, cache
 
 
 def gradient(value: Any, name: str, array: Array, what: str) -> Array:
     """Return a gradient that backward gave for an array, or raise a Problem."""
     d = f"d{name}"
-    if value is None:
-        raise Problem("nothing returned", name, f"{what} returned None for {d}",
-                      f"return {d}, an array of shape {array.shape}")
     try:
         found = np.asarray(value)
-        if found.dtype.kind not in "biufc":
-            raise TypeError
-    except (ValueError, TypeError):
-        raise Problem("nothing returned", name, f"{what} returned {type(value).__name__} for {d}",
-                      f"return {d}, an array of shape {array.shape}") from None
+    except ValueError:                                 # rows of several lengths
+        found = np.array(None)
+    if found.dtype.kind not in "biufc":
+        raise Problem("nothing returned", name, f"{what} returned {'None' if value is None else type(value).__name__} "
+                      f"for {d}", f"return {d}, an array of shape {array.shape}")
     if found.shape != array.shape and not (found.shape == () and array.size == 1):
         raise Problem("shape", name, f"{what} gives {d} the shape {found.shape}; {name} has {array.shape}",
                       f"{d} must have the shape of {name}", found)
@@ -146,17 +143,10 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
             a, np.ndarray) and a.ndim and len(a) == len(real[first])}
         return [given[n] if n in given else cut.get(n, fixed.get(n)) for n in names]
 
-    def run_forward(given: Arrays) -> tuple[Arrays, Any]:
-        result = forward(*arguments(given)) if any(np.iscomplexobj(a) for a in given.values()) else run(
-            "forward", lambda: forward(*arguments(given)))
-        outputs, cache, several = outputs_of(result, "forward")
-        return outputs, (cache, several, given)
-
-    def run_backward(dys: Arrays, kept: Any) -> Arrays:
-        cache, several, given = kept
-        dy: Any = tuple(dys.values()) if several else next(iter(dys.values()))
-        spread = several and len(positional(backward, True)) == len(dys) + 1 > 2
-        result = run("backward", lambda: backward(*dy, cache) if spread else backward(dy, cache))
+    def run_backward(dys: Arrays, cache: Any) -> dict[str, Any]:
+        dy: Any = dys["y"] if "y" in dys else tuple(dys.values())
+        spread = "y" not in dys and len(positional(backward, True)) == len(dys) + 1 > 2
+        result = backward(*dy, cache) if spread else backward(dy, cache)
         if isinstance(result, dict):
             result = tuple(result.get(n, result.get(f"d{n}")) for n in names)
         if result is None:
@@ -172,13 +162,13 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
         for n in [n for n in free if by_name.get(n) is None and n in real]:
             fixed[n] = np.asarray(inputs[names.index(n)])
             del real[n]
-        return gradients({n: by_name.get(n) for n in real}, given, "backward")
+        return {n: by_name.get(n) for n in real}
 
-    pair = Pair(name, run_forward, run_backward, real,
-                generators=list({id(g): g for f in (forward, backward) for g in generators(f)}.values()))
+    pair = with_parameters("", real, {}, lambda given: forward(*arguments(given)), run_backward, [forward, backward])
+    pair.name, pair.inputs = name, real                # which may become fewer
     try:
         with still(pair.generators):
-            run_forward({n: a.copy() for n, a in real.items()})
+            pair.forward(copies(real))
     except Problem as problem:
         if not whole or problem.kind != "error":
             raise
@@ -251,6 +241,7 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
     outputs : function
         Takes what forward returned, and a name.
     """
+    there, back = f"{what}.forward".strip("."), f"{what}.backward".strip(".")
     params = {full: np.array(getattr(owner, n), float) for full, (owner, n) in owners.items()}
     fills = {full: stream(6).standard_normal(a.shape) for full, a in params.items()}
 
@@ -258,8 +249,8 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
         for full, (owner, n) in owners.items():
             setattr(owner, n, given[full])
         result = forward(given) if any(np.iscomplexobj(a) for a in given.values()) else run(
-            f"{what}.forward", lambda: forward(given))
-        found, cache, *_ = outputs(result, f"{what}.forward")
+            there, lambda: forward(given))
+        found, cache = outputs(result, there)
         return found, (cache, given)
 
     def run_backward(dys: Arrays, kept: Any) -> Arrays:
@@ -271,7 +262,7 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
                 setattr(owner, "d" + n, fills[full].copy())
             buffers[full] = getattr(owner, "d" + n)
             buffers[full][...] = fills[full]
-        found = run(f"{what}.backward", lambda: backward(dys, cache), {full: given[full] for full in owners})
+        found = run(back, lambda: backward(dys, cache), {full: given[full] for full in owners})
         for full, (owner, n) in owners.items():
             new, called = getattr(owner, "d" + n), f"{type(owner).__name__}.backward"
             if new is not buffers[full]:
@@ -281,9 +272,9 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
                 raise Problem("rebound", full, f"{called} makes a new array of d{n}{shape}, with self.d{n} = ...; the "
                               "optimiser looks at the old one, which does not change",
                               f"write into the array that is there: self.d{n}[:] = ...")
-        return gradients({**found, **buffers}, given, f"{what}.backward")
+        return gradients({**found, **buffers}, given, back)
 
-    return Pair(f"{what}.backward", run_forward, run_backward, {**inputs, **params}, fills,
+    return Pair(back, run_forward, run_backward, {**inputs, **params}, fills,
                 list({id(g): g for g in generators(source)}.values()))
 
 
