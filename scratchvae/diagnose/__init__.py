@@ -56,16 +56,11 @@ operation of forward has another derivative), numbers (what the numbers alone sh
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..layers import Array
 from ..model import Model
-from ..verify.derivative import Pair
-from ..verify.noise import still
 from ..verify.pairs import Problem, argument_names, function_pair, layer_pair, layers_in, model_pair
 from .examine import examine, structural
 from .finding import Diagnosis, Finding, equation
@@ -132,9 +127,7 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
         pair.name = called
         if layers_in(layer):
             return examine_pass(pair, wholes)
-        diagnosis = examine(pair, equation(type(layer)))
-        diagnosis.findings += unnamed(layer, pair)
-        return diagnosis
+        return examine(pair, equation(type(layer)))
     except Problem as problem:
         return Diagnosis(called, [structural(called, {}, problem)])
 
@@ -162,23 +155,3 @@ def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
     except Problem as problem:
         called = f"{type(model).__name__}.backward"
         return Diagnosis(called, [structural(called, {}, problem)])
-
-
-def unnamed(layer: Any, pair: Pair) -> list[Finding]:
-    """Return a finding if a parameter that has a gradient beside it is not in parameter_names."""
-    if getattr(layer, "parameter_names", None) is None:
-        return []
-    x = next(iter(pair.inputs.values()))
-
-    def y(change: str = "") -> Any:
-        twin = copy.deepcopy(layer)
-        if change:
-            setattr(twin, change, getattr(layer, change) * 1.01 + 0.01)
-        with still(pair.generators):
-            return twin.forward(x.copy())[0]
-
-    names = [n for n, a in vars(layer).items() if n not in pair.inputs and isinstance(a, np.ndarray)
-             and a.dtype.kind == "f" and hasattr(layer, "d" + n)]
-    return [Finding(pair.name, n, "not named", f"y depends on {n}, which has a d{n} beside it, but parameter_names "
-                    "does not have it: no optimiser will move it", f"add {n!r} to parameter_names")
-            for n in names if not np.array_equal(y(n), y())][:1]

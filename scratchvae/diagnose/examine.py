@@ -20,8 +20,8 @@ from .operations import operation, outer
 
 ROUNDING = 1e-14                                       # of y, in a derivative of it
 AT_MOST = 60                                           # entries that are looked at one by one
-HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.in_place, numbers.factor,
-              numbers.derivative, numbers.ratio, numbers.turned, operation)
+HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.factor,
+              numbers.derivative, numbers.ratio, operation)
 
 
 def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys: Arrays | None = None) -> Diagnosis:

@@ -2,18 +2,13 @@
 
     C is 0, or does not change with dy          C = c R, or C = c R in some rows or columns
     C = R · g(a) for some array a               C = dy · g(x) with another g
-    C is R transposed                           C is right if no array is changed in place
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..layers import Array
-from ..verify.derivative import copies
-from ..verify.noise import still
 from .evidence import Reason, Wrong, nice, over_an_axis
 from .operations import CONSTANTS, FORMULAS, nice_formula
 
@@ -145,31 +140,6 @@ def ratio(w: Wrong) -> Reason | None:
     return Reason("factor", f"{says}: this factor is there once too often, or missing")
 
 
-class Fresh(np.ndarray[Any, Any]):
-    """An array that a ufunc never changes: y *= 2 makes a new one, and the cache keeps the old."""
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """Compute into a new array, whatever ``out`` says."""
-        options.pop("out", None)
-        made = getattr(ufunc, method)(*(a.view(np.ndarray) if isinstance(a, Fresh) else a for a in inputs), **options)
-        return made.view(Fresh) if isinstance(made, np.ndarray) else made
-
-
-def in_place(w: Wrong) -> Reason | None:
-    """Backward is right if no operation of forward works in place."""
-    for c, right in zip(w.cases, w.right):
-        try:
-            with still(w.pair.generators):
-                _, kept = w.pair.forward({name: a.copy().view(Fresh) for name, a in c.inputs.items()})
-                found = w.claims(np.asarray(w.pair.backward(copies(c.dys), kept)[w.by]).view(np.ndarray))
-        except Exception:                              # code that minds what it is given
-            return None
-        if not w.close(found, right):
-            return None
-    return Reason("in place", "an array is changed in place after it was put into the cache: with y = y * 2 in the "
-                  "place of y *= 2, the same backward is right", "make a new array, or put a copy into the cache")
-
-
 def derivative(w: Wrong) -> Reason | None:
     """A function of each entry alone, with a wrong derivative: C = dy · g(a)."""
     outs = w.cases[0].outputs
@@ -182,20 +152,6 @@ def derivative(w: Wrong) -> Reason | None:
     given, right = formulas(w, w.C, dys), formulas(w, w.R, dys)
     return Reason("derivative", f"{w.d} is d{y} · ({given[0]})" + (
         f", where d{y} · ({right[0]}) is right" if right else "")) if given else None
-
-
-def turned(w: Wrong) -> Reason | None:
-    """C is R transposed, or reshaped."""
-    def test(k: int) -> set[str]:
-        T = w.R[k].swapaxes(-1, -2)
-        found = {"transposed by a reshape": T.reshape(w.shape),
-                 "reshaped where a transpose is due": w.R[k].reshape(T.shape).swapaxes(-1, -2)}
-        if T.shape == w.shape:
-            found["transposed"] = T
-        return {text for text, candidate in found.items() if w.close(w.C[k], candidate)}
-
-    found = w.agreed(test) if w.whole and len(w.shape) > 1 else []
-    return Reason("transposed", f"it is the right one, {found[0]}") if found else None
 
 
 def unknown(w: Wrong) -> Reason:

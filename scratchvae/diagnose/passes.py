@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -146,13 +145,6 @@ def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
     """Return what is wrong with a gradient that a step was given."""
     step, name = c.step, label(p, c)
     assert step is not None
-    uses = [(t, n) for t in p.steps for n, a in t.inputs.items()
-            if a is step.outputs[c.name] and t.parent is step.parent]
-    sent = [(t.part.name, np.asarray(t.returned[n])) for t, n in uses if n in t.returned
-            and np.shape(t.returned[n]) == c.gradient.shape and np.any(t.returned[n])]
-    reason = of_several(name, c.gradient, sent)
-    if reason is not None:
-        return Finding(caller(p, c), name, *reason)
     place, index = c.place, step.index
 
     def forward(at: Arrays) -> tuple[Arrays, Any]:
@@ -170,19 +162,6 @@ def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
     return finding
 
 
-def of_several(name: str, given: Array, sent: list[tuple[str, Array]]) -> tuple[str, str, str] | None:
-    """Compare a gradient with sums of what later steps sent back; return kind, sentence and hint."""
-    words, arrays = [word for word, _ in sent], [a for _, a in sent]
-    for m in range(len(sent) - 1, 0, -1):
-        for kept in combinations(range(len(sent)), m):
-            if near(given, sum(arrays[i] for i in kept)):
-                gone, here = ([words[i] for i in range(len(sent)) if (i in kept) == there] for there in (False, True))
-                return "missing", (f"{name} is used {len(sent)} times, and its gradient must be the sum of what comes "
-                                   f"back from {_and(words)}; it is that from {_and(here)} alone, and lacks that from "
-                                   f"{_and(gone)}"), "add up what all its users send back"
-    return None
-
-
 def label(p: Pass, c: Compared) -> str:
     """Return a name for what flows between two steps: "z of q1"."""
     step = source = c.step
@@ -193,16 +172,6 @@ def label(p: Pass, c: Compared) -> str:
     if source is None:
         return c.name
     return f"output of {source.part.name}" if source is step else f"{c.name} of {source.part.name.partition('.')[0]}"
-
-
-def near(a: Any, b: Any) -> bool:
-    """Whether two arrays agree to rounding, and are not 0."""
-    scale = max(np.abs(a).max(), np.abs(b).max())
-    return bool(scale > 0 and np.abs(a - b).max() <= WRONG * scale)
-
-
-def _and(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def at_the_end(p: Pass, dys: Arrays, name: str) -> Finding:

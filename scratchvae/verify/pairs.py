@@ -200,9 +200,6 @@ def parameters(layer: Any) -> dict[str, Array]:
     if names is None:
         names = [n for n, a in vars(layer).items() if isinstance(a, np.ndarray) and isinstance(
             getattr(layer, "d" + n, None), np.ndarray)]
-    if isinstance(names, str):
-        raise Problem("not named", names, f"parameter_names is the text {names!r}, which reads as one name for each "
-                      "letter", f"parameter_names = ({names!r},)")
     found = {}
     for n in names:
         if not hasattr(layer, n):
