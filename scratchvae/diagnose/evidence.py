@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..layers import Array
-from ..verify.derivative import (Arrays, Function, NotComplex, Pair, change, changes, complex_step, copies, size,
-                                 slopes, stream)
+from ..verify.derivative import Arrays, Pair, along, copies, size, stream
 from ..verify.noise import still
 from ..verify.pairs import Problem
 
@@ -44,14 +43,6 @@ class Case:
     claimed: Arrays
     problems: list[Problem] = field(default_factory=list)
     drew: tuple[bool, bool] = (False, False)           # whether forward drew noise, and backward
-
-
-def outputs(pair: Pair) -> Function:
-    """Return forward without its cache, its noise held still."""
-    def forward(arrays: Arrays) -> Arrays:
-        with still(pair.generators):
-            return pair.forward(arrays)[0]
-    return forward
 
 
 def case(pair: Pair, inputs: Arrays, dys: Arrays | None = None, number: int = 1) -> Case:
@@ -91,20 +82,13 @@ class Reference:
     """Derivatives of Σ y·dy for a pair: by the complex step, or by differences where that cannot follow."""
 
     def __init__(self, pair: Pair, follows: bool = True, precision: float = 0.0) -> None:
-        self.pair, self.forward, self.follows, self.precision = pair, outputs(pair), follows, precision
+        self.pair, self.forward, self.follows, self.precision = pair, pair.values, follows, precision
         self.fit = max(FIT if follows else COARSE_FIT, 100 * precision)
         self.tolerance = max(TOLERANCE if follows else 1e-5, 100 * precision)
 
     def along(self, inputs: Arrays, dys: Arrays, directions: Arrays) -> float:
         """Return the derivative along directions in some inputs."""
-        if self.follows:
-            found = complex_step(self.forward, inputs, directions)
-            return float(sum((found[of] * dy).sum() for of, dy in dys.items()))
-        scale = float(np.sqrt(sum((v * v).sum() for v in directions.values())))
-        between = slopes(change(changes(self.forward, inputs, directions), dys), scale)
-        if between is None:
-            raise NotComplex("the differences do not settle")
-        return sum(between) / 2
+        return along(self.pair.values, inputs, directions, dys, self.follows)
 
     def entries(self, inputs: Arrays, dys: Arrays, by: str, flat: Array) -> Array:
         """Return the gradient at these entries of an input, counted along its ravelled form."""

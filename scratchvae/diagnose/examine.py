@@ -14,7 +14,7 @@ from ..verify.derivative import (Arrays, NotComplex, Pair, change, changes, comp
 from ..verify.noise import still
 from ..verify.pairs import Problem
 from . import numbers
-from .evidence import Case, Reason, Reference, Wrong, beside, case, elsewhere, leaf, outputs
+from .evidence import Case, Reason, Reference, Wrong, beside, case, elsewhere, leaf
 from .finding import Diagnosis, Finding
 from .operations import operation, outer
 
@@ -69,7 +69,7 @@ def structural(name: str, inputs: Arrays, problem: Problem) -> Finding:
 
 def repeatable(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
     """Tell whether forward gives the same again; say so if it does so only while its noise is held still."""
-    forward, again = pair.name.replace("backward", "forward"), outputs(pair)(copies(at.inputs))
+    forward, again = pair.name.replace("backward", "forward"), pair.values(copies(at.inputs))
     if any(np.shape(y) != np.shape(again[n]) or not np.allclose(y, again[n], rtol=1e-9, atol=0, equal_nan=True)
            for n, y in at.outputs.items()):
         diagnosis.findings.append(Finding(
@@ -163,9 +163,9 @@ def witness(pair: Pair, at: Case) -> Reference:
     """Return the reference that this forward can have."""
     try:
         with np.errstate(all="ignore"):
-            found = Reference(pair, True, precision(outputs(pair), at.inputs))
+            found = Reference(pair, True, precision(pair.values, at.inputs))
         v = {name: stream(3).standard_normal(a.shape) for name, a in at.inputs.items()}
-        if all(np.isfinite(s).all() for s in complex_step(outputs(pair), at.inputs, v).values()):
+        if all(np.isfinite(s).all() for s in complex_step(pair.values, at.inputs, v).values()):
             return found
     except (NotComplex, TypeError, ValueError, AttributeError, ArithmeticError, np.exceptions.ComplexWarning):
         pass

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..layers import Array
 from .dual import Dual, dual, new_arrays, plain
+from .noise import still
 
 Arrays = dict[str, Array]
 Function = Callable[[Arrays], Mapping[str, Any]]
@@ -60,6 +61,11 @@ class Pair:
     fills: Arrays = field(default_factory=dict)
     generators: list[Any] = field(default_factory=list)
 
+    def values(self, arrays: Arrays) -> Arrays:
+        """Return the outputs alone; noise that forward draws is the same in each call."""
+        with still(self.generators):
+            return self.forward(arrays)[0]
+
 
 class NotComplex(ValueError):
     """A forward that the complex step cannot follow; the message says why."""
@@ -92,6 +98,22 @@ def complex_step(function: Function, arrays: Mapping[str, Array], directions: Ma
     except (TypeError, AttributeError, np.exceptions.ComplexWarning) as error:
         raise NotComplex(str(error)) from None
     return {of: np.imag(plain(y)) / COMPLEX_STEP for of, y in outputs.items()}
+
+
+def along(function: Function, arrays: Mapping[str, Array], directions: Mapping[str, Array],
+          weights: Mapping[str, Any], follows: bool = True) -> float:
+    """Return the derivative of Σ weight · output: by the complex step, or by differences where it cannot follow.
+
+    NaN if the differences do not settle.
+    """
+    if follows:
+        try:
+            found = complex_step(function, arrays, directions)
+            return float(sum((found[of] * weight).sum() for of, weight in weights.items()))
+        except NotComplex:
+            pass
+    scale = float(np.sqrt(sum((v * v).sum() for v in directions.values())))
+    return sum(slopes(change(changes(function, arrays, directions), weights), scale) or (np.nan, np.nan)) / 2
 
 
 def precision(function: Function, arrays: Mapping[str, Array]) -> float:

@@ -242,14 +242,12 @@ def check_function(forward: Callable[..., Any], backward: Callable[..., Any], *i
 
 def check_pair(pair: Pair, weights: Mapping[str, Arrays] | None = None, **options: Any) -> Ledger:
     """Check a pair of named arrays, see pairs.py: the gradient of Σ weight · output, for each of these weights."""
-    with still(pair.generators):
-        outputs, _ = pair.forward(copies(pair.inputs))                         # copies: they may be worked in
+    outputs = pair.values(copies(pair.inputs))         # copies: they may be worked in
     weights = weights or {"y·dy": {of: stream(1 + i).standard_normal(y.shape) for i, (of, y) in
                                    enumerate(outputs.items())}}
 
     def value(arrays: Mapping[str, Array]) -> dict[str, Any]:
-        with still(pair.generators):
-            outputs, _ = pair.forward(dict(arrays))
+        outputs = pair.values(dict(arrays))
         return {of: sum((y * dys[name]).sum() for name, y in outputs.items()) for of, dys in weights.items()}
 
     gradients = {}
@@ -327,8 +325,7 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
         weights.update({name: (beta, 0.0) for name, beta in zip(names, np.eye(T))})
 
     pair, _ = model_pair(model, x, noise)
-    with still(pair.generators):
-        elbo = ELBO(**pair.forward(copies(pair.inputs))[0])
+    elbo = ELBO(**pair.values(copies(pair.inputs)))
     delbos = {of: elbo.loss_backward(beta, alpha) for of, (beta, alpha) in weights.items()}
     return check_pair(pair, {of: {part: getattr(delbo, f"d{part}") for part in PARTS} for of, delbo in delbos.items()},
                       **options)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Array
-from .derivative import Arrays, NotComplex, Pair, change, changes, complex_step, copies, slopes
+from .derivative import Arrays, Function, Pair, along, copies
 from .noise import snapshot, still
 
 
@@ -194,18 +194,16 @@ class Pass:
             self.rewind()                              # to draw what the pass drew
             return self.pair.forward(arrays)[0]
 
-    def slope(self, place: Place, value: Array, v: Array, dys: Arrays) -> float:
-        """Return the derivative of Σ y · dy by what is at a place, along v: by the complex step, or by a difference."""
-        def at(arrays: Arrays) -> Arrays:
+    def at(self, place: Place) -> Function:
+        """Return the same as a function of the pair's inputs, and of the array at this place, which is called ""."""
+        def forward(arrays: Arrays) -> Arrays:
             moved = arrays.pop("")
             return self.forward(place, moved, arrays)
+        return forward
 
-        try:
-            found = complex_step(at, {**self.pair.inputs, "": value}, {"": v})
-            return float(sum((found[of] * dy).sum() for of, dy in dys.items()))
-        except NotComplex:
-            changed = change(changes(at, {**self.pair.inputs, "": value}, {"": v}), dys)
-            return sum(slopes(changed, float(np.linalg.norm(v))) or (np.nan, np.nan)) / 2
+    def slope(self, place: Place, value: Array, v: Array, dys: Arrays) -> float:
+        """Return the derivative of Σ y · dy by what is at a place, along v."""
+        return along(self.at(place), {**self.pair.inputs, "": value}, {"": v}, dys)
 
     @contextmanager
     def apart(self) -> Iterator[None]:

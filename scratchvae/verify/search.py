@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..layers import Array
-from .derivative import Arrays, Pair, complex_step, copies, gradient, relative, stream
+from .derivative import Arrays, Pair, along, copies, gradient, relative, stream
 from .dual import value
 from .noise import still
 from .recorder import Pass, Place, Step
@@ -108,8 +108,8 @@ def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True) ->
     p.choose = choose
     for name, given in p.run(dys, mend=look).items():
         v = stream(31).standard_normal(given.shape)
-        found.append(judge(Compared(None, "left", name, given), v, along(p.pair, dys, {name: v})))
-    outputs_of(p.pair)                                 # the parameters are what they were
+        found.append(judge(Compared(None, "left", name, given), v, along(p.pair.values, p.pair.inputs, {name: v}, dys)))
+    p.pair.values(copies(p.pair.inputs))               # the parameters are what they were
     return found
 
 
@@ -137,10 +137,6 @@ def gradient_at(p: Pass, where: Compared, array: Array, dys: Arrays) -> Array:
     assert step is not None and step.dys is not None
     inputs, outputs, call = step.inputs, step.outputs, step.part.call
 
-    def at(arrays: Arrays) -> Arrays:
-        moved = arrays.pop("")
-        return p.forward(where.place, moved, arrays)
-
     def own(arrays: Arrays) -> Arrays:                 # of one step alone: much cheaper
         with p.apart(), still(p.pair.generators):
             ys, _ = call(*(arrays[""] if n == where.name else a for n, a in inputs.items()))
@@ -148,25 +144,10 @@ def gradient_at(p: Pass, where: Compared, array: Array, dys: Arrays) -> Array:
 
     if where.which == "returned" and not p.drew:
         return gradient(own, {"": array}, "", step.dys)
-    return gradient(at, {**p.pair.inputs, "": array}, "", dys)
-
-
-def along(pair: Pair, dys: Arrays, directions: Arrays) -> float:
-    """Return the derivative of Σ y · dy along directions in the inputs of a pair, by the complex step."""
-    def forward(arrays: Arrays) -> Arrays:
-        with still(pair.generators):
-            return pair.forward(arrays)[0]
-
-    found = complex_step(forward, pair.inputs, directions)
-    return float(sum((found[of] * dy).sum() for of, dy in dys.items()))
+    return gradient(p.at(where.place), {**p.pair.inputs, "": array}, "", dys)
 
 
 def rounding(pair: Pair, dys: Arrays) -> float:
     """Return what rounding alone may do to a derivative of the outputs."""
-    return ROUNDING * sum(float(np.abs(y).max(initial=0) * np.linalg.norm(dys[n])) for n, y in outputs_of(pair).items())
-
-
-def outputs_of(pair: Pair) -> Arrays:
-    """Return the outputs at the point where the pair stands."""
-    with still(pair.generators):
-        return pair.forward(copies(pair.inputs))[0]
+    return ROUNDING * sum(float(np.abs(y).max(initial=0) * np.linalg.norm(dys[n])) for n, y in pair.values(
+        copies(pair.inputs)).items())
