@@ -23,7 +23,7 @@ ORDER = {                                              # of the files in each fo
               "conditional", "estimator", "checkpoint", "plotting"],
     "verify": ["dual", "derivative", "noise", "recorder", "pairs", "search", "gradcheck", "exact", "writings"],
     "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
-    "explain": ["notation", "equations", "source", "trace", "evaluate", "compare", "verdict", "mathml", "pictures",
+    "explain": ["notation", "equations", "source", "trace", "evaluate", "verdict", "mathml", "pictures",
                 "figures", "style", "page"],
     "cli": ["manual", "options", "examples", "runs", "folders", "output", "inputs", "commands", "program"]}
 MAY_IMPORT = {"": [], "data": [""], "train": ["", "data"], "verify": [""], "diagnose": ["", "verify"],

@@ -7,10 +7,9 @@ The page is one HTML file that needs no network, and no script to be read.  The 
 are read from the source, the equations from MATH.md, the words from the docstrings,
 the numbers from a pass that was traced: a changed line of the library is a changed page.
 
-The files, in their order: source (a function as statements), trace (a pass, recorded),
-compare (every gradient beside its complex-step derivative), verdict (which is the first
-that is wrong), equations (the formulas of MATH.md), lines (which of them a line is), mathml,
-pictures, figures (what is drawn of a pass), style and page.
+The files, in their order: source (a function as statements), trace (a pass, recorded), equations (the
+formulas of MATH.md), evaluate (their values in the pass), verdict (which gradient is the first that is wrong),
+notation, mathml, pictures, figures (what is drawn of a pass), style and page.
 """
 
 from __future__ import annotations
@@ -26,14 +25,18 @@ from .. import (autoencoder, check, compare as compare_file, diffusion, discrete
                 importance as importance_file, layers, likelihood, mixed, mlp, model as model_file, objective as
                 objective_file, schedule, topdown, vae)
 from ..data.writing import write
-from ..importance import Importance
+from ..importance import Importance, Once, log_mean_exp
+from ..layers import Array
 from ..model import Model
-from ..verify.derivative import stream
-from .compare import Mover, checks, pairs_of
+from ..objective import ELBO
+from ..verify.derivative import copies, stream
+from ..verify.pairs import model_pair
+from ..verify.recorder import Pass
+from ..verify.search import search
 from .page import Writer
 from .source import registry
 from .trace import Trace
-from .verdict import Pass
+from .verdict import TOLERANCE, Record, checks, of_loss, pairs_of
 
 MATH = [layers, mlp, gaussian, compare_file, likelihood, discrete, mixed, objective_file, model_file, autoencoder, vae,
         hvae, topdown, schedule, diffusion, importance_file]
@@ -118,36 +121,54 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
 
 def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 1.0, alpha: float = 1.0,
                n_samples: int | None = None, image_shape: tuple[int, int] | None = None, about: str = "",
-               columns: Sequence[str] = ()) -> Pass:
+               columns: Sequence[str] = ()) -> Record:
     """Return the record of one pass through a model, with the check of every gradient in it; see `explain`."""
-    point = model.astype(np.float64)
-    twin = point.astype(np.complex128)
     K = 1 if n_samples is None else n_samples
-    objective: Any = point if n_samples is None else Importance(point, K)
-    moved: Any = twin if n_samples is None else Importance(twin, K)
-    rows = point.check_x(x)
+    objective: Any = model if n_samples is None else Importance(model, K)
+    rows = model.astype(np.float64).check_x(x)
     noise = objective.draw_noise(len(rows), stream(2)) if noise is None else noise
-    noise = point.check_noise(noise, len(rows) * K)
-    weights, alpha = check.by_level("beta", beta, len(model.latent_dims), model.dtype), check.alpha(alpha)
-    if image_shape is None and round(point.x_dim ** 0.5) ** 2 == point.x_dim > 4:
-        image_shape = (round(point.x_dim ** 0.5),) * 2
-    known = registry(point, MATH)
-    point.gradient[:] = stream(3).standard_normal(point.gradient.size)         # what it holds must not matter
-    trace = Trace(known)
-    trace.note(list(point.parameters.values()))        # so that self.W is a link to where it stands
-    (elbo, cache), bound = trace.run(objective.bound, rows, noise)
+    noise = model.astype(np.float64).check_noise(noise, len(rows) * K)
+    weights, alpha = check.by_level("beta", beta, len(model.latent_dims), np.float64), check.alpha(alpha)
+    pair, (own,) = model_pair(getattr(objective, "twin", model), np.repeat(rows, K, axis=0), noise)
     if n_samples is None:
-        loss, summed = trace.run(elbo.loss, weights, alpha)
-        delbo, begun = trace.run(elbo.loss_backward, weights, alpha)
-        _, backward = trace.run(point.backward, delbo, cache, True)
-        pairs = {begun.index: summed}
+        objective = own
     else:
-        (L, _), summed = trace.run(objective.value, elbo, weights, alpha)
-        _, backward = trace.run(objective.backward, cache, weights, alpha)
-        loss, begun, pairs = -L.mean(), None, {}
-    first = (begun or backward).index
-    backwards = trace.calls[first:]
-    pairs |= pairs_of(trace.calls, first, bound, backward)
-    mover = Mover(moved, twin.check_x(rows), twin.check_noise(noise, len(rows) * K), weights, alpha, known)
-    return Pass(point, rows, noise, elbo, float(loss), trace, bound, summed, begun, backward, pairs,
-                checks(mover, backwards, pairs, point), image_shape, K, about, columns)
+        objective.model = objective.twin = own
+    p, trace = Pass(pair, [own]), Trace(registry(own, MATH))
+    p.wrapped = [one for one in p.wrapped if not isinstance(one[0].layer, Once)]           # K rows there are one
+
+    def loss_of(reconstruction: Array, kl: Array) -> Any:
+        parts = ELBO(reconstruction, kl[:, -1], kl[:, :-1])
+        return parts.loss(weights, alpha) if n_samples is None else -objective.value(parts, weights, alpha)[0].mean()
+
+    parts = ELBO(**pair.forward(copies(pair.inputs))[0])
+    delbo = parts.loss_backward(weights, alpha)
+    given = {"reconstruction": (lambda a: loss_of(a, parts.kl), parts.reconstruction, delbo.dreconstruction),
+             "kl": (lambda a: loss_of(parts.reconstruction, a), parts.kl, delbo.dkl)}
+    if n_samples is not None:
+        dlog_w = -objective.value(parts, weights, alpha)[1].ravel() / len(rows)
+        delbo = parts.weighted_backward(dlog_w, weights, alpha)
+        given = {name: (*given[name][:2], getattr(delbo, "d" + name)) for name in given}
+        given["log_w"] = (lambda a: -log_mean_exp(a.reshape(-1, K))[0].mean(), parts.weighted(weights, alpha), dlog_w)
+    found = search(p, {of: getattr(delbo, "d" + of) for of in vars(parts)}, TOLERANCE, mend=False)
+    own.pack(**own.networks)
+    for name, fill in pair.fills.items():              # what stood in the gradient must not matter
+        own.gradients[name][...] = fill
+    trace.note(list(own.parameters.values()))          # so that self.W is a link to where it stands
+    p.steps, p.count, p.mend = [], 0, lambda step, which: None
+    with p.watching({}):
+        (elbo, cache), bound = trace.run(objective.bound, rows, noise)
+        if n_samples is None:
+            loss, summed = trace.run(elbo.loss, weights, alpha)
+            delbo, begun = trace.run(elbo.loss_backward, weights, alpha)
+            _, backward = trace.run(own.backward, delbo, cache, True)
+        else:
+            (L, _), summed = trace.run(objective.value, elbo, weights, alpha)
+            _, backward = trace.run(objective.backward, cache, weights, alpha)
+            loss, begun = -L.mean(), None
+    pairs = pairs_of(trace.calls)
+    pairs |= {(begun or backward).index: summed if begun else bound}
+    if image_shape is None and round(model.x_dim ** 0.5) ** 2 == model.x_dim > 4:
+        image_shape = (round(model.x_dim ** 0.5),) * 2
+    return Record(own, rows, noise, elbo, float(loss), trace, bound, summed, begun, backward, pairs,
+                  [*of_loss(given), *checks(trace.calls, found)], image_shape, K, about, columns)

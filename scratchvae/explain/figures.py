@@ -7,10 +7,10 @@ import numpy as np
 from ..layers import Array
 from . import pictures
 from .trace import is_array, key_of, leaves
-from .verdict import Pass
+from .verdict import Record
 
 
-def strip(found: Pass) -> str:
+def strip(found: Record) -> str:
     """Return the parts of the bound as bars, for each example."""
     elbo, out = found.elbo, []
     n = len(elbo.reconstruction)
@@ -33,7 +33,7 @@ def strip(found: Pass) -> str:
     return "".join(out)
 
 
-def graph(found: Pass) -> str:
+def graph(found: Record) -> str:
     """Return the graph of the model: the norm of the value and of the gradient at every node."""
     bound = next(call for call in reversed(found.trace.calls)
                  if call.function.name.endswith(".bound") and call.owner.__class__ is found.model.__class__)

@@ -16,12 +16,11 @@ import numpy as np
 
 from ..layers import Array
 from . import figures, pictures
-from .compare import TOLERANCE, check_of, is_gradient
 from .equations import sections, symbols
 from .mathml import broken
 from .style import SCRIPT, STYLE
 from .trace import Call, Key, Made, Visit, is_array, key_of
-from .verdict import Pass
+from .verdict import TOLERANCE, Record, is_gradient
 
 ALL = 640                                              # an array of so many numbers is written out; of a larger one,
 FEW, SOME = 8, 160                                             # the first so many
@@ -30,7 +29,7 @@ FEW, SOME = 8, 160                                             # the first so ma
 class Writer:
     """Writes the page of one pass."""
 
-    def __init__(self, found: Pass) -> None:
+    def __init__(self, found: Record) -> None:
         self.found, self.ids, self.written = found, set[int](), set[tuple[Any, bytes]]()
         self.cited: dict[str, str] = {}                # numbers of MATH.md, with the equations that stand here
 
@@ -162,7 +161,7 @@ class Writer:
         first = self.found.origin == (visit.end, made.key)
         if not (first or is_gradient(visit, made)):
             return "", ""
-        check = check_of(visit, made, self.found.checks)
+        check = self.found.check(visit, made)
         if check is None and first:
             return '<span class="wrong check">✗ wrong, and the first in the order of backward</span>', "origin"
         if check is None:
@@ -329,9 +328,9 @@ are grey. All is computed in float64. Point at the name of an array, or go to it
 where it is used; follow it to where it was made. A pale line hands things on and computes nothing. Behind each
 gradient stands how far it is from the derivative by the complex step, MATH (10.1): the pass is run again with the
 array moved by a tiny imaginary number, and the imaginary part of the loss is the derivative, with nothing subtracted.
-It is relative to its size (or to a thousandth of the largest gradient, if it is smaller than that): a right one is
-off by rounding alone, less than 1e-12. What is not a gradient of the loss by itself, but a part of a sum, is not
-compared.</p></section>
+It is relative to its size (or to a hundredth of the parts of the loss, if it is smaller than that): a right one is
+off by rounding alone, less than 1e-12. What a layer, a density or a draw gets and gives is compared; a part of a sum
+is no gradient of the loss by itself, and is not.</p></section>
 <section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>{columns}
 <details class="unfold"><summary>x, the noise and the parameters</summary><div class="inside">{given}</div></details>
 </section>

@@ -67,6 +67,8 @@ class Call:
     owner: Any                                         # its self, or None
     args: dict[str, Any]
     parent: Visit | None
+    step: int | None                                   # its number among those of verify's recorder, if it is one
+    start: int                                         # in the order of ending of statements
     visits: list[Visit] = field(default_factory=list)
     result: Any = None
     values: list[Any] = field(default_factory=list)    # its arrays as they were then
@@ -143,13 +145,16 @@ class Trace:
             return None
         names = frame.f_code.co_varnames[:frame.f_code.co_argcount]
         args = {name: frame.f_locals[name] for name in names if name != "self"}
-        parent = None
+        parent, step, back = None, None, frame.f_back
+        if back is not None and back.f_code.co_name == "wrapped":              # verify's recorder stands between
+            step, back = back.f_locals.get("step"), back.f_back
         if self.open:
             caller, outer = self.open[-1]
-            if frame.f_back is not caller:             # a comprehension of its own, or a helper that is no math
+            if back is not caller:                     # a comprehension of its own, or a helper that is no math
                 return None
             parent = outer.visits[-1]
-        call = Call(len(self.calls), function, frame.f_locals.get("self"), args, parent)
+        call = Call(len(self.calls), function, frame.f_locals.get("self"), args, parent,
+                    step and step.index, self.clock)
         for value in args.values():
             self.note(value)
         self.calls.append(call)
@@ -232,7 +237,8 @@ class Trace:
         found: list[tuple[ast.expr, Key]] = []
 
         def look(node: Any) -> None:
-            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
+            called = any(isinstance(part, ast.Call) for part in ast.walk(node))            # nothing is called twice
+            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and not called:
                 if isinstance(node.ctx, ast.Store):
                     return
                 value = value_of(node, frame.f_globals, frame.f_locals)

@@ -1,31 +1,50 @@
 """All that is known of one pass, and the verdict: are its gradients right, and if not, where is the first wrong one?
 
-Gradients that stand after a wrong one in the order of backward are wrong because of it.
-So it is the first that is shown: the statement that made it, or that handed it to a call.
+A traced call of a part, such as a layer, is a step of verify's recorder; its search compares what each backward got
+and gave with the complex step.  So an array that a statement made has the check of the step that got or gave it.
+Gradients that stand after a wrong one in the order of backward are wrong because of it: the first is shown as such.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+import numpy as np
+
 from ..layers import Array
-from .compare import TOLERANCE, Check, check_of, is_gradient
+from ..objective import ELBO
+from ..verify.derivative import complex_step, relative, stream
+from ..verify.search import Compared
 from .equations import Equation, select
 from .evaluate import Evaluator
-from .trace import Call, Key, Made, Trace, Visit, is_array
+from .trace import Call, Key, Made, Trace, Visit, is_array, key_of, leaves
+
+TOLERANCE = 1e-12
 
 
 @dataclass
-class Pass:
+class Check:
+    """A gradient that was compared: which array it is, whether ``call`` got it ("dys") or gave it, and its error."""
+
+    call: Call | None
+    which: str
+    key: Key | None
+    name: str
+    gradient: Array
+    error: float
+
+
+@dataclass
+class Record:
     """All that is known of one pass through a model."""
 
     model: Any
     x: Array
     noise: Any
-    elbo: Any
+    elbo: ELBO
     loss: float
     trace: Trace
     bound: Call
@@ -33,7 +52,7 @@ class Pass:
     begun: Call | None                                 # that of elbo.loss_backward; None with K draws
     backward: Call
     pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
-    checks: list[Check]
+    checks: list[Check]                                # in the order of backward
     picture: tuple[int, int] | None
     K: int = 1                                         # draws for each example
     about: str = ""
@@ -43,24 +62,25 @@ class Pass:
     origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
 
     def __post_init__(self) -> None:
-        calls = {call.index: call for call in self.trace.calls}
-        self.answers = {forward.index: calls[i] for i, forward in self.pairs.items()}
-        begun: dict[int, float] = {}
-        self.compared = [(visit, made, check) for visit, made in self.gradients()
-                         if (check := check_of(visit, made, self.checks)) is not None]
-        wrong = [(visit.end, made.key) for visit, made, check in self.compared if not check.error <= TOLERANCE]
-        for check in self.checks:                      # a call that was given a wrong gradient: its statement is wrong
-            if check.role == "in" and not check.error <= TOLERANCE and check.call.parent is not None:
-                caller = check.call.parent
-                wrong += [(caller.end, m.key) for m in caller.made[:1]]
-                begun[caller.end] = min(visit.end for visit in check.call.visits if visit.end) - 0.5
-        self.origin = min(wrong, key=lambda pair: begun.get(pair[0], pair[0]), default=None)
+        self.answers = {self.pairs[call.index].index: call for call in self.trace.calls if call.index in self.pairs}
+        made = [(visit, m) for call in self.trace.calls for visit in call.visits for m in visit.new()]
+        made.sort(key=lambda pair: pair[0].end)
+        self.compared = [(visit, m, check) for visit, m in made if is_gradient(visit, m)
+                         if (check := self.check(visit, m)) is not None]
+        wrong = next((check for check in self.checks if not check.error <= TOLERANCE), None)
+        if wrong is not None:
+            sites = [(visit, m) for visit, m in made if is_it(m, wrong)]
+            if wrong.which == "dys" and wrong.call is not None and wrong.call.parent is not None:
+                sites = ([site for site in sites if site[0].end <= wrong.call.start][::-1]
+                         or [(wrong.call.parent, m) for m in wrong.call.parent.made])
+            self.origin = next(((visit.end, m.key) for visit, m in sites), None)
 
-    def gradients(self) -> Iterator[tuple[Visit, Made]]:
-        """Yield every gradient that a statement made."""
-        for call in self.trace.calls:
-            for visit in call.visits:
-                yield from ((visit, made) for made in visit.new() if is_gradient(visit, made))
+    def check(self, visit: Visit, made: Made) -> Check | None:
+        """Return the comparison of an array where it was made: by the call that gave it there, or that got it."""
+        found = [check for check in self.checks if is_it(made, check)]
+        of_here = [check for check in found if check.which != "dys" and check.call is not None
+                   and (check.call in visit.calls or within(visit.call, check.call))]
+        return next(iter(of_here or [check for check in found if check.which == "dys"] or found), None)
 
     def equations(self, visit: Visit) -> Iterator[tuple[Equation, float | None]]:
         """Yield the equations of a statement, and how far each is from what the statement made."""
@@ -86,11 +106,9 @@ class Pass:
         last = call.function.name.partition(".")[2] if call.owner is not None else call.function.name
         owner = getattr(call.owner, "network", call.owner)             # of one that is asked once for many rows
         for name, network in self.model.networks.items():
-            if owner is network:
-                return f"{name}.{last.rpartition('.')[2]}"
-            for part, layer in network.layers.items():
-                if call.owner is layer:
-                    return f"{name}.{part}.{last.rpartition('.')[2]}"
+            for full, part in {name: network, **{f"{name}.{n}": layer for n, layer in network.layers.items()}}.items():
+                if owner is part:
+                    return f"{full}.{last.rpartition('.')[2]}"
         return last
 
     @property
@@ -105,3 +123,61 @@ class Pass:
                             f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
         return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
                 f"relative error is {max((check.error for *_, check in found), default=0.0):.1e}")
+
+
+def is_it(made: Made, check: Check) -> bool:
+    """Whether an array that a statement made is the gradient that was compared, as it was then, or its left part."""
+    same = made.key[0] == check.key[0] if check.key else made.label.rpartition(".")[2] == "d" + check.name
+    return same and made.value.ndim == check.gradient.ndim and np.array_equal(
+        made.value, check.gradient[tuple(map(slice, made.value.shape))], True)
+
+
+def is_gradient(visit: Visit, made: Made) -> bool:
+    """Whether an array is a gradient: in a backward, its name begins with d; a lone 0, for no use, is not."""
+    name = made.label.rpartition(".")[2]
+    return (visit.call.function.name.endswith("backward") and name[:1] == "d" and name not in ("diff", "d")
+            and made.value.size > 0 and (made.value.shape != (1,) or bool(made.value.any())))
+
+
+def within(call: Call | None, outer: Call) -> bool:
+    """Whether a call is another one, or was made within it."""
+    while call is not None and call is not outer:
+        call = call.parent.call if call.parent is not None else None
+    return call is outer
+
+
+def pairs_of(calls: list[Call]) -> dict[int, Call]:
+    """Return, by the number of a backward, the forward that it answers: of the same step, or whose cache it got."""
+    found: dict[int, Call] = {}
+    for call in calls:
+        if call.function.name.endswith("backward"):
+            cache, owner = call.args.get("cache", call.args.get("caches")), call.function.name.rpartition(".")[0]
+            mine = [other for other in calls[:call.index] if call.step is not None and other.step == call.step or (
+                cache is not None and isinstance(other.result, tuple) and other.result[-1] is cache)]
+            own = [other for other in mine if other.function.name.rpartition(".")[0] == owner]
+            found.update({call.index: (own or mine)[0]} if mine else {})
+    return found
+
+
+def checks(calls: list[Call], found: list[Compared]) -> Iterator[Check]:
+    """Yield what was compared in a pass, with the traced call and the array: of a step, and the whole's own dx."""
+    backward = {call.step: call for call in calls if call.function.name.endswith("backward")}
+    whole = next(call for call in calls if "delbo" in call.args)
+    for c in found:
+        call = backward.get(c.step.index) if c.step is not None else whole
+        if call is None or c.which == "left" and c.name != "x":
+            continue
+        names = [c.name] if c.step is None else list(c.step.outputs if c.which == "dys" else c.step.inputs)
+        array = (getattr(call.owner, "d" + c.name) if c.which == "parameter" else
+                 leaves(tuple(call.args.values()) if c.which == "dys" else call.result)[names.index(c.name)])
+        if is_array(array) and (c.which in ("dys", "parameter") or call.args.get("input_gradient", True)):
+            yield Check(call, c.which, key_of(array), c.name, c.gradient, c.error)
+
+
+def of_loss(functions: dict[str, tuple[Callable[[Array], Any], Array, Array]]) -> Iterator[Check]:
+    """Yield the gradients with which backward begins: of the loss by each array, given it and the gradient."""
+    for name, (loss, array, gradient) in functions.items():
+        v = stream(8).standard_normal(array.shape)
+        right = complex_step(lambda a: {"loss": loss(a[name])}, {name: array}, {name: v})["loss"]
+        error = relative((gradient * v).sum(), right, float(np.linalg.norm(gradient)))
+        yield Check(None, "part", None, name, gradient, error)

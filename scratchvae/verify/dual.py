@@ -12,6 +12,7 @@ At a kink, one of the slopes is taken.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -166,27 +167,32 @@ def wants_empty(names: tuple[str, ...]) -> bool:
     return "empty" in names and not DRAWS & set(names)
 
 
+@functools.cache
+def casting(real: Any) -> Any:
+    """Return np.float32 and the like without its rounding, which has no derivative."""
+    return type(real.__name__, (real,), {"__new__": lambda cls, a=0.0, *b: a if isinstance(a, Dual) else real(a)})
+
+
 @contextmanager
 def new_arrays(kind: type[Dual] = Dual) -> Iterator[None]:
-    """Let np.zeros, np.empty, np.ones and np.full make Duals for as long as the block lasts.
+    """Let np.zeros, np.empty, np.ones, np.full and np.where make Duals for as long as the block lasts.
 
     What forward writes into them would lose its derivative.
     """
     made = {name: getattr(np, name) for name in ("zeros", "empty", "ones", "full", "asarray", "array", "zeros_like",
-                                                 "empty_like", "ones_like", "full_like", "ascontiguousarray")}
+                                                 "empty_like", "ones_like", "full_like", "ascontiguousarray", "where")}
 
     def making(name: str) -> Callable[..., Any]:
         def make(*args: Any, **options: Any) -> Any:
             if isinstance(args[0] if args else None, Dual) and name in ("asarray", "array", "ascontiguousarray"):
                 return args[0].copy() if name == "array" else args[0]
             array = made[name](*plain(args), **plain(options))
-            fresh = name in ("zeros", "ones", "full") or name.endswith("_like") or (
+            if isinstance(array, tuple):               # np.where, of a condition alone
+                return array
+            fresh = name in ("zeros", "ones", "full", "where") or name.endswith("_like") or (
                 name == "empty" and wants_empty(sys._getframe(1).f_code.co_names))
             return dual(array.astype(complex) if fresh and array.dtype.kind == "f" else array, kind)
         return make
-
-    def casting(real: Any) -> Any:                     # np.float32(x) rounds, which has no derivative
-        return type(real.__name__, (real,), {"__new__": lambda cls, a=0.0, *b: a if isinstance(a, Dual) else real(a)})
 
     new = {**{name: making(name) for name in made}, **{real.__name__: casting(real) for real in CASTS}}
     try:

@@ -172,6 +172,7 @@ class Pass:
         self.open: list[Step] = []
         self.closing: list[Step] = []                  # whose backward runs
         self.moved: Mapping[Place, Array] = {}
+        self.places, self.on, self.count = set[int](), False, 0        # whether wrapped; how many steps there were
         self.guarded: set[str] = set()
         self.drew, self.rewind = False, snapshot(pair.generators)
         self.mend: Callable[[Step, str], None] = _leave
@@ -182,7 +183,8 @@ class Pass:
     def run(self, dys: Arrays | None, moved: Mapping[Place, Array] | None = None,
             mend: Callable[[Step, str], None] = _leave) -> Arrays:
         """Run a pass and keep its steps; return the gradients that are left; without dys, go forward only."""
-        self.steps, self.closing, self.mend, self.rewind = [], [], mend, snapshot(self.pair.generators)
+        self.steps, self.count, self.closing, self.mend = [], 0, [], mend
+        self.rewind = snapshot(self.pair.generators)
         with still(self.pair.generators) as drawn, self.watching(moved or {}):
             before, (_, kept) = drawn(), self.pair.forward(copies(self.pair.inputs))
             self.drew = drawn() != before
@@ -208,29 +210,34 @@ class Pass:
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Let nothing that runs in the block be part of the pass that is recorded."""
-        before = self.steps, self.open, self.moved
-        self.steps, self.open, self.moved = [], [], {}
+        before = self.steps, self.count, self.open, self.moved, self.places
+        self.steps, self.count, self.open, self.moved = [], 0, [], {}
         try:
             yield
         finally:
-            self.steps, self.open, self.moved = before
+            self.steps, self.count, self.open, self.moved, self.places = before
 
     @contextmanager
     def watching(self, moved: Mapping[Place, Array]) -> Iterator[None]:
         """Put the wrapped parts in their places for as long as the block lasts."""
-        self.open, self.moved = [], moved
+        self.open, self.moved, self.places = [], moved, {i for _, i, _ in moved}
         with ExitStack() as stack:
-            for part, key, new in self.wrapped:
+            stack.callback(setattr, self, "on", self.on)
+            for part, key, new in [] if self.on else self.wrapped:
                 space = part.holder if isinstance(part.holder, dict) else vars(part.holder)
                 stack.callback(*((space.update, {key: space[key]}) if key in space else (space.pop, key)))
                 space[key] = new
+            self.on = True
             yield
 
     def _forward(self, part: Part) -> Callable[..., Any]:
         names, outs, function = part.takes, part.gives, part.forward
 
         def wrapped(*args: Any, **options: Any) -> Any:
-            step = Step(len(self.steps), part, self.open[-1] if self.open else None, dict(zip(names, args)))
+            here, self.count = self.count, self.count + 1
+            if self.moved and here not in self.places and part.name not in self.guarded:
+                return function(*args, **options)      # something else is moved: this step is only counted
+            step = Step(here, part, self.open[-1] if self.open else None, dict(zip(names, args)))
             self.steps.append(step)
             args = tuple(self.moved.get(("in", step.index, n), a) for n, a in zip(names, args)) + args[len(names):]
             mine = {n: a for (role, i, n), a in self.moved.items() if role == "parameter" and i == step.index}

@@ -121,7 +121,7 @@ def gradients_at(step: Step, which: str) -> Iterator[tuple[str, Array, Array]]:
         array = arrays.get(name)
         if isinstance(array, np.ndarray) and array.dtype.kind in "fc" and given is not None and (
                 np.shape(given) in (array.shape, ())) and not (which == "returned" and spread(step, array)):
-            yield name, array, np.broadcast_to(np.asarray(given, float), array.shape)
+            yield name, array, np.array(np.broadcast_to(given, array.shape), float)            # it may be worked in
 
 
 def spread(step: Step, array: Array) -> bool:
