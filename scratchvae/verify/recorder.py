@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -172,7 +172,7 @@ class Pass:
         self.open: list[Step] = []
         self.closing: list[Step] = []                  # whose backward runs
         self.moved: Mapping[Place, Array] = {}
-        self.places, self.on, self.count = set[int](), False, 0        # whether wrapped; how many steps there were
+        self.on, self.count, self.only = False, 0, None                # whether wrapped; the steps so far; of interest
         self.guarded: set[str] = set()
         self.drew, self.rewind = False, snapshot(pair.generators)
         self.mend: Callable[[Step, str], None] = _leave
@@ -192,8 +192,10 @@ class Pass:
 
     def forward(self, place: Place, value: Array, arrays: Arrays) -> Arrays:
         """Return the outputs with another array at a place: the function whose derivative is wanted there."""
-        with self.apart(), still(self.pair.generators), self.watching({place: value}):
-            self.rewind()                              # to draw what the pass drew
+        with self.apart(), still(self.pair.generators) if self.drew else nullcontext(), self.watching({place: value}):
+            self.only = place[1]
+            if self.drew:
+                self.rewind()                          # to draw what the pass drew
             return self.pair.forward(arrays)[0]
 
     def at(self, place: Place) -> Function:
@@ -210,17 +212,17 @@ class Pass:
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Let nothing that runs in the block be part of the pass that is recorded."""
-        before = self.steps, self.count, self.open, self.moved, self.places
-        self.steps, self.count, self.open, self.moved = [], 0, [], {}
+        before = self.steps, self.count, self.open, self.moved, self.only
+        self.steps, self.count, self.open, self.moved, self.only = [], 0, [], {}, None
         try:
             yield
         finally:
-            self.steps, self.count, self.open, self.moved, self.places = before
+            self.steps, self.count, self.open, self.moved, self.only = before
 
     @contextmanager
     def watching(self, moved: Mapping[Place, Array]) -> Iterator[None]:
         """Put the wrapped parts in their places for as long as the block lasts."""
-        self.open, self.moved, self.places = [], moved, {i for _, i, _ in moved}
+        self.open, self.moved = [], moved
         with ExitStack() as stack:
             stack.callback(setattr, self, "on", self.on)
             for part, key, new in [] if self.on else self.wrapped:
@@ -235,8 +237,8 @@ class Pass:
 
         def wrapped(*args: Any, **options: Any) -> Any:
             here, self.count = self.count, self.count + 1
-            if self.moved and here not in self.places and part.name not in self.guarded:
-                return function(*args, **options)      # something else is moved: this step is only counted
+            if self.only not in (None, here) and part.name not in self.guarded:
+                return function(*args, **options)      # another step is looked at: this one is only counted
             step = Step(here, part, self.open[-1] if self.open else None, dict(zip(names, args)))
             self.steps.append(step)
             args = tuple(self.moved.get(("in", step.index, n), a) for n, a in zip(names, args)) + args[len(names):]

@@ -106,9 +106,14 @@ def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True) ->
                 (step.dys if which == "dys" else step.returned)[seen.name] = correct    # type: ignore[index]
 
     p.choose = choose
-    for name, given in p.run(dys, mend=look).items():
+    left = p.run(dys, mend=look)
+    names = [step.part.name for step in p.steps]
+    used = {f"{seen.step.part.name}.{seen.name}": seen for seen in found
+            if seen.which == "parameter" and seen.step is not None and names.count(seen.step.part.name) == 1}
+    for name, given in left.items():                   # a parameter that one step used has been moved there
         v = stream(31).standard_normal(given.shape)
-        found.append(judge(Compared(None, "left", name, given), v, along(p.pair.values, p.pair.inputs, {name: v}, dys)))
+        right = used[name].right if name in used else along(p.pair.values, p.pair.inputs, {name: v}, dys)
+        found.append(judge(Compared(None, "left", name, given), v, right))
     p.pair.values(copies(p.pair.inputs))               # the parameters are what they were
     return found
 
