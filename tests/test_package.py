@@ -24,7 +24,7 @@ ORDER = {                                              # of the files in each fo
     "verify": ["dual", "derivative", "noise", "recorder", "pairs", "search", "gradcheck", "exact", "writings"],
     "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
     "explain": ["notation", "equations", "source", "trace", "evaluate", "verdict", "mathml", "pictures",
-                "figures", "style", "page"],
+                "figures", "page"],
     "cli": ["manual", "options", "examples", "runs", "folders", "output", "inputs", "commands", "program"]}
 MAY_IMPORT = {"": [], "data": [""], "train": ["", "data"], "verify": [""], "diagnose": ["", "verify"],
               "explain": ["", "data", "verify"], "cli": ["", "data", "train", "verify", "diagnose", "explain"]}

@@ -7,9 +7,9 @@ The page is one HTML file that needs no network, and no script to be read.  The 
 are read from the source, the equations from MATH.md, the words from the docstrings,
 the numbers from a pass that was traced: a changed line of the library is a changed page.
 
-The files, in their order: source (a function as statements), trace (a pass, recorded), equations (the
-formulas of MATH.md), evaluate (their values in the pass), verdict (which gradient is the first that is wrong),
-notation, mathml, pictures, figures (what is drawn of a pass), style and page.
+The files, in their order: notation and equations (the formulas of MATH.md), source (a function as statements),
+trace (a pass, recorded), evaluate (the formulas' values in the pass), verdict (which gradient is the first that is
+wrong), mathml, pictures, figures (what is drawn of a pass) and page.  equations.txt, page.css and page.js are read.
 """
 
 from __future__ import annotations

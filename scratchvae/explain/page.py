@@ -16,9 +16,8 @@ import numpy as np
 
 from ..layers import Array
 from . import figures, pictures
-from .equations import sections, symbols
+from .equations import read, sections, symbols
 from .mathml import broken
-from .style import SCRIPT, STYLE
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import TOLERANCE, Record, is_gradient
 
@@ -307,7 +306,7 @@ class Writer:
         lines, summed = self.linked(lines), self.linked(summed)
         return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}, line by line</title><style>{STYLE}</style></head><body>
+<title>{name}, line by line</title><style>{read("explain/page.css")}</style></head><body>
 <header><h1>{name}, line by line, with numbers</h1><p>{escape(found.about)}</p></header>
 <main>
 <section aria-labelledby="s1"><h2 id="s1">The bound, and whether its gradient is right</h2>{verdict}
@@ -343,7 +342,7 @@ is no gradient of the loss by itself, and is not.</p></section>
 <section aria-labelledby="s7"><h2 id="s7">The symbols of this page</h2><table>{self.legend()}</table></section>
 <section aria-labelledby="s8"><h2 id="s8">The equations, as MATH.md derives them</h2>{self.sections()}</section>
 </main>
-<script>{SCRIPT}</script></body></html>
+<script>{read("explain/page.js")}</script></body></html>
 """
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -90,11 +89,10 @@ class Record:
             return
         chosen = list(select(*found, [name for name, _ in visit.values]))
         errors = [self.evaluator(visit).error(e) for e in chosen]
-        for i, (equation, error) in enumerate(zip(chosen, errors)):
-            same = [k for k, other in enumerate(chosen) if other.names == equation.names and k != i]
-            if error == inf and any(errors[k] not in (None, inf) for k in same):
-                continue                               # the case of another shape
-            yield equation, error
+        for equation, error in zip(chosen, errors):
+            others = [e for other, e in zip(chosen, errors) if other.names == equation.names and other is not equation]
+            if error is None or error <= TOLERANCE or all(e is None or e > TOLERANCE for e in others):
+                yield equation, error                  # else it is the case of another shape
 
     def evaluator(self, visit: Visit) -> Evaluator:
         """Return what computes equations at a statement."""

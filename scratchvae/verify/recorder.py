@@ -172,7 +172,8 @@ class Pass:
         self.open: list[Step] = []
         self.closing: list[Step] = []                  # whose backward runs
         self.moved: Mapping[Place, Array] = {}
-        self.on, self.count, self.only = False, 0, None                # whether wrapped; the steps so far; of interest
+        self.on, self.count = False, 0                 # whether the parts are wrapped; the steps so far
+        self.only: int | None = None                   # the step that alone is looked at
         self.guarded: set[str] = set()
         self.drew, self.rewind = False, snapshot(pair.generators)
         self.mend: Callable[[Step, str], None] = _leave
