@@ -155,7 +155,9 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     for name, fill in pair.fills.items():              # what stood in the gradient must not matter
         own.gradients[name][...] = fill
     trace.note(list(own.parameters.values()))          # so that self.W is a link to where it stands
+    order = {c.step.index: i for i, c in enumerate(found) if c.step is not None}
     p.steps, p.count, p.mend = [], 0, lambda step, which: None
+    p.choose = lambda steps, given: min(steps, key=lambda step: order.get(step.index, len(order)))
     with p.watching({}):
         (elbo, cache), bound = trace.run(objective.bound, rows, noise)
         if n_samples is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -69,12 +68,13 @@ def reference(comment: str) -> tuple[str, str] | None:
     return (found.group(1), found.group(2) or "") if found else None
 
 
-def select(number: str, case: str, names: list[str]) -> Iterator[Equation]:
-    """Yield the equations of a line: that of all its names together, else those of each."""
+@lru_cache(maxsize=None)
+def select(number: str, case: str, names: tuple[str, ...]) -> list[Equation]:
+    """Return the equations of a line: that of all its names together, else those of each."""
     mine = [e for e in table() if (e.number, e.case) == (number, case)]
     wanted = tuple(n for n in map(base, names) if n not in ("_", "cache") and not n.endswith("_cache"))
     together = [e for e in mine if e.names == wanted]
-    yield from together or [e for e in mine if len(e.names) == 1 and e.names[0] in wanted]
+    return together or [e for e in mine if len(e.names) == 1 and e.names[0] in wanted]
 
 
 @lru_cache(maxsize=None)

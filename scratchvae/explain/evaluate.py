@@ -27,6 +27,12 @@ SIGNS = {ast.Add: (1, " + "), ast.Sub: (1, " − "), ast.Mult: (2, " · "), ast.
 NAMED = {"log", "exp", "sqrt", "tanh", "cos", "max", "abs", "softplus", "sigmoid"}         # as they are, with numbers
 
 
+@lru_cache(maxsize=None)
+def source(node: ast.AST) -> str:
+    """Return the text of an expression."""
+    return ast.unparse(node)
+
+
 class Unknown(Exception):
     """A name or a call that is not in the pass."""
 
@@ -102,7 +108,7 @@ class Ready(ast.NodeTransformer):
         if isinstance(node.op, ast.Div):
             return call("ratio", self.visit(node.left), self.visit(node.right))
         if isinstance(node.op, ast.Pow):
-            return (call("exp", self.visit(node.right)) if ast.unparse(node.left) == "e" else
+            return (call("exp", self.visit(node.right)) if source(node.left) == "e" else
                     ast.BinOp(self.visit(node.left), node.op, node.right))
         return ast.BinOp(self.visit(node.left), node.op, self.visit(node.right))
 
@@ -116,13 +122,13 @@ class Ready(ast.NodeTransformer):
         """An entry x[n, i]; or what belongs to a level, q[t - 1], or a piece, h[:n]."""
         letters = letters_of(node)
         if not letters or not set(letters) <= set(self.letters):
-            return call("part", ast.Constant(ast.unparse(node)))
-        self.entries.append((ast.unparse(node.value), letters))
-        return call("entry", ast.Constant(ast.unparse(node.value)), *(ast.Name(c, ast.Load()) for c in letters))
+            return call("part", ast.Constant(source(node)))
+        self.entries.append((source(node.value), letters))
+        return call("entry", ast.Constant(source(node.value)), *(ast.Name(c, ast.Load()) for c in letters))
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         """A function, a sum over an index, or a call that the line made."""
-        name = ast.unparse(node.func)
+        name = source(node.func)
         if name[0] == "Σ" and len(name) > 1:
             inner = Ready([*self.letters, name[1]])
             body, ends = inner.visit(node.args[-1]), node.args[:-1]
@@ -145,7 +151,7 @@ def call(name: str, *args: ast.expr) -> ast.Call:
 def ready(node: ast.expr, letters: str) -> tuple[CodeType, set[str], list[tuple[str, list[str]]]]:
     """Return an expression as code, the names in it, and the arrays of which it takes entries."""
     maker = Ready(list(letters))
-    tree = ast.Expression(maker.visit(ast.parse(ast.unparse(node), mode="eval").body))
+    tree = ast.Expression(maker.visit(ast.parse(source(node), mode="eval").body))
     return compile(ast.fix_missing_locations(tree), "an equation", "eval"), maker.names, maker.entries
 
 
@@ -282,7 +288,7 @@ class Evaluator:
         if isinstance(left, ast.Tuple):
             results = [v for n, v in self.visit.values if "cache" not in n]
             return max(distance(a, b) for a, b in zip(leaves(self.value(equation.right)), results) if is_number(b))
-        letters, made = letters_of(left) if ast.unparse(left)[-3:] != "[t]" else [], self.made(equation)
+        letters, made = letters_of(left) if source(left)[-3:] != "[t]" else [], self.made(equation)
         for array, of_it in ready(equation.right, "".join(letters))[2]:
             self.shaped(self.name(array), of_it)
         if letters:
@@ -295,7 +301,7 @@ class Evaluator:
     def made(self, equation: Equation) -> Any:
         """Return what the left side stands for: what the line made, or what it was made of (h = [mu | logvar])."""
         made = [(base(n), v) for n, v in self.visit.values]
-        left = base(ast.unparse(equation.left))
+        left = base(source(equation.left))
         own = [v for n, v in made if n == left] or [self.visit.before.get(left)]
         return own[0] if usable(own[0]) else next(v for n, v in made if n in equation.names)
 
@@ -305,17 +311,17 @@ class Evaluator:
         """Return one entry of a product or a sum with its numbers, the largest; None where there is no such thing."""
         made, node = self.made(equation), equation.right
         kinds = [part for part in ast.walk(node) if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult)
-                 or isinstance(part, ast.Call) and ast.unparse(part.func)[0] == "Σ"]
+                 or isinstance(part, ast.Call) and source(part.func)[0] == "Σ"]
         if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or not kinds:
             return None
-        letters = letters_of(equation.left) if ast.unparse(equation.left)[-3:] != "[t]" else []
+        letters = letters_of(equation.left) if source(equation.left)[-3:] != "[t]" else []
         grid = self.shaped(made, letters) if letters else made
         at = tuple(int(i) for i in np.unravel_index(np.nanargmax(np.abs(np.real(grid))), grid.shape))
         try:
             said = self.numbers(node, at, **dict(zip(letters, at)))
         except (Unknown, IndexError, ValueError):
             return None
-        of = base(ast.unparse(equation.left)) if isinstance(equation.left, (ast.Name, ast.Subscript)) else "the entry"
+        of = base(source(equation.left)) if isinstance(equation.left, (ast.Name, ast.Subscript)) else "the entry"
         return f"{of}[{', '.join(map(str, at))}] = {said} = {grid[at]:.4g}"
 
     def numbers(self, node: ast.expr, at: tuple[int, ...], inside: int = 0, **letters: int) -> str:
@@ -328,11 +334,11 @@ class Evaluator:
         if isinstance(node, ast.UnaryOp):
             said = f"−{self.numbers(node.operand, at, 2, **letters)}"
             return said if inside < 2 else f"({said})"
-        if isinstance(node, ast.Call) and ast.unparse(node.func)[0] == "Σ":
+        if isinstance(node, ast.Call) and source(node.func)[0] == "Σ":
             return self.terms(node, at, inside, **letters)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in NAMED:
-            return f"{ast.unparse(node.func)}({', '.join(self.numbers(arg, at, **letters) for arg in node.args)})"
-        if ast.unparse(node) == "e":
+        if isinstance(node, ast.Call) and source(node.func) in NAMED:
+            return f"{source(node.func)}({', '.join(self.numbers(arg, at, **letters) for arg in node.args)})"
+        if source(node) == "e":
             return "e"
         if not isinstance(node, (ast.Name, ast.Constant, ast.Subscript)):
             raise Unknown
@@ -346,7 +352,7 @@ class Evaluator:
 
     def terms(self, node: ast.Call, at: tuple[int, ...], inside: int, **letters: int) -> str:
         """Return the terms of a sum: all of a short one, the three largest of a long one."""
-        letter, body, found = ast.unparse(node.func)[1:], node.args[-1], []
+        letter, body, found = source(node.func)[1:], node.args[-1], []
         of = {letter: 0} if letter else {}
         first = self.value(body, **letters, **of)
         ends = [int(ast.literal_eval(end)) for end in node.args[:-1]] or [
@@ -364,7 +370,7 @@ class Evaluator:
 
 def letters_of(node: ast.expr) -> list[str]:
     """Return the indices of an entry: n and j of ``y[n, j]``."""
-    found = ast.unparse(node.slice).strip("()").split(", ") if isinstance(node, ast.Subscript) else []
+    found = source(node.slice).strip("()").split(", ") if isinstance(node, ast.Subscript) else []
     return found if set(found) <= LETTERS else []
 
 

@@ -7,6 +7,7 @@ cannot: fractions, roots, indices, powers.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import escape
 
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇʰ", "0123456789-+Ttxyrlabh"))
@@ -29,6 +30,7 @@ def mathml(text: str) -> str:
     return f'<math aria-label="{escape(text)}"><mrow>{"".join(atoms)}</mrow></math>'
 
 
+@lru_cache(maxsize=None)
 def broken(text: str, most: int = 34) -> str:
     """Return a formula as one ``<math>`` element, or a long one as several, between which a line may be broken.
 

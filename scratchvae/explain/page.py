@@ -7,7 +7,6 @@ unfolds in place, in the same two columns.
 
 from __future__ import annotations
 
-import ast
 import re
 from html import escape
 from typing import Any
@@ -51,10 +50,11 @@ class Writer:
             return f'<div class="made {classes}">{name} <span class="v">{float(value):.6g}</span> {check}</div>'
         if value.size == 0:
             return f'<div class="made">{name} <span class="faint">{value.shape}: no columns</span></div>'
-        range_ = f"min {np.nanmin(value):.3g}, mean {np.nanmean(value):.3g}, max {np.nanmax(value):.3g}"
-        all_ = ", ".join(f"{number:.4g}" for number in value.ravel())
+        seen = value[~np.isnan(value)]
+        said = (", ".join(f"{number:.4g}" for number in value.ravel()) if value.size <= FEW else
+                f"min {seen.min():.3g}, mean {seen.mean():.3g}, max {seen.max():.3g}")
         said = (f'<span class="faint">{value.shape}</span> {pictures.heat_map(value, label, self.found.picture)} '
-                f'<span>{all_ if value.size <= FEW else range_}</span>')
+                f'<span>{said}</span>')
         once = (key, value.tobytes())
         numbers = ""
         if once not in self.written:
@@ -125,7 +125,7 @@ class Writer:
                        f'<span class="{kind}" data-equation="{error}">the equation {word}</span>'
                        + (f'<div class="worked">{escape(worked)}</div>' if worked else "") + "</div>")
         found = visit.call.function.reference(visit.statement)
-        if found is not None and not out and visit.ran and not visit.values:   # a statement about expectations
+        if found is not None and not out and not visit.values:   # a statement about expectations
             self.cited.setdefault(found[0], "")
             out.append(f'<div class="eq"><a class="no" href="#m{found[0]}">see ({found[0]}) '
                        f'{escape(sections()[found[0]][0])}</a></div>')
@@ -209,7 +209,7 @@ class Writer:
     def alone(self, call: Call, depth: int) -> str:
         """Return the statements of a call that has no counterpart."""
         out, number = [], 0
-        for visit in (visit for visit in call.visits if visit.ran):
+        for visit in call.visits:
             number += 1
             inner = "".join(self.unfold(c, None, depth + 1) for c in visit.calls if c.visits)
             out.append(f'<div class="one">{self.step(visit, number)}{inner}</div>')
@@ -217,13 +217,12 @@ class Writer:
 
     def mirror(self, forward: Call, backward: Call, depth: int) -> str:
         """Return forward's statements, and beside each the statements of backward that answer it."""
-        rows = [visit for visit in forward.visits if visit.ran]
+        rows = forward.visits
         anchors = self.anchors(rows, backward)
         beside: dict[int, list[Visit]] = {}
         for visit in backward.visits:
-            if visit.ran:
-                beside.setdefault(anchors[id(visit)], []).insert(0, visit)     # the later, the higher: it runs up
-        numbers = {id(v): i for i, v in enumerate([v for v in (*rows, *backward.visits) if v.ran], start=1)}
+            beside.setdefault(anchors[id(visit)], []).insert(0, visit)         # the later, the higher: it runs up
+        numbers = {id(v): i for i, v in enumerate((*rows, *backward.visits), start=1)}
         out = ['<div class="pair heads" aria-hidden="true"><div>forward, down</div><div>backward, up</div></div>']
         for i, visit in enumerate(rows):
             left, right = visit, beside.get(i, [])
@@ -246,8 +245,7 @@ class Writer:
     def anchors(self, rows: list[Visit], backward: Call) -> dict[int, int]:
         """Return, for each statement of backward, the row of the statement of forward that it answers.
 
-        One that answers none, such as a sum of gradients or the head of a loop, is for the one that comes next; one
-        that did not run stands where the last one stands.
+        One that answers none, such as a sum of gradients or the head of a loop, is for the one that comes next.
         """
         row_of_call = {call.index: i for i, visit in enumerate(rows) for call in visit.calls}
         row_of_name: dict[str, int] = {}
@@ -261,15 +259,9 @@ class Writer:
             named = [row_of_name[m.label[1:]] for m in visit.made if m.label[1:] in row_of_name and m.label[:1] == "d"]
             if called or named:
                 found[id(visit)] = max(called or named)
-        ahead, after = None, None
+        ahead = 0
         for visit in reversed(backward.visits):
-            skipped = isinstance(visit.statement.node, ast.If) and after is not None and not after.ran
-            if visit.ran and not skipped and ahead is not None:
-                found.setdefault(id(visit), ahead)
-            ahead, after = found.get(id(visit), ahead), visit
-        last = len(rows) - 1
-        for visit in backward.visits:
-            last = found.setdefault(id(visit), last)
+            ahead = found.setdefault(id(visit), ahead)
         return found
 
     # the whole ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 from ..layers import Array
 
 LOW, MIDDLE, HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)             # negative, zero, positive
+FROM_LOW, FROM_HIGH = (np.subtract(end, MIDDLE) for end in (LOW, HIGH))
 MOST = 96                                              # rows and columns of a picture; of a longer array, the first
 
 
@@ -29,13 +30,10 @@ def png(pixels: Array) -> str:
 
 def colours(values: Array) -> Array:
     """Return blue for negative numbers, red for positive ones, white for 0, strong for large ones, and grey for NaN."""
-    missing = np.isnan(values)
-    values = np.where(missing, 0, values)
-    largest = float(np.abs(values).max()) if values.size else 0.0
-    share = values / largest if largest > 0 else 0 * values
-    ends = np.where(share[..., None] < 0, np.array(LOW), np.array(HIGH))
-    found = np.rint(np.array(MIDDLE) + np.abs(share)[..., None] * (ends - np.array(MIDDLE)))
-    return np.where(missing[..., None], 150, found)
+    missing, size = np.isnan(values)[..., None], np.abs(values)[..., None]
+    ends = np.where(values[..., None] < 0, FROM_LOW, FROM_HIGH)
+    largest = np.max(size, where=~missing, initial=0) or 1.0
+    return np.where(missing, 150, np.rint(MIDDLE + size / largest * ends))
 
 
 def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -> str:
@@ -50,21 +48,23 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
         Height and width, if a row is a picture.  Numbers from 0 to 1 are grey then.
     """
     grid = np.atleast_2d(values if values.ndim <= 2 else values.reshape(len(values), -1))
-    if np.isinf(grid).any() or np.isnan(grid).all():
+    seen = grid[~np.isnan(grid)]
+    if not seen.size or np.isinf(seen).any():
         return '<span class="wrong">not finite</span>'
     if picture is not None and grid.shape[1] == picture[0] * picture[1]:
         tiles = grid[:4].reshape(-1, *picture)
         grey = bool(tiles.min() >= 0 and tiles.max() <= 1)
         shades = 255 - np.rint(255 * tiles) if grey else colours(tiles)
-        edge = [(0, 0), (0, 1)] + [(0, 0)] * (0 if grey else 1)
-        strip = np.concatenate([np.pad(tile, edge, constant_values=200) for tile in shades], axis=1)[:, :-1]
+        rows = np.full((picture[0], len(tiles), picture[1] + 1, *shades.shape[3:]), 200)
+        rows[:, :, :-1] = shades.swapaxes(0, 1)        # side by side, a line between them
+        strip = rows.reshape(picture[0], -1, *shades.shape[3:])[:, :-1]
         kind, scale = f"{len(tiles)} picture{'s' * (len(tiles) > 1)} of {picture[0]} by {picture[1]} pixels", 6
         kind = kind if len(tiles) == len(grid) else f"the first {kind}"
     else:
         strip = colours(grid[:MOST, :MOST])
         kind = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers"
         scale = max(2, min(max(3, min(16, 220 // strip.shape[1])), 160 // strip.shape[0]))
-    words = f"{name}: {kind}, from {np.nanmin(grid):.3g} to {np.nanmax(grid):.3g}"
+    words = f"{name}: {kind}, from {seen.min():.3g} to {seen.max():.3g}"
     whole = not kind.startswith("the first") and max(grid.shape) <= MOST or "picture" in kind and len(grid) <= 4
     rest = "" if whole else f'<span class="faint">a part of it: {kind}</span>'
     return (f'<img src="{png(strip)}" alt="{escape(words)}" width="{strip.shape[1] * scale}" '

@@ -10,9 +10,9 @@ import ast
 import inspect
 import linecache
 import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -47,7 +47,6 @@ class Function:
     lines: list[str]                                   # of its whole file
     statements: list[Statement]
     first: int
-    file: str
 
     @property
     def doc(self) -> str:
@@ -58,10 +57,6 @@ class Function:
         """Return the statement on a line; of several, one within another, the inner."""
         found = [s for s in self.statements if s.first <= line <= s.last]
         return found[-1] if found else None
-
-    def text(self, statement: Statement) -> str:
-        """Return the source of a statement without its indentation, with the comments beside it."""
-        return textwrap.dedent("\n".join(self.lines[statement.first - 1:statement.last]))
 
     def reference(self, statement: Statement) -> tuple[str, str] | None:
         """Return the number of the equation in a statement's comment, and the word for its case."""
@@ -88,9 +83,9 @@ class Function:
         return ["dx"] if last == "backward" else [last]
 
 
-def read(name: str, function: FunctionType) -> Function | None:
+@lru_cache(maxsize=None)
+def read(name: str, function: FunctionType, code: CodeType) -> Function | None:
     """Return a function's source in statements, or None if the source is not there."""
-    code = function.__code__
     lines = [line.rstrip("\n") for line in linecache.getlines(code.co_filename)]
     try:
         tree = ast.parse("\n".join(lines))
@@ -100,7 +95,7 @@ def read(name: str, function: FunctionType) -> Function | None:
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             if first == code.co_firstlineno:
-                return Function(name, function, lines, list(statements(node)), node.lineno, code.co_filename)
+                return Function(name, function, lines, list(statements(node)), node.lineno)
     return None
 
 

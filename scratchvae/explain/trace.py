@@ -11,6 +11,7 @@ import ast
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, TypeGuard
 
@@ -34,11 +35,10 @@ class Made:
 
 @dataclass(eq=False)
 class Visit:
-    """A statement that ran, or one that did not in this pass (``ran`` is false)."""
+    """A statement that ran."""
 
     call: Call
     statement: Statement
-    ran: bool = True
     made: list[Made] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)      # names of what is no array: caches, tuples
     numbers: list[str] = field(default_factory=list)   # "t = 2"
@@ -104,10 +104,16 @@ def label_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> st
     return ast.unparse(node)
 
 
+@lru_cache(maxsize=None)
+def code_of(node: ast.expr) -> CodeType:
+    """Return an expression as code; by its text, as the node itself may be one that is assigned to."""
+    return compile(ast.unparse(node), "a line", "eval")
+
+
 def value_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> Any:
     """Return the value of a name, an attribute or an entry; None if it has none yet."""
     try:
-        return eval(ast.unparse(node), space, names)   # as text: the node itself may be one that is assigned to
+        return eval(code_of(node), space, names)
     except Exception:                                  # not there before the statement has run
         return None
 
@@ -139,7 +145,7 @@ class Trace:
         if event != "call" or frame.f_code not in self.known:
             return None
         if frame.f_code not in self.functions:
-            self.functions[frame.f_code] = read(*self.known[frame.f_code])
+            self.functions[frame.f_code] = read(*self.known[frame.f_code], frame.f_code)
         function = self.functions[frame.f_code]
         if function is None:
             return None
@@ -191,7 +197,9 @@ class Trace:
             call.locals = dict(frame.f_locals)
             if call.visits:
                 call.locals.update((label, value) for label, value in call.visits[-1].values if label.isidentifier())
-            call.visits = completed(call)
+            ran = zip(call.visits, [*call.visits[1:], None])                   # without the ends of loops
+            call.visits = [v for v, after in ran if v.statement.body is None or after is not None
+                           and v.statement.body[0] <= after.statement.first <= v.statement.body[1]]
         return self.watch
 
     def finish(self, frame: FrameType, call: Call, result: Any = None) -> None:
@@ -235,22 +243,27 @@ class Trace:
     def uses(self, statement: Statement, frame: FrameType) -> list[tuple[ast.expr, Key]]:
         """Return the names in a statement that stand for arrays that are known."""
         found: list[tuple[ast.expr, Key]] = []
-
-        def look(node: Any) -> None:
-            called = any(isinstance(part, ast.Call) for part in ast.walk(node))            # nothing is called twice
-            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and not called:
-                if isinstance(node.ctx, ast.Store):
-                    return
+        inside: set[int] = set()
+        for node, parts in named(statement.node):
+            if id(node) not in inside:
                 value = value_of(node, frame.f_globals, frame.f_locals)
                 if is_array(value) and key_of(value) in self.numbers:
                     found.append((node, key_of(value)))
-                    return
-            for child in ast.iter_child_nodes(node):
-                look(child)
-        node = statement.node
-        for part in ([node.test] if isinstance(node, ast.If) else [node.iter] if isinstance(node, ast.For) else [node]):
-            look(part)
+                    inside |= parts
         return found
+
+
+@lru_cache(maxsize=None)
+def named(statement: ast.stmt) -> list[tuple[ast.expr, set[int]]]:
+    """Return what may stand for an array in a statement, the outer first, and the parts of each; nothing is called."""
+    head = (statement.test if isinstance(statement, ast.If) else statement.iter if isinstance(statement, ast.For) else
+            statement)
+    walked = list(ast.walk(head))
+    stored = {id(part) for node in walked if isinstance(getattr(node, "ctx", None), ast.Store)
+              for part in ast.walk(node)}
+    return [(node, set(map(id, ast.walk(node)))) for node in walked
+            if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and id(node) not in stored
+            and not any(isinstance(part, ast.Call) for part in ast.walk(node))]
 
 
 def variables(frame: FrameType, statement: Statement) -> dict[str, Any]:
@@ -274,19 +287,3 @@ def returned(node: ast.expr | None, value: Any, names: list[str]) -> list[tuple[
     if isinstance(value, tuple):
         return [(names[i] if i < len(names) else "cache", v) for i, v in enumerate(value)]
     return [(names[0] if names else "cache", value)]
-
-
-def completed(call: Call) -> list[Visit]:
-    """Return the visits without the ends of loops, and with the statements that did not run in this pass."""
-    visits = []
-    for visit, after in zip(call.visits, [*call.visits[1:], None]):
-        body = visit.statement.body
-        if body is None or (after is not None and body[0] <= after.statement.first <= body[1]):
-            visits.append(visit)
-    ran = {id(visit.statement) for visit in visits}
-    for i, statement in enumerate(call.function.statements):
-        if id(statement) not in ran:
-            before = call.function.statements[i - 1] if i else None
-            at = max((k for k, v in enumerate(visits) if v.statement is before), default=-1)
-            visits.insert(at + 1, Visit(call, statement, ran=False))
-    return visits

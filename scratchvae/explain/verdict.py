@@ -85,9 +85,9 @@ class Record:
         """Yield the equations of a statement, and how far each is from what the statement made."""
         found = visit.call.function.reference(visit.statement)
         arrays = [value for _, value in visit.values if is_array(value)]
-        if found is None or not visit.ran or not visit.made and arrays:        # what it made is of no use
+        if found is None or not visit.made and arrays:        # what it made is of no use
             return
-        chosen = list(select(*found, [name for name, _ in visit.values]))
+        chosen = select(*found, tuple(name for name, _ in visit.values))
         errors = [self.evaluator(visit).error(e) for e in chosen]
         for equation, error in zip(chosen, errors):
             others = [e for other, e in zip(chosen, errors) if other.names == equation.names and other is not equation]
