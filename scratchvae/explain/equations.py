@@ -16,13 +16,14 @@ from .notation import text
 
 @dataclass
 class Equation:
-    """An entry of the table: its number, the word for its case, the names it is of, left and right as trees."""
+    """An entry of the table: its number and case, the names it is of, left and right as trees, and a sentence."""
 
     number: str
     case: str
     names: tuple[str, ...]
     left: ast.expr
     right: ast.expr
+    words: str
 
     @property
     def text(self) -> str:
@@ -39,13 +40,13 @@ def base(target: str) -> str:
 def table() -> list[Equation]:
     """Return the equations."""
     found = []
-    for head, body in re.findall(r"^([^#|\n]+) \| (.*)$", read("explain/equations.txt"), re.MULTILINE):
+    for head, body, words in re.findall(r"^([^#|\n]+) \| (.*)\n +(.*)$", read("explain/equations.txt"), re.MULTILINE):
         (number, _, case), given = head.partition(", "), re.match(r"([\w, ]+): ", body)
         left, right = (ast.parse(side, mode="eval").body
                        for side in body[given.end() if given else 0:].split(" = ", 1))
         own = left.elts if isinstance(left, ast.Tuple) else [left]
         called = given.group(1).split(", ") if given else [base(ast.unparse(e)) for e in own]
-        found.append(Equation(number, case, tuple(called), left, right))
+        found.append(Equation(number, case, tuple(called), left, right, words[0].upper() + words[1:] + "."))
     return found
 
 

@@ -7,6 +7,8 @@ unfolds in place, in the same two columns.
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from html import escape
 from typing import Any
@@ -15,13 +17,13 @@ import numpy as np
 
 from ..layers import Array
 from . import figures, pictures
-from .equations import read, sections, symbols
+from .equations import Equation, base, read, sections, symbols
 from .mathml import broken
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import TOLERANCE, Record, is_gradient
 
 ALL = 640                                              # an array of so many numbers is written out; of a larger one,
-FEW, SOME = 8, 160                                             # the first so many
+FEW, SOME, MANY = 8, 160, 4096                                 # the first so many; the script can sum over so many
 
 
 class Writer:
@@ -29,6 +31,7 @@ class Writer:
 
     def __init__(self, found: Record) -> None:
         self.found, self.ids, self.written = found, set[int](), set[tuple[Any, bytes]]()
+        self.arrays: dict[int, Any] = {}               # whose entries the script sums
         self.cited: dict[str, str] = {}                # numbers of MATH.md, with the equations that stand here
 
     # small things -----------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ class Writer:
         return f'<pre class="code">{chr(10).join(out)}</pre>'
 
     def equations(self, visit: Visit) -> str:
-        """Return the equations of a statement, each with how well the numbers obey it."""
+        """Return the equations of a statement, each with a sentence, and with how well the numbers obey it."""
         out = []
         for equation, error in self.found.equations(visit):
             word = ("not computed here" if error is None else "gives the same" + (f" to {error:.0e}" if error else "")
@@ -120,8 +123,9 @@ class Writer:
             worked = self.found.evaluator(visit).worked(equation) if kind == "good" else None
             self.cited[equation.number] = self.cited.get(equation.number, "") + " " + equation.text
             title = sections()[equation.number][0]
-            out.append(f'<div class="eq"><a class="no" href="#m{equation.number}">({equation.number}) {escape(title)}'
-                       f'</a>{broken(equation.text)} '
+            out.append(f'<p class="words">{escape(equation.words)}</p><div class="eq"{self.summed(visit, equation)}>'
+                       f'<a class="no" href="#m{equation.number}">({equation.number}) {escape(title)}</a>'
+                       f'{broken(equation.text)} '
                        f'<span class="{kind}" data-equation="{error}">the equation {word}</span>'
                        + (f'<div class="worked">{escape(worked)}</div>' if worked else "") + "</div>")
         found = visit.call.function.reference(visit.statement)
@@ -130,6 +134,24 @@ class Writer:
             out.append(f'<div class="eq"><a class="no" href="#m{found[0]}">see ({found[0]}) '
                        f'{escape(sections()[found[0]][0])}</a></div>')
         return "".join(out)
+
+    def summed(self, visit: Visit, equation: Equation) -> str:
+        """Return what the script needs to write out the sum of any entry: index, factors and what is added."""
+        text = f"{ast.unparse(equation.left)} = {ast.unparse(equation.right)}"
+        found = re.fullmatch(r"(\w+\[[^]]+\]) = Σ(\w)\((\w+\[[^]]+\](?: \* \w+\[[^]]+\])?)\)( \+ \w+\[[^]]+\])?", text)
+        used = {base(ast.unparse(node)): self.found.trace.numbers[key] for node, key in visit.used}
+        parts = re.findall(r"(\w+)\[([^]]+)\]", text)
+        if found is None or any(name not in used for name, _ in parts[1:]):
+            return ""
+        for name, _ in parts[1:]:
+            value = np.asarray(self.found.evaluator(visit).name(name), float)
+            if value.size > MANY:
+                return ""
+            self.arrays[used[name]] = [[float(f"{number:.4g}") for number in row] for row in np.atleast_2d(value)]
+        entries = [[used.get(name, 0), name, index.split(", ")] for name, index in parts]
+        of = {"of": entries[0], "over": found[2], "times": entries[1:len(entries) - bool(found[4])],
+              "plus": entries[len(entries) - bool(found[4]):]}
+        return f" data-sum='{escape(json.dumps(of, separators=(',', ':')))}'"
 
     def sections(self) -> str:
         """Return the equations of MATH.md that the page cites, with their derivations."""
@@ -313,7 +335,8 @@ is wider than the screen, it scrolls sideways.</p>
 answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its
 line. A line that calls a function can be unfolded. Under each line stand its equation, as MATH.md of the package
 derives it (the number leads there), how far what it says is from what the line computed, for a product or a sum one
-entry with its numbers, and the arrays that the line made. An equation is computed as it stands, from the arrays of
+entry with its numbers (click a number of a matrix product to see how that one is made), and the arrays that the line
+made. An equation is computed as it stands, from the arrays of
 this pass, not by the code of the line. In a picture blue is negative, white is 0 and red is positive; pictures of x
 are grey. All is computed in float64. Point at the name of an array, or go to it with the Tab key, to see every place
 where it is used; follow it to where it was made. A pale line hands things on and computes nothing. Behind each
@@ -334,7 +357,8 @@ is no gradient of the loss by itself, and is not.</p></section>
 <section aria-labelledby="s7"><h2 id="s7">The symbols of this page</h2><table>{self.legend()}</table></section>
 <section aria-labelledby="s8"><h2 id="s8">The equations, as MATH.md derives them</h2>{self.sections()}</section>
 </main>
-<script>{read("explain/page.js")}</script></body></html>
+<script>const arrays={json.dumps(self.arrays, separators=(',', ':'))};
+{read("explain/page.js")}</script></body></html>
 """
 
 
