@@ -144,7 +144,7 @@ def test_what_is_not_compared_is_a_part_of_a_sum_or_handed_on_to_nobody(name, pa
              "importance.log_mean_exp_backward: dlog_w",
              "vae.VAE.backward: dq", "hvae.HVAE.backward: dq", "topdown.TopDown.backward: dm",  # of K rows that
              "topdown.TopDown.up_backward: dmean", "topdown.TopDown.up_backward: dm",           # are one for a network
-             "importance.Once.backward: dx",
+             "importance.SharedInput.backward: dx",
              "diffusion.Diffusion.backward: dh", "diffusion.Diffusion.backward: dz",    # to the model's own read
              "diffusion.BinarySignal.guess_backward: dh",
              "gaussian.kl_standard_backward: dlogvar",     # of the fixed q, whose logvar is no variable
@@ -190,7 +190,7 @@ HANDS_ON = {                                           # what computes or calls 
         "schedule.Schedule.pick: first, last", "diffusion.Diffusion.column: return",
         "diffusion.Diffusion.read: own, gain",
         "diffusion.Diffusion.bound: n, time, eps_1, eps", "diffusion.Diffusion.bound: gamma_1",
-        "objective.ELBO.loss_backward: n",
+        "objective.ELBO.loss_backward: rows",
         "importance.Importance.check_beta: checked", "importance.Importance.backward: elbo, cache, beta"],
     "it hands the parts on, each shown where it was made": [
         "objective.ELBO.loss_backward: return", "autoencoder.Autoencoder.bound: elbo",

@@ -25,7 +25,7 @@ from .. import (autoencoder, check, compare as compare_file, diffusion, discrete
                 importance as importance_file, layers, likelihood, mixed, mlp, model as model_file, objective as
                 objective_file, schedule, topdown, vae)
 from ..data.writing import write
-from ..importance import Importance, Once, log_mean_exp
+from ..importance import Importance, SharedInput, log_mean_exp
 from ..layers import Array
 from ..model import Model
 from ..objective import ELBO
@@ -135,7 +135,7 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     else:
         objective.model = objective.twin = own
     p, trace = Pass(pair, [own]), Trace(registry(own, MATH))
-    p.wrapped = [one for one in p.wrapped if not isinstance(one[0].layer, Once)]           # K rows there are one
+    p.wrapped = [one for one in p.wrapped if not isinstance(one[0].layer, SharedInput)]           # K rows there are one
 
     def loss_of(reconstruction: Array, kl: Array) -> Any:
         parts = ELBO(reconstruction, kl[:, -1], kl[:, :-1])
