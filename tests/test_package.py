@@ -25,7 +25,7 @@ ORDER = {                                              # of the files in each fo
     "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
     "explain": ["notation", "equations", "source", "trace", "evaluate", "verdict", "mathml", "pictures",
                 "figures", "page"],
-    "cli": ["manual", "options", "examples", "runs", "folders", "output", "inputs", "commands", "program"]}
+    "cli": ["options", "examples", "runs", "folders", "output", "inputs", "commands", "program"]}
 MAY_IMPORT = {"": [], "data": [""], "train": ["", "data"], "verify": [""], "diagnose": ["", "verify"],
               "explain": ["", "data", "verify"], "cli": ["", "data", "train", "verify", "diagnose", "explain"]}
 PLACES = {tuple(filter(None, (folder, name))): f"{folder}/{name}" for folder, names in ORDER.items() for name in names}

@@ -34,7 +34,41 @@ GREY = ("grey values under a Bernoulli likelihood: log p(x) and its bound are lo
 
 
 def train(args: argparse.Namespace, given: Config) -> int:
-    """Begin a run, or go on with one, and train it to its last epoch."""
+    """Train a model, or go on training one.
+
+    examples:
+      the data of this package, 8x8 digits, in some seconds:
+        scratchvae train --data digits --binarize resample-each-epoch --out runs/digits
+
+      a hierarchy of three levels, beta rising for 50 epochs so that none is given up:
+        scratchvae train --model hvae --latents 16,8,4 --warm-up 50 --epochs 300 \\
+            --binarize resample-each-epoch --out runs/three
+
+      two levels with networks of their own (200-200 below, 100-100 above), inferred from
+      the top down, and an average of the parameters over the last 5000 steps or so:
+        scratchvae train --data mnist --binarize sample --model topdown --latents 100,50 \\
+            --hidden 200,200/100,100 --schedule exponential:1e-4 --average 0.9998 --out runs/mnist
+
+      importance-weighted, five draws of z for each digit, q's gradient doubly reparameterised:
+        scratchvae train --objective iwae --importance 5 --estimator dreg --batch-size 20 \\
+            --binarize resample-each-epoch --out runs/iwae
+
+      a diffusion, its network two hidden layers of 256:
+        scratchvae train --model diffusion --binarize resample-each-epoch --batch-size 128 \\
+            --epochs 500 --learning-rate 2e-3 --schedule exponential:1e-4 --out runs/diffusion
+
+      your table, with text, numbers and empty cells; training ends when it no longer helps:
+        scratchvae train --data table.csv --out runs/table
+        scratchvae train --data table.csv --labels -1 --kinds visits=poisson --out runs/table
+
+      go on after Ctrl-C, a crash or kill -9; or train an old run for longer:
+        scratchvae train --resume runs/table
+        scratchvae train --resume runs/table --epochs 500
+
+    the folder then holds config.json, history.csv (its columns valid_... are of the rows
+    held out), held_out.csv (their numbers in the file), checkpoint.npz (and the one before
+    it), curves.png, samples.png and, where the data are no images, samples.csv.
+    """
     if args.resume is not None:
         with folders.alone(args.resume) as place:
             run, rows = go_on(args, given)
@@ -145,7 +179,17 @@ def finish(run: Run) -> None:
 
 
 def measure(args: argparse.Namespace, given: Config) -> int:
-    """Say how good a model is."""
+    """Measure a model: the parts of its bound, log p(x), its active units.
+
+    examples:
+      scratchvae evaluate runs/digits
+      scratchvae evaluate runs/mnist --samples 5000 --json > mnist.json
+      scratchvae evaluate runs/table --data new.csv
+      scratchvae evaluate runs/table --data new.csv --rows scores.csv     # the unlikely rows: sort by log_likelihood
+
+    An active unit is a latent that does something: its mean moves with x, with a
+    variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats.
+    """
     run, epoch = used(args.run)
     if args.rows is not None:
         output.check_path(args.rows, (".npz", ".csv"), run.config, args.data)
@@ -209,7 +253,16 @@ def finite(value: Any) -> Any:
 
 
 def sample(args: argparse.Namespace, given: Config) -> int:
-    """Draw from a model."""
+    """Draw from a model.
+
+    examples:
+      scratchvae sample runs/digits --out digits.png
+      scratchvae sample runs/table --count 1000 --out synthetic.csv
+      scratchvae sample runs/diffusion --steps 20 --out digits.png
+
+    A diffusion passes through --steps levels without new noise.  The bound that
+    evaluate prints is that of all its levels, and of their noise.
+    """
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
@@ -224,7 +277,12 @@ def sample(args: argparse.Namespace, given: Config) -> int:
 
 
 def impute(args: argparse.Namespace, given: Config) -> int:
-    """Write rows of a table with their empty cells filled."""
+    """Fill the empty cells of a table.
+
+    examples:
+      scratchvae impute runs/table --data table.csv --out full.csv
+      scratchvae impute runs/table --data table.csv --draw --seed 1 --out one.csv
+    """
     run, _ = used(args.run)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
@@ -238,7 +296,13 @@ def impute(args: argparse.Namespace, given: Config) -> int:
 
 
 def reconstruct(args: argparse.Namespace, given: Config) -> int:
-    """Send examples up to a level and down again."""
+    """Send examples up and down again.
+
+    examples:
+      scratchvae reconstruct runs/digits --out pairs.png
+      scratchvae reconstruct runs/three --level 3 --out pairs.png     # what the top level still knows
+      scratchvae reconstruct runs/table --data new.csv --count 500 --out again.csv
+    """
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
@@ -252,7 +316,12 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
 
 
 def interpolate(args: argparse.Namespace, given: Config) -> int:
-    """Walk from one example to another, in equal steps through the latents of a level."""
+    """Walk from one example to another, in equal steps through the latents.
+
+    examples:
+      scratchvae interpolate runs/digits --between 3,8 --out walk.png
+      scratchvae interpolate runs/three --between 3,8 --level 3 --steps 12 --out walk.png
+    """
     run, _ = used(args.run)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
@@ -272,7 +341,12 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
 
 
 def encode(args: argparse.Namespace, given: Config) -> int:
-    """Write what q says of every example: mu and logvar of each level."""
+    """Write mu and logvar of every level.
+
+    examples:
+      scratchvae encode runs/digits --out codes.npz       # mu_1, logvar_1, and the labels
+      scratchvae encode runs/table --data new.csv --out codes.csv
+    """
     run, _ = used(args.run)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
@@ -287,7 +361,17 @@ def encode(args: argparse.Namespace, given: Config) -> int:
 
 
 def gradcheck(args: argparse.Namespace, given: Config) -> int:
-    """Check the gradients of the model that the options describe."""
+    """Check every gradient of the model that these options describe.
+
+    examples:
+      scratchvae gradcheck
+      scratchvae gradcheck --model hvae --latents 16,8,4 --activation relu --likelihood gaussian
+
+    Every gradient of every part of the bound is compared with its complex-step
+    derivative, which is exact to rounding; one that is wrong makes the exit code 1.
+    Then the function whose backward is wrong stands first, with the kind of mistake that
+    it looks like, and the gradients that are wrong only because of it after it.
+    """
     config, data = new_config(given)
     x = examples.prepare(config, data.x["train"][:args.rows], "train")
     x = examples.with_labels(config, x, data.y["train"][:args.rows] if data.y else None)
@@ -301,7 +385,20 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
 
 
 def explain(args: argparse.Namespace, given: Config) -> int:
-    """Write a page on which every line of a pass is seen at work."""
+    """Write a page that shows every line of a pass at work.
+
+    examples:
+      scratchvae explain --out vae.html                   # a small VAE, ten epochs on the digits of this package
+      scratchvae explain --model hvae --latents 4,3,2 --out three.html
+      scratchvae explain --importance 5 --out weights.html
+      scratchvae explain runs/digits --out page.html      # a run, with its own data
+      scratchvae explain runs/table --data new.csv --rows 1 --out page.html
+
+    The page is one file, which needs no network. Beside every line of the forward pass stand
+    its equation, the arrays that it made, the line of backward that answers it, and for each
+    gradient how far it is from its complex-step derivative. All is computed in float64. A
+    gradient that is wrong makes the exit code 1, and its line is marked.
+    """
     if args.run is not None:
         for name in set(given) & {*FRESH, "scaling", "binarize"}:
             raise ValueError(f"{args.run} has its own model and its own view of the data: "

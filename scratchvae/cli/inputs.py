@@ -40,8 +40,6 @@ def new_config(given: Config) -> tuple[Config, Data]:
     if config["likelihood"] not in (None, "mixed") and ("kinds" in given or "missing" in given):
         raise ValueError(f"--{'kinds' if 'kinds' in given else 'missing'} is of --likelihood mixed")
     data = examples.read(config)
-    if config["likelihood"] == "mixed":
-        config["missing"] = given.get("missing", "leave-out")
     return examples.describe(config, data), data
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import inspect
 import io
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,12 +19,11 @@ from ..compare import CONSISTENCY
 from ..importance import ESTIMATORS, OBJECTIVES
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
-from .manual import ENCODE, EVALUATE, EXPLAIN, GRADCHECK, IMPUTE, INTERPOLATE, RECONSTRUCT, SAMPLE, TOP, TRAIN
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
     "max_bytes": None, "keep": None, "without": None, "decimal": None, "kinds": None,
-    "missing": "refuse",
+    "missing": "leave-out",
     "scaling": "auto", "binarize": "none",
     "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": None,
     "consistency": "exact", "prior": "normal", "given": "nothing", "levels": "inf",
@@ -37,7 +37,10 @@ DEFAULTS: dict[str, Any] = {                           # what a run's config.jso
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, for `cli.main` to print."""
+    """A parser whose errors are one line, for `cli.main` to print; its help keeps the lines of its texts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         """Raise a ValueError instead of printing the usage and leaving."""
@@ -78,10 +81,11 @@ def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Call
     return as_argument(parse)
 
 
+@as_argument
 def path(text: str) -> Path:
     """Read a path, which is not empty, as it would be if a shell's variable is."""
     if not text:
-        raise argparse.ArgumentTypeError("it must be a path; got ''")
+        raise ValueError("it must be a path; got ''")
     return Path(text)
 
 
@@ -90,6 +94,7 @@ def word(name: str) -> str:
     return "--columns" if name == "keep" else f"--{name.replace('_', '-')}"
 
 
+@as_argument
 def names(text: str) -> list[str]:
     """Read names of columns, with commas between them; one in which there is a comma stands in quotes."""
     try:
@@ -97,7 +102,7 @@ def names(text: str) -> list[str]:
     except csv.Error:                                  # a line break, or a name without end
         found = []
     if not found or "" in found:
-        raise argparse.ArgumentTypeError(f"it must be names of columns with commas between them; got {text!r}")
+        raise ValueError(f"it must be names of columns with commas between them; got {text!r}")
     return found
 
 
@@ -118,7 +123,7 @@ def hidden(text: str) -> list[Any]:
 
 
 def add(parser: Any, name: str, purpose: str, **options: Any) -> None:
-    """Add an option that is None if it is not given; the help tells its default."""
+    """Add an option that is None if it is not given; the help gives its default."""
     default = DEFAULTS.get(name[2:].replace("-", "_"))
     shown = ",".join(map(str, default)) if isinstance(default, list) else default
     parser.add_argument(name, help=purpose if default is None else f"{purpose} (default {shown})", **options)
@@ -127,208 +132,189 @@ def add(parser: Any, name: str, purpose: str, **options: Any) -> None:
 def add_data_options(parser: Any) -> None:
     """Say which data, and how to read them."""
     parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, "
-                                                       "plain or within gzip, or npz")
-    add(parser, "--key", "which array of an npz file", metavar="NAME")
-    add(parser, "--labels", "the labels: an array of numbers in an npz file, a column of a CSV file, by name or by "
-                            "number, -1 for the last, or beside an IDX or npy file another such file", metavar="NAME")
-    add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it holds no number, or "
-                            "numbers that count 0, 1, 2, ...", choices=("auto", "yes", "no"))
-    add(parser, "--image-shape", "if the rows are pictures: height and width", metavar="H,W",
+                                                       "plain or gzipped, or npz")
+    add(parser, "--key", "the array of an npz file", metavar="NAME")
+    add(parser, "--labels", "the labels: an array of an npz file; a column of a CSV file, by name or number, -1 for "
+                            "the last; or another IDX or npy file", metavar="NAME")
+    add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it has no number, or "
+                            "the numbers 0, 1, 2, ...", choices=("auto", "yes", "no"))
+    add(parser, "--image-shape", "the rows are pictures: height, width", metavar="H,W",
         type=several(integer(), "28,28"))
-    add(parser, "--max-bytes", "the most that is read of a file; by default 4 GiB, and of compressed data 30 times "
-                               "their own length, but at least 32 MiB", metavar="N", type=integer())
+    add(parser, "--max-bytes", "read no more than this (default 4 GiB; of compressed data 30 times their length, at "
+                               "least 32 MiB)", metavar="N", type=integer())
     parser.add_argument("--columns", dest="keep", metavar="NAME,...", type=names,
-                        help="look at these columns of a table alone, by name or by number, from 0")
-    add(parser, "--without", "leave out these columns of a table, by name or by number, from 0", metavar="NAME,...",
-        type=names)
-    add(parser, "--decimal", "numbers of a table that stand in text: 1.234,5 with a comma, 1,234.5 with a point; "
-                             "without signs of currency and percent", choices=(".", ","))
+                        help="use only these columns of a table, by name or by number from 0")
+    add(parser, "--without", "leave out these columns of a table", metavar="NAME,...", type=names)
+    add(parser, "--decimal", "the decimal mark, where numbers are written as 1.234,5 or $1,234.5", choices=(".", ","))
 
 
 def add_view_options(parser: Any) -> None:
     """Say how the model looks at the data."""
-    add(parser, "--scaling", "unit: divide, so that it lies in [0, 1]; standardise: mean 0 and variance 1; "
-                             "auto: unit for pixels, else standardise", choices=("auto", "none", "unit", "standardise"))
-    add(parser, "--binarize", "make grey pixels black and white: at 1/2, or by chance, once or anew for each batch",
+    add(parser, "--scaling", "unit: divide, to lie in [0, 1]; standardise: mean 0 and variance 1; auto: unit for "
+                             "pixels, else standardise", choices=("auto", "none", "unit", "standardise"))
+    add(parser, "--binarize", "make grey pixels black and white: at 1/2; or by chance, once or anew for each batch",
         choices=("none", "threshold", "sample", "resample-each-epoch"))
 
 
 def add_model_options(parser: Any) -> None:
     """Say which model."""
-    add(parser, "--model", "one level of latents; several, with a q that runs up from the data; or with one that comes "
-                           "down from the top; or diffusion, whose latents are x with noise",
-        choices=("vae", "hvae", "topdown", "diffusion"))
+    add(parser, "--model", "vae: one level; hvae: several, inferred bottom-up; topdown: several, inferred top-down; "
+                           "diffusion", choices=("vae", "hvae", "topdown", "diffusion"))
     add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
         type=several(integer(), "16,8,4"))
     add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
         metavar="H,H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
-    add(parser, "--likelihood", "p(x | z_1): bernoulli for data in [0, 1], gaussian for any numbers, mixed for a "
-                                "table whose columns differ: text is categorical, 0 and 1 bernoulli, other numbers "
-                                "gaussian or, if skewed and above 0, lognormal (default mixed for CSV, else "
-                                "bernoulli)",
-        choices=(*LIKELIHOODS, "mixed"))
-    add(parser, "--kinds", "of a mixed table, columns that shall be another kind: gaussian, lognormal, poisson "
-                           "(counts), bernoulli or categorical", metavar="NAME=KIND,...", type=names)
-    add(parser, "--missing", "of a mixed table, cells that are empty, or NA, NaN, null, none, ?, - or a point: "
-                             "leave them out of log p(x | z), as is done without this option, or refuse",
+    add(parser, "--likelihood", "p(x | z_1): bernoulli for [0, 1], gaussian for any numbers, mixed for a table "
+                                "(default mixed for CSV, else bernoulli)", choices=(*LIKELIHOODS, "mixed"))
+    add(parser, "--kinds", "of a mixed table: the kind of these columns, gaussian, lognormal, poisson (counts), "
+                           "bernoulli or categorical", metavar="NAME=KIND,...", type=names)
+    add(parser, "--missing", "of a mixed table: leave empty cells out of log p(x | z), or refuse them",
         choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=tuple(CONSISTENCY), type=check.new_name)
-    add(parser, "--prior", "of a vae, p(z): normal is N(0, I); diffusion is a diffusion over z, trained together with "
-                           "the vae", choices=("normal", "diffusion"))
-    add(parser, "--given", "labels: the model is told the label of each row, p(x | label); see sample --label",
-        choices=("nothing", "labels"))
-    add(parser, "--levels", "of a diffusion: how many; inf is the limit of many", metavar="T", type=integer(word="inf"))
-    add(parser, "--log-noise", "of a diffusion: the noise-to-signal ratio of its first and last level, in logarithms; "
-                               "give it as --log-noise=-3,8", metavar="A,B",
-        type=several(number(-np.inf, open_low=True), "-3,8"))
+    add(parser, "--prior", "of a vae, p(z): N(0, I), or a diffusion, trained together with the vae",
+        choices=("normal", "diffusion"))
+    add(parser, "--given", "labels: model p(x | label); see sample --label", choices=("nothing", "labels"))
+    add(parser, "--levels", "of a diffusion: number of levels, or inf for continuous time", metavar="T",
+        type=integer(word="inf"))
+    add(parser, "--log-noise", "of a diffusion: log noise-to-signal ratio of the first and last level, as in "
+                               "--log-noise=-3,8", metavar="A,B", type=several(number(-np.inf, open_low=True), "-3,8"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
 
 
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
-    add(parser, "--hold-out", "of a file, hold out every so many-th row, to watch the training by and to "
-                              "evaluate on; 0 for none", metavar="N", type=integer(0))
-    add(parser, "--epochs", "passes over the data", metavar="N", type=integer())
-    add(parser, "--batch-size", "examples in a step", metavar="N", type=integer())
-    add(parser, "--learning-rate", "of Adam, at first", metavar="RATE", type=number(open_low=True))
-    add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, which it reaches in the last "
-                              "epoch (of those that --resume adds, too); "
-                              "or steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
-    add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
-    add(parser, "--warm-up", "the KL's weight rises to --beta over so many epochs", metavar="N", type=integer(0))
-    add(parser, "--free-bits", "nats of KL that cost nothing: for every level, or for each its own",
-        metavar="NATS,...", type=several(number(), "0.5,0.1"))
-    add(parser, "--average", "keep a running average of the parameters, each step's with the weight DECAY^age, such as "
-                             "0.999; the model that is watched and saved holds it", metavar="DECAY",
-        type=number(0, 1, open_low=True))
-    add(parser, "--objective", "what is made large: the ELBO; or iwae, the log of a mean of importance weights",
-        choices=OBJECTIVES)
-    add(parser, "--importance", "draws of z for each example in a step: the weights of iwae; the ELBO is a mean over "
-                                "them", metavar="K", type=integer())
-    add(parser, "--estimator", "with iwae, q's gradient: plain; stl (sticking the landing), without log q's direct "
-                               "gradient; or dreg (doubly reparameterised), the same without bias",
-        choices=ESTIMATORS, type=check.new_name)
-    add(parser, "--patience", "end after so many epochs in which the bound on the rows held out has not risen, and "
-                              "keep the parameters of the best epoch; 0 for training to the last", metavar="N",
+    add(parser, "--hold-out", "hold out every N-th row of a file, to evaluate on; 0 for none", metavar="N",
         type=integer(0))
+    add(parser, "--epochs", "passes over the data; without it, a table is trained for as long as it helps", metavar="N",
+        type=integer())
+    add(parser, "--batch-size", "rows in a step", metavar="N", type=integer())
+    add(parser, "--learning-rate", "of Adam", metavar="RATE", type=number(open_low=True))
+    add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, falling to that in the last epoch; or "
+                              "steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
+    add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
+    add(parser, "--warm-up", "epochs over which the KL's weight rises to --beta", metavar="N", type=integer(0))
+    add(parser, "--free-bits", "nats of KL that cost nothing, for every level or for each its own", metavar="NATS,...",
+        type=several(number(), "0.5,0.1"))
+    add(parser, "--average", "exponential moving average of the parameters, e.g. 0.999; used for evaluation and saved",
+        metavar="DECAY", type=number(0, 1, open_low=True))
+    add(parser, "--objective", "the ELBO; or iwae, the log of a mean of importance weights", choices=OBJECTIVES)
+    add(parser, "--importance", "draws of z for each row in a step", metavar="K", type=integer())
+    add(parser, "--estimator", "of q's gradient with iwae: plain; stl, without the direct gradient of log q; or dreg, "
+                               "doubly reparameterised, the same without bias", choices=ESTIMATORS, type=check.new_name)
+    add(parser, "--patience", "stop after N epochs without a rise of the held-out bound, and keep the best parameters; "
+                              "0: never", metavar="N", type=integer(0))
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
     add_workers(parser)
 
 
 def add_workers(parser: Any) -> None:
     """Say how many cores."""
-    add(parser, "--workers", "so many processes do the work together, a core each; the bits are the same for any "
-                             "number of them, and others without; auto: one for each core, or none where the steps of "
-                             "training are too small to gain by them", metavar="N",
-        type=integer(high=check.MOST, word="auto"))
+    add(parser, "--workers", "number of worker processes, one core each, or auto; results do not depend on it",
+        metavar="N", type=integer(high=check.MOST, word="auto"))
 
 
-def parser() -> Parser:
-    """Return the parser of the whole command line."""
-    top = Parser(prog="scratchvae", description=TOP, formatter_class=argparse.RawDescriptionHelpFormatter,
-                 allow_abbrev=False)
+def add_train_options(parser: Any) -> None:
+    """Say all that a run is made from."""
+    add(parser, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
+    data = parser.add_argument_group(f"data (default {DEFAULTS['data']})")
+    add_data_options(data)
+    add_view_options(data)
+    add_model_options(parser.add_argument_group("model"))
+
+
+def parser(program: str, manual: Mapping[str, str]) -> Parser:
+    """Return the parser of the whole command line; the manual has a text for each sub-command, its purpose first."""
+    top = Parser(prog="scratchvae", description=program)
     top.add_argument("--version", action="version", version=f"scratchvae {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, purpose: str, examples: str, usage: str = "") -> Parser:
-        return commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
-                                   epilog=examples, usage=f"scratchvae {name} {usage}[options]", allow_abbrev=False,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    def command(name: str, usage: str = "") -> Parser:
+        purpose, _, examples = inspect.cleandoc(manual[name]).partition("\n\n")
+        return commands.add_parser(name, help=purpose[0].lower() + purpose[1:-1], description=purpose, epilog=examples,
+                                   usage=f"scratchvae {name} {usage}[options]")
 
-    def seeded(made: Parser) -> Parser:
-        add(made, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
-        return made
-
-    def reader(name: str, purpose: str, examples: str, out: str) -> Parser:
-        made = command(name, purpose, examples, f"DIR {'--out FILE ' if out else ''}")
+    def reader(name: str, out: str, seed: bool = False) -> Parser:
+        made = command(name, f"DIR {'--out FILE ' if out else ''}")
         made.add_argument("run", type=path, metavar="DIR", help="the folder of a run")
         if out:
             made.add_argument("--out", type=path, required=True, metavar="FILE", help=out)
+        if seed:
+            add(made, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
         return made
 
     def looks_at_data(made: Parser) -> None:
         made.add_argument("--split", choices=("test", "valid", "train"),
-                          help="which of the run's own rows: test, held out (the default); valid, held out to watch "
-                               "the training by, where the data tell it from test; or train, trained on")
+                          help="rows of the run's own data: test, held out (the default); valid, held out to watch "
+                               "training, where the data set has them apart; or train")
         add_data_options(made.add_argument_group("or other data, which is scaled as the run's own"))
 
-    train = seeded(command("train", "train a model, or go on training one", TRAIN, "(--out DIR | --resume DIR) "))
+    train = command("train", "(--out DIR | --resume DIR) ")
     where = train.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=path, metavar="DIR", help="a new folder for the run")
     where.add_argument("--resume", type=path, metavar="DIR",
                        help="go on with this run and its options; only --epochs, --checkpoint-every, "
                             "--workers, --learning-rate, --schedule and --warm-up may change")
     train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
-    data = train.add_argument_group(f"data (default {DEFAULTS['data']})")
-    add_data_options(data)
-    add_view_options(data)
-    add_model_options(train.add_argument_group("model"))
+    add_train_options(train)
     add_fit_options(train.add_argument_group("training"))
 
-    evaluate = seeded(reader("evaluate", "measure a model: the parts of its bound, log p(x), its active units",
-                             EVALUATE, ""))
+    evaluate = reader("evaluate", "", seed=True)
     evaluate.add_argument("--samples", type=integer(), metavar="K",
-                          help="importance samples for log p(x) (default 1000; 100 for a prior that is a diffusion, "
-                               "and 10 for a diffusion, where each passes through all levels)")
+                          help="importance samples for log p(x) (default 1000; 100 with a diffusion as prior, 10 for "
+                               "a diffusion)")
     evaluate.add_argument("--rows", type=path, metavar="FILE",
-                          help="write log p(x) of every row, in the units of the data, the parts of its bound, "
-                               "its number, counted from 0, and its label (.npz, .csv)")
+                          help="write for every row its number, its label, log p(x) in the units of the data, and "
+                               "the parts of its bound (.npz, .csv)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     add_workers(evaluate)
     looks_at_data(evaluate)
 
     drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"
-    sample = seeded(reader("sample", "draw from a model", SAMPLE, drawn))
+    sample = reader("sample", drawn, seed=True)
     sample.add_argument("--count", type=integer(), default=100, metavar="N", help="how many (default 100)")
     sample.add_argument("--steps", type=integer(), metavar="N",
-                        help="of a diffusion: how many levels to pass on the way down, without new noise (default 50: "
-                             "on the digits as good as 1000 with noise, in a twentieth of the time)")
-    sample.add_argument("--label", metavar="LABEL", help="of a model that was trained --given labels: draw x of this "
-                                                         "label (by default of all in turn)")
-    sample.add_argument("--draw", action="store_true",
-                        help="draw x from p(x | z) for pictures too, of which the mean is nicer to look at")
+                        help="of a diffusion: the number of levels to pass through, without new noise (default 50)")
+    sample.add_argument("--label", metavar="LABEL", help="draw x of this label (by default of all in turn), for a "
+                                                         "model that was trained --given labels")
+    sample.add_argument("--draw", action="store_true", help="draw x from p(x | z), for pictures too, instead of their "
+                                                            "mean, which is smoother")
 
-    reconstruct = reader("reconstruct", "send examples up and down again", RECONSTRUCT, drawn)
-    reconstruct.add_argument("--count", type=integer(), default=10, metavar="N", help="the first so many (default 10)")
+    reconstruct = reader("reconstruct", drawn)
+    reconstruct.add_argument("--count", type=integer(), default=10, metavar="N", help="the first N rows (default 10)")
     reconstruct.add_argument("--level", type=integer(), default=1, metavar="T", help="up to this level (default 1)")
     looks_at_data(reconstruct)
 
-    impute = seeded(reader("impute", "fill the empty cells of a table", IMPUTE, "the table again (.npz, .csv)"))
+    impute = reader("impute", "the table again (.npz, .csv)", seed=True)
     impute.add_argument("--samples", type=integer(), metavar="K", help="importance samples (default 1000)")
-    impute.add_argument("--draw", action="store_true", help="by a draw given the others, not by its mean")
+    impute.add_argument("--draw", action="store_true", help="fill with a draw given the other cells, not with the mean")
     looks_at_data(impute)
 
-    interpolate = reader("interpolate", "walk from one example to another through the latents", INTERPOLATE, drawn)
+    interpolate = reader("interpolate", drawn)
     interpolate.add_argument("--between", type=several(integer(0), "3,8"), default=[0, 1], metavar="I,J",
                              help="rows of the data, counted from 0 (default 0,1)")
     interpolate.add_argument("--steps", type=integer(2), default=10, metavar="N", help="with both ends (default 10)")
     interpolate.add_argument("--level", type=integer(), default=1, metavar="T", help="in its latents (default 1)")
     looks_at_data(interpolate)
 
-    encode = reader("encode", "write mu and logvar of every level", ENCODE, "the latents (.npz, .csv)")
-    looks_at_data(encode)
+    looks_at_data(reader("encode", "the latents (.npz, .csv)"))
 
-    gradcheck = seeded(command("gradcheck", "check every gradient of the model that these options describe", GRADCHECK))
-    data = gradcheck.add_argument_group(f"data (default {DEFAULTS['data']})")
-    add_data_options(data)
-    add_view_options(data)
-    add_model_options(gradcheck.add_argument_group("model"))
+    gradcheck = command("gradcheck")
+    add_train_options(gradcheck)
     gradcheck.add_argument("--rows", type=integer(), default=4, metavar="N", help="of the data (default 4)")
     gradcheck.add_argument("--directions", type=integer(), metavar="N",
-                           help="so many random directions for each array, instead of each of its entries")
+                           help="check N random directions of each array, instead of each entry")
 
-    explain = seeded(command("explain", "write a page that shows every line of a pass at work", EXPLAIN,
-                             "[DIR] --out FILE "))
+    explain = command("explain", "[DIR] --out FILE ")
     explain.add_argument("run", type=path, nargs="?", metavar="DIR",
-                         help="the folder of a run; without it, a small fresh model, as the options describe it")
+                         help="the folder of a run (by default a small fresh model, as the options describe it)")
     explain.add_argument("--out", type=path, required=True, metavar="FILE", help="the page (.html)")
     explain.add_argument("--rows", type=integer(1, 64), default=2, metavar="N", help="of the data (default 2)")
     explain.add_argument("--importance", type=integer(1, 50), metavar="K",
                          help="the pass of the importance-weighted bound with K draws, its gradient plain")
     explain.add_argument("--train-epochs", type=integer(0), metavar="N",
-                         help="train the fresh model for so many epochs before (default 10, a hierarchy 60)")
+                         help="train the fresh model for N epochs first (default 10, a hierarchy 60)")
     looks_at_data(explain)
     fresh = explain.add_argument_group("a fresh model (default latents 2, hidden 8; of a hierarchy 4,3,2 and 16; "
                                        "diffusion 20 levels)")
@@ -348,23 +334,24 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def mended(words: Sequence[str], fix: dict[str, Any]) -> str:
+def mended(words: Sequence[str], args: argparse.Namespace, fix: dict[str, Any]) -> str:
     """Return a command as it was given, but with what mends it: `columns.Unusable` has that."""
-    found, line = parser().parse_args(words), f"scratchvae {shlex.join(words)}"
+    line = f"scratchvae {shlex.join(words)}"
     for name, value in fix.items():
-        value = [*(getattr(found, name) or []), *value] if isinstance(value, list) else value
+        value = [*(getattr(args, name) or []), *value] if isinstance(value, list) else value
         line = re.sub(rf" --{name}[ =]('[^']*'|\S)+", "", line) + f" --{name} {shlex.quote(text(value))}"
     return line
 
 
 def confirm(config: dict[str, Any]) -> None:
     """Raise a ValueError unless the options of a config are such as `train` makes of words."""
-    words = ["train", "--out", "."]
+    train, words = Parser(prog="scratchvae train"), []
+    add_train_options(train)
+    add_fit_options(train)
     for name, value in config.items():
         if name in DEFAULTS and value is not None and value is not False:
-            option = word(name)
-            words.append(option if value is True else f"{option}={text(value)}")
-    found = parser().parse_args(words)
+            words.append(word(name) if value is True else f"{word(name)}={text(value)}")
+    found = train.parse_args(words)
     for name, default in DEFAULTS.items():
         value = config[name]
         if (getattr(found, name) != value and value is not False) or (value is None and default is not None):

@@ -1,8 +1,21 @@
-"""Where the program begins, and how it ends.
+"""Train a VAE, or a hierarchical one, on your own data; see how good it is; draw from it.
+
+A first walk, some ten seconds in all:
+
+  scratchvae train --data digits --binarize resample-each-epoch --out runs/digits
+  scratchvae evaluate runs/digits
+  scratchvae sample runs/digits --out digits.png
+
+A run is a folder.  Kill it when you like: `scratchvae train --resume runs/digits`
+goes on, to the same bits.  `scratchvae COMMAND --help` has more examples.
+
+It works on one core.  `train` and `evaluate` use more with --workers auto.  (Matrices are
+multiplied by one thread, as a second one can slow down a busy machine a lot;
+OPENBLAS_NUM_THREADS sets another number, but not for workers.)
 
 The exit code is 0 if all went well; 2 if not, after one line on stderr that says
-why; 130 after Ctrl-C, 141 if nobody reads its output to the end.  A gradient that
-gradcheck or explain finds wrong makes it 1.
+why; 130 after Ctrl-C, 141 if nobody reads the output to its end; 1 if gradcheck or
+explain finds a wrong gradient.
 """
 
 from __future__ import annotations
@@ -44,7 +57,8 @@ def perform(argv: Sequence[str] | None) -> int:
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")                      # rather than fail at a column's name
     try:
-        args = options.parser().parse_args(argv)
+        manual = {name: command.__doc__ or "." for name, command in COMMANDS.items()}          # -OO has none
+        args = options.parser(__doc__ or "", manual).parse_args(argv)
         given = {name: getattr(args, name) for name in options.DEFAULTS if getattr(args, name, None) is not None}
         with np.errstate(all="ignore"), warnings.catch_warnings():              # what matters comes as an exception
             warnings.simplefilter("ignore")
@@ -56,7 +70,7 @@ def perform(argv: Sequence[str] | None) -> int:
         return 141
     except Unusable as error:
         *lines, last = str(error).splitlines()
-        command = options.mended(sys.argv[1:] if argv is None else argv, error.fix)
+        command = options.mended(sys.argv[1:] if argv is None else argv, args, error.fix)
         for line in [*lines, f"{last}; this works: {command}"]:
             note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:

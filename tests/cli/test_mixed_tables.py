@@ -254,5 +254,5 @@ def test_runs_older_than_mixed_columns_are_read(table, capsys, monkeypatch):
     for name in ("cells", "kinds", "missing"):
         del found.config[name]
     checkpoint.save(table / "run" / "checkpoint.npz", found.model, found.optimizer, found.state, found.config)
-    assert folders.load("run").config["missing"] == "refuse"
+    assert folders.load("run").config["cells"] is None
     assert main(["evaluate", "run", "--samples", "5"]) == 0
