@@ -62,8 +62,7 @@ def read(config: Config) -> Data:
                     {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
                        max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]],
-                       text=config["likelihood"] in (None, "mixed")
-                       or bool(config["keep"] or config["without"] or config["decimal"]))
+                       text=True)
     if config["likelihood"] is None:
         config["likelihood"] = ("bernoulli" if config["binarize"] != "none" or not is_table(config) else
                                 "gaussian" if config["model"] == "diffusion" else "mixed")
@@ -74,8 +73,7 @@ def read(config: Config) -> Data:
     if config["likelihood"] == "mixed" and found.x.dtype != object:
         found = found._replace(x=np.array([list(map(str, row)) for row in found.x.tolist()], object))
     elif config["likelihood"] != "mixed" and found.x.dtype == object:          # what is left must be numbers
-        names = found.columns or list(map(str, range(found.x.shape[1])))
-        found = found._replace(x=columns.Table([columns.Column(name, "gaussian") for name in names]).numbers(found.x))
+        found = found._replace(x=files.numbers(config["data"], found.x, found.columns))
     every = min(config["hold_out"] or np.inf, len(found.x) + 1)                # 0: none
     held_out = np.arange(1, len(found.x) + 1) % every == 0
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}

@@ -93,8 +93,8 @@ class Column:
         value = float(text) if is_number(text) else np.nan
         if not np.isfinite(value):
             marks = [mark for mark in ".," if unformatted(text, mark) != text]
-            hint = f": --decimal {marks[0]} reads it" if marks else ""
-            raise ValueError(f"{text[:40]!r}, and must have finite numbers{hint}")
+            hint = f"--decimal {marks[0]} reads it" if marks else "text is for categories of --likelihood mixed"
+            raise ValueError(f"{text[:40]!r}, and must have finite numbers: {hint}")
         if self.kind == "lognormal" and value <= 0:
             raise ValueError(f"{text[:40]!r}, and must have numbers above 0 to be lognormal")
         if self.kind == "bernoulli" and value not in (0, 1):
@@ -158,7 +158,7 @@ class Table:
             raise ValueError(f"{text!r}, which is missing: fill it, leave out its row, or take "
                              "--likelihood mixed --missing leave-out")
         except ValueError as error:
-            raise ValueError(f"column {column.name!r} has, in row {row}, counted from 0, {error}") from None
+            raise ValueError(f"column {column.name[:40]!r} has, in row {row}, counted from 0, {error}") from None
 
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
         """Return the rows of a table as a model sees them, in this dtype."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from .. import check
 from ..layers import Array
+from .columns import Column, Table
 from .tables import listed, number_of, read_table
 
 MAX_BYTES = 4 * 2**30                                        # the largest array that is read: 4 GiB
@@ -91,7 +92,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     if max_bytes is not None:
         max_bytes = check.size("max_bytes", max_bytes, 1, np.inf)
     with opened(path, max_bytes) as file:
-        x, y, columns = _contents(file, key, labels, header, max_bytes, check.flag("text", text))
+        x, y, columns = _contents(file, key, labels, header, max_bytes)
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
             x = x[..., 0]
         if x.ndim not in (2, 3):
@@ -103,6 +104,8 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
                 raise ValueError(f"image_shape {image_shape} does not fit an array of shape {x.shape}")
         elif x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
+    if x.dtype == object and not check.flag("text", text):
+        x = numbers(path, x, columns)
     if isinstance(labels, str) and y is None:                # in a file of their own
         if not os.path.isfile(labels):
             raise ValueError(f"{str(path)!r}: has no labels {check.shown(labels)}: they are another IDX or .npy file, "
@@ -133,6 +136,14 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
     """Read one array, in the shape in which it is stored; otherwise as `load`."""
     with opened(path) as file:
         return _contents(file, key)[0]
+
+
+def numbers(path: str | os.PathLike[str], x: Array, columns: list[str] | None) -> Array:
+    """Return the cells of a table as numbers, float64."""
+    try:
+        return Table([Column(name, "gaussian") for name in columns or map(str, range(x.shape[1]))]).numbers(x)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: read as CSV, {error}") from None
 
 
 def _height_width(image_shape: Any) -> tuple[int, int]:
@@ -207,8 +218,7 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterat
 
 def _contents(file: Any, key: str | None, labels: str | int | None = None,
               header: bool | None = None,
-              max_bytes: int | None = None,
-              text: bool = False) -> tuple[Array, Array | None, list[str] | None]:
+              max_bytes: int | None = None) -> tuple[Array, Array | None, list[str] | None]:
     """Return the array, the labels, and the names of the columns, whatever the format."""
     head = file.read(1024)
     file.seek(0)
@@ -232,11 +242,10 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     if b"\0" in head:
         raise ValueError("is none of IDX, .npy, .npz and CSV")
     try:
-        x, y, columns = read_table(file, labels, header, MAX_BYTES if max_bytes is None else max_bytes,
-                                   text)
+        x, y, columns = read_table(file, labels, header, MAX_BYTES if max_bytes is None else max_bytes)
     except ValueError as error:
         raise ValueError(f"read as CSV, {error}") from error
-    return _finite(x), None if y is None else _whole(y), columns
+    return x, None if y is None else _whole(y), columns
 
 
 def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], limit: int, order: Any = "C") -> Array:

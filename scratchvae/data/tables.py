@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,24 +24,22 @@ FORMATTED = {mark: re.compile(rf"[-+]?(\d+|\d{{1,3}}([{others}]\d{{3}})+)([{mark
 
 
 def read_table(file: Any, labels: str | int | None, header: bool | None,
-               max_bytes: int, text: bool = False) -> tuple[Array, Array | None, list[str] | None]:
-    """Read a table of numbers, one column of which may hold labels.
+               max_bytes: int) -> tuple[Array, Array | None, list[str] | None]:
+    """Read the cells of a table, one column of which may hold labels.
 
     Parameters
     ----------
     file : binary file
         UTF-8; its first line holds a comma, a semicolon or a tab, the delimiter, or
-        else white space separates the numbers.
+        else white space separates the cells.
     labels, header
         As in `files.load`.
     max_bytes : int
-        The most that the numbers may take.
-    text : bool, default False
-        Take every cell as it is, whatever it says.
+        The most that the cells may take.
 
     Returns
     -------
-    x : array of shape (n, D), float64; with ``text``, of strings
+    x : array of shape (n, D), of strings
     y : array of text of shape (n,), or None
     names : list of D str, or None
         Of the columns of x, if there is a header.  A first column without a name, as
@@ -65,10 +62,9 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     if header and "" in top:
         raise ValueError(f"column {top.index('') + (index is not None)} has no name: give it one")
     at = None if labels is None else _column(labels, top if header else [], len(top))
-    columns: list[Any] = [name for i, name in enumerate(top if header else range(len(top))) if i != at]
-    values, y = array("d"), []
-    taken: list[str] = []                                    # cells that stay text, each word once in memory
-    words: dict[str, str] = {}
+    taken: list[str] = []
+    words: dict[str, str] = {}                               # each once in memory
+    y: list[str] = []
     for number, cells in enumerate(rows if header else itertools.chain([list(top)], rows), start=1 + header):
         if index is not None and cells:
             index.add(cells.pop(0).strip())
@@ -82,19 +78,14 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
             y.append(cells.pop(at).strip())
             if not 1 <= len(y[-1]) <= MAX_LABEL:
                 raise ValueError(f"line {number} must have a label of 1 to {MAX_LABEL} characters")
-        if text:
-            taken.extend(words.setdefault(cell, cell) for cell in map(str.strip, cells))
-        try:
-            values.extend(map(number_of, [] if text else cells))
-        except ValueError:
-            raise ValueError(f"line {number} has {_fault(cells, columns, number == 1, at is None)}") from None
-        if 8 * (len(values) + len(taken)) + 128 * (len(y) + len(words)) > max_bytes:           # a short text: some 128
+        taken.extend(words.setdefault(cell, cell) for cell in map(str.strip, cells))
+        if 8 * len(taken) + 128 * (len(y) + len(words)) > max_bytes:           # a short text: some 128
             raise ValueError(f"it takes more than {max_bytes} bytes, the most that is read")
-    if not values and not taken:
+    if not taken:
         raise ValueError("it must have a row of numbers" + (" below its header" if header else ""))
-    x = np.array(taken, object) if text else np.frombuffer(values)
-    return x.reshape(-1, len(columns)), None if at is None else np.array(y), \
-        columns if header else None
+    names = [name for i, name in enumerate(top) if i != at]
+    return np.array(taken, object).reshape(-1, len(names)), None if at is None else np.array(y), \
+        names if header else None
 
 
 def has_index(file: Any) -> bool:
@@ -155,34 +146,6 @@ def _ended(file: Any) -> Iterator[bytes]:
             rest = b""
     if rest:
         yield rest
-
-
-LEFT_OUT = "train with --likelihood mixed --missing leave-out, which leaves such cells out of log p(x | z)"
-
-
-def _fault(cells: list[str], columns: list[Any], first: bool, no_labels: bool) -> str:
-    """Return what a line has that is not a number, in which column, and what to do."""
-    wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
-    cell, column = cells[wrong[0]].strip()[:40], columns[wrong[0]]
-    column = column[:40] if isinstance(column, str) else column
-    where = f"column {column!r}" + ("" if isinstance(column, str) else ", counted from 0")
-    if not cell:
-        return f"nothing in {where}, where a number must be: {LEFT_OUT}"
-    word = cell.lower()
-    if word in MISSING:
-        hint = f"if it is a missing value: fill it, leave out its row, or {LEFT_OUT}"
-    elif word in ("true", "false", "yes", "no", "t", "f"):
-        hint = "write 1 for true and 0 for false, or train with --likelihood mixed, for which text is a category"
-    elif unformatted(cell, ",") != cell:
-        hint = "if it is a number with a decimal comma: --decimal ,"
-    elif first and len(wrong) > 1:
-        hint = "if the line names the columns, no name may be a number"
-    elif no_labels:
-        hint = f"if it holds labels, name it: --labels {column!r}, or labels={column!r} in Python; if " \
-               "categories: --likelihood mixed"
-    else:
-        hint = "only the column of labels may hold text, or with --likelihood mixed any"
-    return f"{cell!r} in {where}, which is not a number; {hint}"
 
 
 def number_of(cell: str) -> float:

@@ -205,8 +205,8 @@ def test_other_data_must_have_the_texts_and_columns_of_the_run(table, capsys):
 
 
 @pytest.mark.parametrize("text, hint", [
-    ("True", "train with --likelihood mixed, for which text is a category"), ("NA", "--missing leave-out"),
-    ("", "--missing leave-out"), ("?", "--missing leave-out"), ("Oslo", "if categories: --likelihood mixed"),
+    ("True", "text is for categories of --likelihood mixed"), ("NA", "--missing leave-out"),
+    ("", "--missing leave-out"), ("?", "--missing leave-out"), ("Oslo", "text is for categories of --likelihood mixed"),
 ])
 def test_other_likelihoods_advise_a_mixed_one(table, capsys, text, hint):
     write("odd.csv", [["1.5", "2"], [text, "3"]], ("a", "b"))

@@ -27,7 +27,7 @@ def test_a_line_of_nothing_but_commas_fills_no_memory(path, delimiter):
 
 
 def test_a_number_has_no_underscore(path):
-    refused(lambda: load(path, "a,b\n1,2\n3,1_000\n"), path.name, "'1_000' in column 'b', which is not a number")
+    refused(lambda: load(path, "a,b\n1,2\n3,1_000\n"), path.name, "column 'b' has, in row 1, counted from 0, '1_000'")
     assert load(path, "a,y\n1,10\n2,1_0\n", labels="y").y.tolist() == ["10", "1_0"]
     assert not tables.is_number("1_0") and tables.is_number("-1e3")
 
@@ -100,28 +100,28 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("a,b\n\n", "must have a row of numbers below its header", {}), ("1,2\n3\n", "line 2 has 1 columns, .* 2", {}),
     ("1,2\n3,4,5\n", "line 2 has 3 columns, the first has 2", {}), ("a,b\n1,2\n3,4,5\n", "line 3 has 3 columns", {}),
     ("1,2\n3,4,\n", "line 2 has 3 columns", {}),
-    ("1,2,\n3,4,\n", "line 1 has nothing in column 2, counted from 0, where a number must be", {}),
-    ("a,b c\n1,\n", "line 2 has nothing in column 'b c', where", {}),
-    ("1,2\n3,x\n", "line 2 has 'x' in column 1, counted from 0, which is not a number; .*--labels 1, or labels=1 ", {}),
-    ("a,b c\n1,2\n3,x\n", "line 3 has 'x' in column 'b c', .*--labels 'b c', or labels='b c' in", {}),
-    ("a,2020,b\n1,2,3\n", "line 1 has 'a' .* if the line names the columns, no name may be a number", {}),
-    ("a,b,y\nx,2,z\n", "line 2 has 'x' in column 'a', .* only the column of labels may hold text", {"labels": "y"}),
-    ("y,a,b\nx,2,z\n", "line 2 has 'z' in column 'b'", {"labels": "y"}), ("x,2,z\n", "column 2", {"labels": 0}),
-    ("a" * 99 + ",\x1b\nx,1\n", "column '" + "a" * 40 + "', which", {}), ("\x1b,b\nx,1\n", r"'.x1b', which", {}),
-    ("a,b\nc,d\n", "line 2 has 'c'", {}), ("1;2\n1,5;2\n", "line 1 has '1;2'|line 2 has '1,5'", {}),
-    ("1,5;2,5\n", "line 1 has '5;2'", {}), ("1 2\n3,4\n", "line 2 has 1 columns", {}),
-    ("1,2\n3 4\n", "line 2 has 1 columns", {}), ("1,0x10\n", "line 1 has '0x10'", {}),
-    ("1,2\n3,4j\n", "line 2 has '4j'", {}), ("1,2\n3,1e\n", "line 2 has '1e'", {}),
-    ("a,b\n1,NA\n", "'NA' in column 'b', .*; if it is a missing value: fill it", {}),
-    ("a,b\n1,?\n", "missing value", {}), ("a,b\n1,True\n", "'True' in column 'b', .*; write 1 for true and 0 for", {}),
-    ("a;b\n1;2,5\n", "'2,5' in column 'b', .*; if it is a number with a decimal comma: --decimal ,", {}),
-    ("1,nan\n", "finite numbers; row 0", {}), ("1,2\ninf,3\n", "finite numbers; row 1", {}),
-    ("1,2\n1e999,3\n", "finite numbers; row 1", {}), (",a,b\n0,1,2\n0,3,4\n", "column 0 has no name, and line 3", {}),
-    ("a,,c\n0,1,2\n", "column 1 has no name: give it one", {}), ('1,"2\n3,4\n', "line 1 has '2.n3,4' in column 1", {}),
+    ("1,2,\n3,4,\n", "column '2' has, in row 0, counted from 0, '', which is missing: fill it", {}),
+    ("a,b c\n1,\n", "column 'b c' has, in row 0, counted from 0, '', which is missing", {}),
+    ("1,2\n3,x\n", "column '1' has, in row 1, counted from 0, 'x', and must have finite numbers: text is for cat", {}),
+    ("a,b c\n1,2\n3,x\n", "column 'b c' has, in row 1, counted from 0, 'x'", {}),
+    ("a,2020,b\n1,2,3\n", "column '0' has, in row 0, counted from 0, 'a'", {}),
+    ("a,b,y\nx,2,z\n", "column 'a' has, in row 0, counted from 0, 'x'", {"labels": "y"}),
+    ("y,a,b\nx,2,z\n", "column 'b' has, in row 0, counted from 0, 'z'", {"labels": "y"}), ("x,2,z\n", "column '1'", {"labels": 0}),
+    ("a" * 99 + ",\x1b\nx,1\n", "column '" + "a" * 40 + "' has", {}), ("\x1b,b\nx,1\n", r"'.x1b' has", {}),
+    ("a,b\nc,d\n", "in row 0, counted from 0, 'c'", {}), ("1;2\n1,5;2\n", "in row 1, counted from 0, '1,5', .*: --decimal , reads it", {}),
+    ("1,5;2,5\n", "'5;2', and must", {}), ("1 2\n3,4\n", "line 2 has 1 columns", {}),
+    ("1,2\n3 4\n", "line 2 has 1 columns", {}), ("1,0x10\n", "'0x10', and must", {}),
+    ("1,2\n3,4j\n", "'4j', and must", {}), ("1,2\n3,1e\n", "'1e', and must", {}),
+    ("a,b\n1,NA\n", "'NA', which is missing: fill it, leave out its row, or take", {}),
+    ("a,b\n1,?\n", "'.', which is missing", {}), ("a,b\n1,True\n", "'True', and must have finite", {}),
+    ("a;b\n1;2,5\n", "'2,5', .*: --decimal , reads it", {}),
+    ("1,nan\n", "row 0, counted from 0, 'nan', which is missing", {}), ("1,2\ninf,3\n", "row 1, .* 'inf', and must have finite", {}),
+    ("1,2\n1e999,3\n", "row 1, .* '1e999', and must have finite", {}), (",a,b\n0,1,2\n0,3,4\n", "column 0 has no name, and line 3", {}),
+    ("a,,c\n0,1,2\n", "column 1 has no name: give it one", {}), ('1,"2\n3,4\n', "row 0, .* '2.n3,4', and", {}),
     ('1,"' + "2" * 200_000, "cannot be told apart", {}),
-    ("1,2\n3," + "x" * 1000 + "\n", "line 2 has '" + "x" * 40 + "' in", {}),
-    ("1,2\n3,\x1b[31m\n", r"line 2 has '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "none of IDX", {}),
-    ("1,2\n" * 1000 + "3,4\0\n", "line 1001 has '4.x00'|line contains NUL", {}),     # by Python's version
+    ("1,2\n3," + "x" * 1000 + "\n", "row 1, .* '" + "x" * 40 + "', and", {}),
+    ("1,2\n3,\x1b[31m\n", r"row 1, .* '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "none of IDX", {}),
+    ("1,2\n" * 1000 + "3,4\0\n", "row 1000, .* '4.x00'|line contains NUL", {}),     # by Python's version
     ("a,b\n1,2\n".encode("utf-16"), "text in UTF-16: save it in UTF-8", {}),
     ("My table\na,b\n1,2\n", "line 2 has 1 columns, the first has 2; if line 1 is a title", {}),
     ("größe,b\n1,2\n".encode("latin-1"), "line 1 is not text in UTF-8", {}),
@@ -132,9 +132,9 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("a,y,y\n1,2,3\n", "labels must name one column", {"labels": "y"}), ("7\n8\n", "a row of numbers", {"labels": 0}),
     ("1,\n3,4\n", "line 1 must have a label of 1 to 100 characters", {"labels": 1}),
     ("1,2\n3," + "x" * 101 + "\n", "line 2 must have a label of 1 to 100", {"labels": 1}),
-    ("1,x\ny,z\n", "line 2 has 'y'", {"labels": 1}),
+    ("1,x\ny,z\n", "row 1, .* 'y'", {"labels": 1}),
     (",".join(f"c{i}" for i in range(99)) + "\n", "'c6', 'c7', ..., 'c98' .99 in all", {"labels": "y"}),
-    ("a,b\n1,2\n", "line 1 has 'a'", {"header": False}), ("1,2\n", "row of numbers below its header", {"header": True}),
+    ("a,b\n1,2\n", "row 0, .* 'a'", {"header": False}), ("1,2\n", "row of numbers below its header", {"header": True}),
 ])
 @pytest.mark.filterwarnings("error")
 def test_a_malformed_table_is_refused_in_one_sentence(path, text, says, arguments):
@@ -147,6 +147,6 @@ def test_a_line_without_end_and_a_table_without_end_stop_at_their_bounds(path, m
     monkeypatch.setattr(files, "MAX_BYTES", 80_000)
     refused(lambda: load(path, gzip.compress(b"1,2\n" * 100_000)), repr(str(path)), "it takes more than 80000 bytes")
     refused(lambda: load(path, gzip.compress(b"1,x\n" * 5000), labels=1), repr(str(path)), "it takes more than 80000")
-    assert len(load(path, gzip.compress(b"1,2\n" * 5000)).x) == 5000
+    assert len(load(path, gzip.compress(b"1,2\n" * 4900)).x) == 4900
     monkeypatch.setattr(tables, "MAX_LINE", 8)
     refused(lambda: load(path, "1,2\n3,4,5,6,7\n"), repr(str(path)), "line 2 has more than 8 bytes")
