@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -213,7 +212,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
                  "grey_values": grey, "epochs": epoch, **found.as_dict(),
                  "log_likelihood_per_dimension": mean / run.config["x_dim"],
                  "log_likelihood_before_scaling": mean - log_scale if is_density else None}
-        output.say(json.dumps(finite(facts), indent=1, allow_nan=False))
+        output.say(json.dumps(json.loads(json.dumps(facts), parse_constant=lambda nan: None), indent=1))
         return 0
     output.say(f"{run.folder} after {epoch} epochs, on {len(x)} rows of {name}; {scaling}")
     if grey:
@@ -241,15 +240,6 @@ def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: 
         arrays.update({"score": share.sum(axis=1), "oddest": names[share.argmin(axis=1)],
                        **{f"share_{name}": cells for name, cells in zip(names, share.T)}})
     output.write_numbers(path, arrays)
-
-
-def finite(value: Any) -> Any:
-    """Return what JSON can say: None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {name: finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def sample(args: argparse.Namespace, given: Config) -> int:

@@ -6,7 +6,6 @@ what `describe` adds, so that other data are later treated as these were.
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -253,22 +252,19 @@ def rms(x: Array) -> float:
     return largest * float(np.linalg.norm(within_1) / np.sqrt(x.size))
 
 
-def in_order(config: Config, data: Data) -> Data:
-    """Return data whose columns have the run's own names, in the run's own order; others as they are."""
-    own = config["columns"]
-    if not data.columns or not own or data.columns == own or sorted(data.columns) != sorted(own):
+def in_order(config: Config, data: Data, name: str) -> Data:
+    """Return data with the columns of the run's own, if both have names, in the run's order; else as they are."""
+    if not data.columns or not config["columns"]:
         return data
-    at = [data.columns.index(name) for name in own]
-    return data._replace(x={part: x[:, at] for part, x in data.x.items()}, columns=own)
+    try:
+        at = columns.places(data.columns, config["columns"])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; --labels NAME leaves out a column") from None
+    return data._replace(x={part: x[:, at] for part, x in data.x.items()})
 
 
 def compare(config: Config, data: Data, x: Array, name: str) -> str:
     """Raise a ValueError if other data, as stored, cannot be for this run; return what is doubtful, or ''."""
-    if data.columns and config["columns"]:
-        for i, (here, own) in enumerate(itertools.zip_longest(data.columns, config["columns"])):
-            if here != own:
-                raise ValueError(f"{name} must have the columns of the run's own data: column {i}, counted from 0, is "
-                                 f"{here!r} here and {own!r} there; --labels NAME leaves out a column")
     n_columns = len(config["cells"]) if config.get("cells") else config["x_dim"]
     if x.shape[1] != n_columns:
         raise ValueError(f"{name} has rows of {x.shape[1]} numbers, the run's own data rows of {n_columns}")

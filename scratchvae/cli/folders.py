@@ -28,8 +28,7 @@ from ..train.budget import STEPS
 from ..vae import VAE
 from . import options
 from .examples import FACTS, Config, is_source, scaling_of
-from .options import DEFAULTS
-from .runs import Run, as_now, build, rate_schedule
+from .runs import Run, as_now, build, place, rate_schedule
 
 CHECKPOINTS = ("checkpoint.npz", "checkpoint.previous.npz")
 NAMES = (*CHECKPOINTS, "best.npz", "best.previous.npz", "config.json", "history.csv", "held_out.csv",
@@ -51,7 +50,7 @@ def alone(folder: Path) -> Iterator[tuple[int, int] | None]:
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = (os.fstat(handle).st_dev, os.fstat(handle).st_ino)
+            held = place(handle)
         except BlockingIOError:
             raise ValueError(f"{folder} is in use: another process trains in it") from None
         except (ImportError, OSError):                 # a file system without locks; or no folder, as others will say
@@ -96,7 +95,7 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     found, problem = checkpoint.load_newest(path)
     if isinstance(found.config, dict):
         found.config = as_now(found.config)
-    missing = {*DEFAULTS, *FACTS, "threads"} - set(found.config if isinstance(found.config, dict) else ())
+    missing = set(FACTS) - set(found.config if isinstance(found.config, dict) else ())
     if missing:
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
                          f"{min(missing)}")

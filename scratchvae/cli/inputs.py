@@ -17,28 +17,30 @@ def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
-    is_diffusion = config["model"] == "diffusion"
+    model, is_diffusion = config["model"], config["model"] == "diffusion"
     for name in (("latents", "consistency", "free_bits", "objective", "importance", "estimator") if is_diffusion else
                  ("levels", "log_noise")):
         if name in given:
-            raise ValueError(f"--{name.replace('_', '-')} is not for --model {config['model']}")
+            raise ValueError(f"{options.word(name)} is not for --model {model}")
     if is_diffusion:
-        config.update({"hidden": given.get("hidden", [256, 256]),
-                       "activation": given.get("activation", "leaky_relu")})
-        if "log_noise" in given and (len(given["log_noise"]) != 2 or given["log_noise"][0] >= given["log_noise"][1]):
-            raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {given['log_noise']}")
+        config.update({"hidden": [256, 256], "activation": "leaky_relu", **given})
     elif config["latents"] is None:
-        config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
-    if config["prior"] != "normal" and config["model"] != "vae":
-        raise ValueError(f"--prior diffusion is of --model vae, not of --model {config['model']}")
-    if config["likelihood"] == "mixed" and (is_diffusion or config["binarize"] != "none"):
-        raise ValueError(f"--likelihood mixed is not for {'a diffusion' if is_diffusion else '--binarize'}")
-    if "consistency" in given and config["model"] == "topdown":
-        raise ValueError("--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL")
-    if "consistency" in given and len(config["latents"]) == 1:
-        raise ValueError("--consistency is between levels, and there is one; --model hvae may have several")
-    if config["likelihood"] not in (None, "mixed") and ("kinds" in given or "missing" in given):
-        raise ValueError(f"--{'kinds' if 'kinds' in given else 'missing'} is of --likelihood mixed")
+        config["latents"] = [16] if model == "vae" else [16, 8, 4]
+    mixed, low_high = config["likelihood"] == "mixed", config["log_noise"]
+    for wrong, says in (
+            (len(low_high) != 2 or low_high[0] >= low_high[-1],
+             f"--log-noise must be two numbers that rise, such as -3,8; got {low_high}"),
+            (config["prior"] != "normal" and model != "vae", f"--prior diffusion is of --model vae, not of {model}"),
+            (mixed and is_diffusion, "--likelihood mixed is not for a diffusion"),
+            (mixed and config["binarize"] != "none", "--likelihood mixed is not for --binarize"),
+            ("consistency" in given and model == "topdown",
+             "--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL"),
+            ("consistency" in given and len(config["latents"]) == 1,
+             "--consistency is between levels, and there is one; --model hvae may have several"),
+            (config["likelihood"] and not mixed and "kinds" in given, "--kinds is of --likelihood mixed"),
+            (config["likelihood"] and not mixed and "missing" in given, "--missing is of --likelihood mixed")):
+        if wrong:
+            raise ValueError(says)
     data = examples.read(config)
     return examples.describe(config, data), data
 
@@ -93,7 +95,7 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
             if args.split:
                 raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")
             config["hold_out"] = 1                     # all of the file is new to the model
-        data, name = examples.in_order(run.config, examples.read(config)), config["data"]
+        data, name = examples.in_order(run.config, examples.read(config), config["data"]), config["data"]
     else:
         data = examples.read_own(config)
         name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"

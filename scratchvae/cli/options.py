@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import inspect
-import io
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from .. import __version__, check
 from ..compare import CONSISTENCY
 from ..importance import ESTIMATORS, OBJECTIVES
+from ..data.writing import as_csv
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
 
@@ -99,9 +99,9 @@ def names(text: str) -> list[str]:
     """Read names of columns, with commas between them; one in which there is a comma stands in quotes."""
     try:
         found = next(csv.reader([text], skipinitialspace=True), [])
-    except csv.Error:                                  # a line break, or a name without end
-        found = []
-    if not found or "" in found:
+    except csv.Error:                                  # a name without end
+        found = [""]
+    if "" in found or len(text.splitlines()) != 1:
         raise ValueError(f"it must be names of columns with commas between them; got {text!r}")
     return found
 
@@ -326,9 +326,7 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
 def text(value: Any) -> str:
     """Return what stands behind an option for such a value."""
     if isinstance(value, list) and any(isinstance(entry, str) for entry in value):
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(value)
-        return line.getvalue()
+        return as_csv([value])[:-1]
     if isinstance(value, list):
         return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
     return str(value)

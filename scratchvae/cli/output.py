@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -88,18 +87,15 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
         content.update({name: array.astype(str) for name, array in arrays.items() if array.dtype == object})
         np.savez(archive, **content)
         return writing.write(path, archive.getvalue())
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     arrays = {name: np.vectorize(harmless, [object])(array) if array.dtype.kind in "OU" else array
               for name, array in arrays.items()}
     head: list[str] = []
     for name, array in arrays.items():
         columns = names or range(1, array.shape[-1] + 1)
         head += [name] if array.ndim == 1 else names if names and name == "x" else [f"{name}_{i}" for i in columns]
-    writer.writerow(map(harmless, head))
-    writer.writerows(zip(*(map(str, column) for array in arrays.values()       # a number's fewest digits that tell it
-                           for column in array.reshape(len(array), -1).T)))
-    writing.write(path, text.getvalue().encode())
+    lines = zip(*(map(str, column) for array in arrays.values()                # a number's fewest digits that tell it
+                  for column in array.reshape(len(array), -1).T))
+    writing.write(path, writing.as_csv([map(harmless, head), *lines]).encode())
 
 
 def harmless(cell: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -17,7 +15,7 @@ from .. import __version__, check, schedule, startup
 from ..conditions import Conditional
 from ..data.columns import Table, means
 from ..data.scaling import Scaling
-from ..data.writing import write
+from ..data.writing import as_csv, write
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
@@ -31,14 +29,11 @@ from ..train.losses import loss_of
 from ..train.optim import SGD, Adam
 from ..train.progress import Interrupted
 from ..train.schedules import Schedule, decay, steps, warm_up
-from ..train.state import History, State
+from ..train.state import State
 from ..vae import VAE
 from .examples import Config, prepare, scaling_of, unscaled
 from .options import DEFAULTS
 
-LATER = ("max_bytes", "keep", "without", "prior", "given", "classes", "levels", "log_noise", "beta", "average",
-         "objective", "importance", "estimator", "patience", "threads", "workers", "kinds", "missing", "cells",
-         "decimal", "passes")
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedule", "warm_up")  # on resume
 
 
@@ -81,7 +76,8 @@ def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
 
 def as_now(config: Config) -> Config:
     """Return a config with all options of today, by their names of today; the run may be older than some."""
-    config = {**config, **{name: DEFAULTS.get(name) for name in LATER if name not in config}}
+    older = {**DEFAULTS, **dict.fromkeys(("cells", "classes", "threads", "passes"))}
+    config = {**config, **{name: value for name, value in older.items() if name not in config}}
     return {name: check.new_name(value) if name in ("consistency", "estimator") else value
             for name, value in config.items()}
 
@@ -109,15 +105,6 @@ def weight(config: Config) -> float | Schedule:
     return (lambda epoch: beta * rise(epoch)) if config["warm_up"] else beta
 
 
-def table(history: History) -> bytes:
-    """Return a history as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(history)
-    writer.writerows([format(value, ".10g") for value in epoch] for epoch in zip(*history.values()))
-    return text.getvalue().encode()
-
-
 @dataclass
 class Run:
     """A model, and where its training stands; `new` makes one, and `folders.open_run`."""
@@ -134,7 +121,9 @@ class Run:
         """Write the checkpoint, and the history beside it."""
         self.check_place()
         checkpoint.save(self.folder / "checkpoint.npz", self.model, self.optimizer, self.state, self.config)
-        write(self.folder / "history.csv", table(self.state.history))
+        epochs = zip(*self.state.history.values())
+        lines = [self.state.history, *([format(value, ".10g") for value in epoch] for epoch in epochs)]
+        write(self.folder / "history.csv", as_csv(lines).encode())
 
     def check_place(self) -> None:
         """Raise a ValueError if another folder has taken the place of ours."""
@@ -300,8 +289,8 @@ def rebuilt(model: Any, x: Array, level: int) -> Array:
     return decoded(model, means_at(model, x, level), level)
 
 
-def place(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from another of the same name, or None if there is none."""
+def place(folder: Path | int) -> tuple[int, int] | None:
+    """Return what tells a folder, by its name or open, from another of this name; None if there is none."""
     try:
         found = os.stat(folder)
     except OSError:

@@ -233,12 +233,16 @@ def by_name(x: Any, names: Sequence[str] | None) -> Any:
     """Return rows with their columns in the order of these names, if x has names, as a DataFrame does; else x."""
     if names is None or not (hasattr(x, "columns") and hasattr(x, "to_numpy")):
         return x
-    own = list(map(str, x.columns))
-    missing, more = [name for name in names if name not in own], [name for name in own if name not in names]
-    if missing or more or len(own) != len(names):
-        raise ValueError(f"x must have the columns {listed(list(names))}; it lacks {listed(missing) or 'none'} and has "
-                         f"{listed(more) or 'none'} besides")
-    return x.to_numpy()[:, [own.index(name) for name in names]]
+    return x.to_numpy()[:, places(list(map(str, x.columns)), names)]
+
+
+def places(own: list[str], names: Sequence[str]) -> list[int]:
+    """Return where each of these names stands among others, which must be the same ones in any order."""
+    if sorted(own) != sorted(names):
+        raise ValueError(f"x must have the columns {listed(list(names))}; it lacks "
+                         f"{listed([name for name in names if name not in own]) or 'none'} and has "
+                         f"{listed([name for name in own if name not in names]) or 'none'} besides")
+    return [own.index(name) for name in names]
 
 
 def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool) -> Table:

@@ -1,11 +1,15 @@
-"""Write a file whole or not at all; make a folder."""
+"""Write a file whole or not at all; make a folder; cells as CSV."""
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def write(path: str | os.PathLike[str], data: bytes, keep: Path | None = None) -> None:
@@ -59,3 +63,10 @@ def make_folder(path: Path) -> None:
                               "nothing") from None
     except OSError as error:
         raise type(error)(f"{str(path)!r} cannot be made: {error.strerror}") from error
+
+
+def as_csv(lines: Iterable[Iterable[Any]]) -> str:
+    """Return lines of cells as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -201,7 +201,7 @@ def test_other_data_must_have_the_texts_and_columns_of_the_run(table, capsys):
         capsys, "evaluate", "run", "--data", "other.csv", code=2)
     write("other.csv", [["1", "2", "1"]] * 3, ("warm", "visits", "smokes"))
     said = run(capsys, "evaluate", "run", "--data", "other.csv", code=2)
-    assert "must have the columns of the run's own data" in said
+    assert "it lacks 'city' and has none besides" in said
 
 
 @pytest.mark.parametrize("text, hint", [
