@@ -148,12 +148,10 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     began, now = (team.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
     if (began is None) != (now is None) and run.state.epoch + run.state.step:
         change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
-        note(f"the run began {change}: from here on its noise is another than it would be")
-    if run.config["threads"] not in (None, startup.threads()):
-        began, now = run.config["threads"], startup.threads()
-        note(f"the run began with {began} {'threads' if began > 1 else 'thread'} for matrix products and goes on with "
-             f"{now}, so that its last bits may differ from those of a run without a pause: "
-             f"OPENBLAS_NUM_THREADS={began} keeps them")
+        note(f"the run began {change}: from here on its random numbers differ from those of a run without a pause")
+    if (threads := run.config["threads"]) not in (None, startup.threads()):
+        note(f"the run began with OPENBLAS_NUM_THREADS={threads} and goes on with {startup.threads()}, so that its "
+             "last bits may differ from those of a run without a pause")
     folders.go_on(run)
     return run, rows
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..data import columns, datasets, files, mnist
 from ..data.scaling import Scaling
-from ..data.tables import has_index, listed, unformatted
+from ..data.tables import has_index, listed, place, unformatted
 from ..layers import Array
 from ..train.budget import LOOKED_AT, copies
 
@@ -73,12 +73,16 @@ def read(config: Config) -> Data:
         found = found._replace(x=np.array([list(map(str, row)) for row in found.x.tolist()], object))
     elif config["likelihood"] != "mixed" and found.x.dtype == object:          # what is left must be numbers
         found = found._replace(x=files.numbers(config["data"], found.x, found.columns))
-    every = min(config["hold_out"] or np.inf, len(found.x) + 1)                # 0: none
-    held_out = np.arange(1, len(found.x) + 1) % every == 0
+    held_out = is_held_out(config, len(found.x))
     parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
     return Data({name: found.x[mask] for name, mask in parts.items()},
                 {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
                 found.image_shape, found.columns)
+
+
+def is_held_out(config: Config, n: int) -> Array:
+    """Return for each of n rows of a file whether it is held out: every N-th is; with N = 0 none."""
+    return np.arange(1, n + 1) % min(config["hold_out"] or np.inf, n + 1) == 0
 
 
 def is_table(config: Config) -> bool:
@@ -93,25 +97,11 @@ def chosen(found: files.Examples, keep: list[str] | None, without: list[str] | N
     n, named = found.x.shape[1], found.columns or []
     if found.image_shape is not None:
         raise ValueError("--columns and --without choose columns of a table, and the data are pictures")
-    at = sorted((set(range(n)) if keep is None else set(numbered("--columns", keep, named, n)))
-                - (set() if without is None else set(numbered("--without", without, named, n))))
+    kept = range(n) if keep is None else {place("--columns", name, named, n) for name in keep}
+    at = sorted(set(kept) - {place("--without", name, named, n) for name in without or ()})
     if not at:
         raise ValueError("--without leaves no column to look at")
     return found._replace(x=np.ascontiguousarray(found.x[:, at]), columns=[named[i] for i in at] if named else None)
-
-
-def numbered(option: str, names: list[str], named: list[str], n: int) -> list[int]:
-    """Return the numbers of the columns that an option names, of n that may have names."""
-    at = []
-    for name in names:
-        if named.count(name) == 1:
-            at.append(named.index(name))
-        elif name.isdecimal() and int(name) < n:
-            at.append(int(name))
-        else:
-            there = listed(named) if named else f"0 to {n - 1} (there is no header)"
-            raise ValueError(f"{option} must name columns of the table; there is no one {name[:40]!r} in {there}")
-    return at
 
 
 def doubts(config: Config, x: Array) -> list[str]:
@@ -121,30 +111,30 @@ def doubts(config: Config, x: Array) -> list[str]:
     """
     if config["likelihood"] not in ("gaussian", "mixed") or config["image_shape"] is not None:
         return []
-    names = config["columns"] or list(map(str, range(x.shape[1])))
-    how, mixed = scaling_of(config), config["likelihood"] == "mixed"
-    values = [cells[~np.isnan(cells)] for cells in (how.numbers(x) if isinstance(how, columns.Table) else x).T]
-    constant = [name for name, cells in zip(names, values) if not cells.size or cells.min() == cells.max()]
+    how, names = scaling_of(config), config["columns"] or list(map(str, range(x.shape[1])))
+    mixed = isinstance(how, columns.Table)
+    constant, few, counts, numbers = [], [], [], []
+    for j, (name, values) in enumerate(zip(names, (how.numbers(x) if isinstance(how, columns.Table) else x).T)):
+        values = values[~np.isnan(values)]
+        different, step = len(np.unique(values)), np.diff(values)
+        if different < 2:
+            constant.append(name)
+        elif isinstance(how, columns.Table) and how.columns[j].kind != "gaussian" or (values != np.floor(values)).any():
+            continue
+        elif 0 < step.min() and step.max() <= 2:       # a row in between is held out
+            numbers.append(name)
+        elif different > 2 and values.min() == 0 and 0.5 < values.var() / values.mean() < 2:
+            counts.append(f"{name}=poisson")
+        elif different <= columns.FEW:
+            few.append(f"{name}=categorical")
     if constant:
         raise columns.Unusable([f"{column(constant)} the same value in every row to train on, at which a Gaussian's "
                                 "density has no limit: leave out what tells nothing"], {"without": constant})
-    few, counts, numbers = [], [], []
-    for name, cells, cell in zip(names, values, how.columns if isinstance(how, columns.Table) else names):
-        kinds, step = len(np.unique(cells)), np.diff(cells)
-        if (isinstance(cell, columns.Column) and cell.kind != "gaussian") or (cells != np.floor(cells)).any():
-            continue
-        if 0 < step.min() and step.max() <= 2:         # a row in between is held out
-            numbers.append(name)
-        elif kinds > 2 and cells.min() == 0 and 0.5 < cells.var() / cells.mean() < 2:
-            counts.append(name)
-        elif kinds <= columns.FEW:
-            few.append(name)
-    said = {"few different numbers: if they are kinds, --kinds": [f"{name}=categorical" for name in few],
-            "whole numbers with a variance near their mean: if they are counts, --kinds": [
-                f"{name}=poisson" for name in counts],
+    said = {"few different numbers: if they are kinds, --kinds": few,
+            "whole numbers with a variance near their mean: if they are counts, --kinds": counts,
             "numbers that count the rows: if they tell nothing, --without": numbers}
-    return [f"{column(about)} {says} {','.join(what[:10])}" + (", with --likelihood mixed" if not mixed else "")
-            for (says, what), about in zip(said.items(), (few, counts, numbers)) if about]
+    return [f"{column([name.partition('=')[0] for name in what])} {says} {','.join(what[:10])}"
+            + ("" if mixed else ", with --likelihood mixed") for says, what in said.items() if what]
 
 
 def kinds(config: Config) -> list[str]:
@@ -166,8 +156,7 @@ def numbers(config: Config, data: Data, part: str) -> Array:
     """Return the numbers of a part's rows, counted from 0: in the file, or in the part where there is none."""
     if config["data"] in NAMED:
         return np.arange(len(data.x[part]))
-    every, n = config["hold_out"], sum(map(len, data.x.values()))
-    held_out = np.arange(1, n + 1) % min(every or np.inf, n + 1) == 0
+    held_out = is_held_out(config, sum(map(len, data.x.values())))
     return np.flatnonzero(held_out if part == "test" else ~held_out)
 
 
@@ -227,9 +216,8 @@ def table(config: Config, data: Data) -> Config:
         if kind not in columns.KINDS:
             raise ValueError(f"--kinds must be NAME=KIND,... with kinds of {', '.join(columns.KINDS)}; "
                              f"got {name[:40]}={kind[:40]}")
-    at = numbered("--kinds", [name for name, _, _ in pairs], named, x.shape[1])
-    found = columns.choose(x, named or list(map(str, range(x.shape[1]))),
-                           dict(zip(at, (kind for _, _, kind in pairs))), config["missing"] == "leave-out")
+    chosen = {place("--kinds", name, named, x.shape[1]): kind for name, _, kind in pairs}
+    found = columns.choose(x, named or list(map(str, range(x.shape[1]))), chosen, config["missing"] == "leave-out")
     found.numbers(x)                                   # so that what is wrong comes out now, of any row
     if config["scaling"] != "none":
         found = columns.standardised(found, data.x["train"])

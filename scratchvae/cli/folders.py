@@ -144,37 +144,30 @@ def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE
     """
     try:
         options.confirm(config)
+        x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
         if config["model"] != "diffusion":
             check.sizes("latents", config["latents"])
-        x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
-        if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim):
-            raise ValueError(f"image_shape cannot be {shape} where x_dim is {x_dim}")
         if at_least(config) > size:                    # before any memory is asked for
             raise ValueError(f"its model has at least {at_least(config)} parameters, and the file has {size}")
-        mixed, cells = config["likelihood"] == "mixed", config["cells"]
-        if isinstance(cells, list) != mixed or (mixed and not all(isinstance(cell, dict) for cell in cells)):
-            raise ValueError(f"cells cannot be {check.shown(cells)} where likelihood is {config['likelihood']}")
-        n_columns = len(cells) if mixed else x_dim
-        if columns is not None and not (isinstance(columns, list) and len(columns) == n_columns
-                                        and all(isinstance(name, str) for name in columns)):
-            raise ValueError(f"columns must be the names of {n_columns} columns; got {check.shown(columns)}")
-        try:
-            how = scaling_of(config)
-        except TypeError:                              # entries that no column has
-            raise ValueError(f"cells must say what the columns are; got {check.shown(cells)}") from None
-        scaling = Scaling(config["shift"], config["scale"])
-        scaling.apply(np.zeros((1, x_dim)))
-        if isinstance(how, Table) and how.x_dim != x_dim:
-            raise ValueError(f"cells are of {how.x_dim} columns, but x_dim is {x_dim}")
+        how = scaling_of(config)
+        n_columns = len(how.columns) if isinstance(how, Table) else x_dim
+        for name, wrong in (
+                ("image_shape", shape is not None and (len(shape) != 2 or shape[0] * shape[1] != x_dim)),
+                ("cells", isinstance(how, Table) != (config["likelihood"] == "mixed")),
+                ("x_dim", isinstance(how, Table) and how.x_dim != x_dim),
+                ("columns", columns is not None and (len(columns) != n_columns or
+                                                     not all(isinstance(column, str) for column in columns)))):
+            if wrong:
+                raise ValueError(f"{name} cannot be {check.shown(config[name])}")
+        Scaling(config["shift"], config["scale"]).apply(np.zeros((1, x_dim)))
         check.number("rms", config["rms"], 0)
-        if config["passes"] is not None:
-            check.size("passes", config["passes"], 1, STEPS)
+        check.size("passes", config["passes"] or 1, 1, STEPS)
         check.size("checksum", config["checksum"], 0, np.inf)
         if config["threads"] is not None:              # None: not known, as the run is older than this entry
             check.size("threads", config["threads"])
         rate_schedule(config)
         return config, build(config)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} has a config that `scratchvae train` does not write: {error}") from None
 
 

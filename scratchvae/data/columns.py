@@ -66,17 +66,13 @@ class Column:
 
     def __post_init__(self) -> None:
         check.choice("kind", self.kind, KINDS)
-        if not isinstance(self.name, str) or not isinstance(self.levels, (list, tuple)) \
-                or not all(isinstance(text, str) for text in self.levels) \
+        if not isinstance(self.name, str) or not all(isinstance(text, str) for text in self.levels) \
                 or (len(set(self.levels)) < 2 if self.kind == "categorical" else self.levels):
             raise ValueError(f"a column must have a name, and levels if it is categorical; got {check.shown(self)}")
-        check.number("shift", self.shift, -np.inf)
         check.number("scale", self.scale, 0, open_low=True)
-        if self.decimals is not None:
-            check.size("decimals", self.decimals, 0, 20)
-        for name in ("low", "high"):
-            if getattr(self, name) is not None:
-                check.number(name, getattr(self, name), -np.inf)
+        check.size("decimals", self.decimals or 0, 0, 20)
+        for name in ("shift", "low", "high"):
+            check.number(name, getattr(self, name) or 0, -np.inf)
 
     @property
     def width(self) -> int:

@@ -99,9 +99,11 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
             raise ValueError("must hold rows of shape (n, D), or grey pictures of shape (n, height, width); "
                              f"the array has shape {x.shape}")
         if image_shape is not None:
-            image_shape = height, width = _height_width(image_shape)
-            if x.shape[1:] not in ((height, width), (height * width,)):
-                raise ValueError(f"image_shape {image_shape} does not fit an array of shape {x.shape}")
+            shape = check.sizes("image_shape", image_shape)
+            if len(shape) != 2 or x.shape[1:] not in (shape, (shape[0] * shape[1],)):
+                raise ValueError(f"image_shape {image_shape}, a height and a width, does not fit an array of shape "
+                                 f"{x.shape}")
+            image_shape = (shape[0], shape[1])
         elif x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
     if x.dtype == object and not check.flag("text", text):
@@ -144,13 +146,6 @@ def numbers(path: str | os.PathLike[str], x: Array, columns: list[str] | None) -
         return Table([Column(name, "gaussian") for name in columns or map(str, range(x.shape[1]))]).numbers(x)
     except ValueError as error:
         raise ValueError(f"{str(path)!r}: read as CSV, {error}") from None
-
-
-def _height_width(image_shape: Any) -> tuple[int, int]:
-    shape = check.sizes("image_shape", image_shape)
-    if len(shape) != 2:
-        raise ValueError(f"image_shape must be (height, width); got {check.shown(image_shape)}")
-    return shape[0], shape[1]
 
 
 class Unpacked(io.RawIOBase):

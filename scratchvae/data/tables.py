@@ -6,6 +6,7 @@ Read line by line, in bounded memory, whatever the text turns out to be.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import re
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         del top[0]
     if header and "" in top:
         raise ValueError(f"column {top.index('') + (index is not None)} has no name: give it one")
-    at = None if labels is None else _column(labels, top if header else [], len(top))
+    at = None if labels is None else place("labels", labels, top if header else [], len(top))
     taken: list[str] = []
     words: dict[str, str] = {}                               # each once in memory
     y: list[str] = []
@@ -119,33 +120,20 @@ def _few(line: str, delimiter: str, number: int) -> str:
 
 def _lines(file: Any) -> Iterator[str]:
     """Yield the lines of a text; only white space may follow the first empty one."""
-    ended = _ended(file)
-    for number, line in enumerate(ended, start=1):
-        if len(line) > MAX_LINE:
-            raise ValueError(f"line {number} has more than {MAX_LINE} bytes, the most that are read")
-        if not line.strip():
-            rest = b"".join(itertools.islice(ended, 1000))
-            if number == 1 or len(rest) >= 1000 or rest.strip():
-                raise ValueError(f"line {number} is empty")
-            return
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"line {number} is not text in UTF-8: save the file with this encoding (in Excel: CSV "
-                             "UTF-8)") from error
-
-
-def _ended(file: Any) -> Iterator[bytes]:
-    """Yield the lines of a file with their ends, which are those of Unix, Windows or old Macs."""
-    rest = b""                                               # where Macs wrote it, all the file is one line for Unix
-    while piece := file.readline(MAX_LINE + 1):
-        *lines, rest = (rest + piece).splitlines(keepends=True)
-        yield from lines
-        if rest.endswith(b"\n") or len(rest) > MAX_LINE:     # else, a carriage return may be the half of an end
-            yield rest
-            rest = b""
-    if rest:
-        yield rest
+    try:
+        with io.TextIOWrapper(file, "utf-8-sig") as text:    # lines may end as on Unix, Windows or old Macs
+            for number in itertools.count(1):
+                line = text.readline(MAX_LINE + 1)
+                if len(line) > MAX_LINE:
+                    raise ValueError(f"line {number} has more than {MAX_LINE} characters, the most that are read")
+                if not line.strip():
+                    rest = text.read(1000)
+                    if number == 1 or len(rest) == 1000 or rest.strip():
+                        raise ValueError(f"line {number} is empty")
+                    return
+                yield line
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not text in UTF-8: save the file with this encoding (in Excel: CSV UTF-8)") from error
 
 
 def number_of(cell: str) -> float:
@@ -173,15 +161,15 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def _column(labels: str | int, names: list[str], n_columns: int) -> int:
-    """Return the number of the column that labels names; text is a name first, then a number."""
-    if isinstance(labels, str) and names.count(labels) == 1:
-        return names.index(labels)
+def place(what: str, name: str | int, names: list[str], n_columns: int) -> int:
+    """Return the number of the column that an argument names; text is a name first, then a number."""
+    if isinstance(name, str) and names.count(name) == 1:
+        return names.index(name)
     try:
-        return range(n_columns)[int(labels)]
+        return range(n_columns)[int(name)]
     except (ValueError, IndexError):
         there = listed(names) if names else f"0 to {n_columns - 1} (there is no header)"
-        raise ValueError(f"labels must name one column; there is no one {str(labels)[:40]!r} in {there}") from None
+        raise ValueError(f"{what} must name one column; there is no one {str(name)[:40]!r} in {there}") from None
 
 
 def listed(names: list[str]) -> str:

@@ -266,7 +266,8 @@ malformed("labels for idx", PIXELS, "has no labels 0", labels=0)
 for name, shape in [("others", (3, 5)), ("three", (2, 2, 3)), ("one", (12,)), ("zero", (0, 12)), ("word", "4x3"),
                     ("fractions", (4.0, 3.0))]:
     malformed(f"image_shape: {name}", ARRAY, "image_shape", image_shape=shape)
-malformed("image_shape against pictures", PIXELS, r"\(3, 4\) does not fit .* \(6, 4, 3\)", image_shape=(3, 4))
+malformed("image_shape against pictures", PIXELS, r"\(3, 4\), a height and a width, does not fit .* \(6, 4, 3\)",
+          image_shape=(3, 4))
 
 for protocol in range(6):
     malformed(f"a pickle of protocol {protocol}", pickle.dumps([ROWS.tolist()], protocol), "UTF-8|CSV|none of IDX")

@@ -161,7 +161,7 @@ def test_no_header_npy_and_chosen_columns(table, capsys):
 @pytest.mark.parametrize("words, says", [
     (["--missing", "refuse"], "column 'city' has, in row [0-9]+, counted from 0, 'NA', which is missing: fill it, "
                               "leave out its row, or take --likelihood mixed --missing leave-out"),
-    (["--kinds", "town=poisson", *LEAVE[:2]], "--kinds must name columns of the table; there is no one 'town'"),
+    (["--kinds", "town=poisson", *LEAVE[:2]], "--kinds must name one column; there is no one 'town'"),
     (["--kinds", "city", *LEAVE[:2]], "--kinds must be NAME=KIND"),
     (["--kinds", "city=normal", *LEAVE[:2]], "--kinds must be NAME=KIND,... with kinds of gaussian, lognormal, pois"),
     (["--kinds", "city=gaussian", *LEAVE[:2]], "column 'city' has, in row .*, and must have finite numbers"),

@@ -106,17 +106,21 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("a,b c\n1,2\n3,x\n", "column 'b c' has, in row 1, counted from 0, 'x'", {}),
     ("a,2020,b\n1,2,3\n", "column '0' has, in row 0, counted from 0, 'a'", {}),
     ("a,b,y\nx,2,z\n", "column 'a' has, in row 0, counted from 0, 'x'", {"labels": "y"}),
-    ("y,a,b\nx,2,z\n", "column 'b' has, in row 0, counted from 0, 'z'", {"labels": "y"}), ("x,2,z\n", "column '1'", {"labels": 0}),
+    ("y,a,b\nx,2,z\n", "column 'b' has, in row 0, counted from 0, 'z'", {"labels": "y"}),
+    ("x,2,z\n", "column '1'", {"labels": 0}),
     ("a" * 99 + ",\x1b\nx,1\n", "column '" + "a" * 40 + "' has", {}), ("\x1b,b\nx,1\n", r"'.x1b' has", {}),
-    ("a,b\nc,d\n", "in row 0, counted from 0, 'c'", {}), ("1;2\n1,5;2\n", "in row 1, counted from 0, '1,5', .*: --decimal , reads it", {}),
+    ("a,b\nc,d\n", "in row 0, counted from 0, 'c'", {}),
+    ("1;2\n1,5;2\n", "in row 1, counted from 0, '1,5', .*: --decimal , reads it", {}),
     ("1,5;2,5\n", "'5;2', and must", {}), ("1 2\n3,4\n", "line 2 has 1 columns", {}),
     ("1,2\n3 4\n", "line 2 has 1 columns", {}), ("1,0x10\n", "'0x10', and must", {}),
     ("1,2\n3,4j\n", "'4j', and must", {}), ("1,2\n3,1e\n", "'1e', and must", {}),
     ("a,b\n1,NA\n", "'NA', which is missing: fill it, leave out its row, or take", {}),
     ("a,b\n1,?\n", "'.', which is missing", {}), ("a,b\n1,True\n", "'True', and must have finite", {}),
     ("a;b\n1;2,5\n", "'2,5', .*: --decimal , reads it", {}),
-    ("1,nan\n", "row 0, counted from 0, 'nan', which is missing", {}), ("1,2\ninf,3\n", "row 1, .* 'inf', and must have finite", {}),
-    ("1,2\n1e999,3\n", "row 1, .* '1e999', and must have finite", {}), (",a,b\n0,1,2\n0,3,4\n", "column 0 has no name, and line 3", {}),
+    ("1,nan\n", "row 0, counted from 0, 'nan', which is missing", {}),
+    ("1,2\ninf,3\n", "row 1, .* 'inf', and must have finite", {}),
+    ("1,2\n1e999,3\n", "row 1, .* '1e999', and must have finite", {}),
+    (",a,b\n0,1,2\n0,3,4\n", "column 0 has no name, and line 3", {}),
     ("a,,c\n0,1,2\n", "column 1 has no name: give it one", {}), ('1,"2\n3,4\n', "row 0, .* '2.n3,4', and", {}),
     ('1,"' + "2" * 200_000, "cannot be told apart", {}),
     ("1,2\n3," + "x" * 1000 + "\n", "row 1, .* '" + "x" * 40 + "', and", {}),
@@ -124,8 +128,8 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("1,2\n" * 1000 + "3,4\0\n", "row 1000, .* '4.x00'|line contains NUL", {}),     # by Python's version
     ("a,b\n1,2\n".encode("utf-16"), "text in UTF-16: save it in UTF-8", {}),
     ("My table\na,b\n1,2\n", "line 2 has 1 columns, the first has 2; if line 1 is a title", {}),
-    ("größe,b\n1,2\n".encode("latin-1"), "line 1 is not text in UTF-8", {}),
-    (b"1,2\n3,\xff\n", "line 2 is not text", {}),
+    ("größe,b\n1,2\n".encode("latin-1"), "it is not text in UTF-8", {}),
+    (b"1,2\n3,\xff\n", "it is not text", {}),
     ("1,2\n", "labels must name one column; there is no one 'y' in 0 to 1", {"labels": "y"}),
     ("a,b\n1,2\n", "labels must name one column; there is no one 'y' in 'a', 'b'", {"labels": "y"}),
     ("1,2\n", "no one '2' in 0 to 1", {"labels": 2}), ("1,2\n", "no one '-3' in 0 to 1", {"labels": -3}),
@@ -143,10 +147,10 @@ def test_a_malformed_table_is_refused_in_one_sentence(path, text, says, argument
 
 def test_a_line_without_end_and_a_table_without_end_stop_at_their_bounds(path, monkeypatch):
     """Bombs: forty kilobytes of gzip that become forty megabytes, on one line or on many."""
-    refused(lambda: load(path, gzip.compress(b"0" * 40_000_000)), repr(str(path)), "line 1 has more than 8388608 bytes")
+    refused(lambda: load(path, gzip.compress(b"0" * 40_000_000)), repr(str(path)), "line 1 has more than 8388608 char")
     monkeypatch.setattr(files, "MAX_BYTES", 80_000)
     refused(lambda: load(path, gzip.compress(b"1,2\n" * 100_000)), repr(str(path)), "it takes more than 80000 bytes")
     refused(lambda: load(path, gzip.compress(b"1,x\n" * 5000), labels=1), repr(str(path)), "it takes more than 80000")
     assert len(load(path, gzip.compress(b"1,2\n" * 4900)).x) == 4900
     monkeypatch.setattr(tables, "MAX_LINE", 8)
-    refused(lambda: load(path, "1,2\n3,4,5,6,7\n"), repr(str(path)), "line 2 has more than 8 bytes")
+    refused(lambda: load(path, "1,2\n3,4,5,6,7\n"), repr(str(path)), "line 2 has more than 8 char")
