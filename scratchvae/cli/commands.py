@@ -24,7 +24,7 @@ from ..train.progress import Interrupted
 from ..verify.gradcheck import check_model
 from . import examples, folders, options, output, runs
 from .examples import Config, Rows
-from .inputs import Shown, new_config, opened, shown, used
+from .inputs import Shown, new_config, opened, shown
 from .output import note
 from .runs import Run
 
@@ -137,7 +137,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         raise ValueError(f"--resume goes on with the run's own options: leave out {options.word(name)}")
     if args.overwrite:
         raise ValueError("--resume goes on with a run: leave out --overwrite, which replaces it")
-    run = opened(args.resume)
+    run, _ = opened(args.resume)
     workers = run.config["workers"]
     run.config.update(given)
     if run.config["epochs"] < run.state.epoch:
@@ -187,7 +187,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     An active unit is a latent that does something: its mean moves with x, with a
     variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats.
     """
-    run, epoch = used(args.run)
+    run, epoch = opened(args.run, best=True)
     if args.rows is not None:
         output.check_path(args.rows, (".npz", ".csv"), run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
@@ -251,7 +251,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     A diffusion passes through --steps levels without new noise.  The bound that
     evaluate prints is that of all its levels, and of their noise.
     """
-    run, _ = used(args.run)
+    run, _ = opened(args.run, best=True)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
     draw = args.draw or run.config["image_shape"] is None
     if args.label is not None and run.config["classes"] is None:
@@ -271,7 +271,7 @@ def impute(args: argparse.Namespace, given: Config) -> int:
       scratchvae impute runs/table --data table.csv --out full.csv
       scratchvae impute runs/table --data table.csv --draw --seed 1 --out one.csv
     """
-    run, _ = used(args.run)
+    run, _ = opened(args.run, best=True)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     filled = conditional.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
@@ -291,7 +291,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
       scratchvae reconstruct runs/three --level 3 --out pairs.png     # what the top level still knows
       scratchvae reconstruct runs/table --data new.csv --count 500 --out again.csv
     """
-    run, _ = used(args.run)
+    run, _ = opened(args.run, best=True)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     x, grey = look.x[:args.count], {}
@@ -310,7 +310,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
       scratchvae interpolate runs/digits --between 3,8 --out walk.png
       scratchvae interpolate runs/three --between 3,8 --level 3 --steps 12 --out walk.png
     """
-    run, _ = used(args.run)
+    run, _ = opened(args.run, best=True)
     output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
@@ -335,7 +335,7 @@ def encode(args: argparse.Namespace, given: Config) -> int:
       scratchvae encode runs/digits --out codes.npz       # mu_1, logvar_1, and the labels
       scratchvae encode runs/table --data new.csv --out codes.csv
     """
-    run, _ = used(args.run)
+    run, _ = opened(args.run, best=True)
     output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
     look = shown(run, args, given)
     parts = [runs.levels(run.model, look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
@@ -393,7 +393,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
                              f"leave out {options.word(name)}")
         if args.train_epochs is not None:
             raise ValueError("--train-epochs is for a fresh model: leave it out")
-        run, epoch = used(args.run)
+        run, epoch = opened(args.run, best=True)
         config, model, look = run.config, run.model, shown(run, args, given)
         x, about = look.x[:args.rows], f"{run.folder} after {epoch} epochs, on rows of {look.name}."
     else:

@@ -54,25 +54,14 @@ def about_files(given: Config, data: str | None) -> None:
                                 f"{data} is none"))
 
 
-def used(folder: Path) -> tuple[Run, int]:
-    """Read a run to use its model, at the best epoch where that was kept; return which epoch it is."""
-    run = opened(folder)
-    epoch, problem = run.take_best()
-    tell(problem)
-    return run, epoch
-
-
-def opened(folder: Path) -> Run:
-    """Read a run, and say so if its newest checkpoint is damaged."""
+def opened(folder: Path, best: bool = False) -> tuple[Run, int]:
+    """Read a run, to use its model at the best epoch if that was kept; return which epoch; say what was damaged."""
     run, problem = folders.open_run(folder)
-    tell(problem)
-    return run
-
-
-def tell(problem: Exception | None) -> None:
-    """Say that a checkpoint is damaged, if it is."""
-    if problem is not None:
-        note(f"{one_line(problem)}; the checkpoint before it is whole, and taken instead")
+    epoch, another = run.take_best() if best else (run.state.epoch, None)
+    for error in (problem, another):
+        if error is not None:
+            note(f"{one_line(error)}; the checkpoint before it is whole, and taken instead")
+    return run, epoch
 
 
 class Shown(NamedTuple):

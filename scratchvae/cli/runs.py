@@ -45,8 +45,8 @@ def build(config: Config, x: Array | None = None) -> Any:
 
 def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
     """Return a fresh model of x alone."""
-    latents, options = config["latents"], {name: config[name] for name in ("activation", "likelihood", "dtype")}
-    how = scaling_of(config)
+    latents, how = config["latents"], scaling_of(config)
+    options = {"rng": config["seed"], **{name: config[name] for name in ("activation", "likelihood", "dtype")}}
     if isinstance(how, Table):
         options["likelihood"] = how.likelihood()
     if x is not None:
@@ -55,7 +55,7 @@ def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
         if any(isinstance(entry, list) for entry in config["hidden"]):
             raise ValueError("--hidden must be given once for a diffusion, which has one network for all levels")
         return Diffusion(config["x_dim"], math.inf if config["levels"] == "inf" else config["levels"],
-                         config["hidden"], log_noise=config["log_noise"], rng=config["seed"], **options)
+                         config["hidden"], log_noise=config["log_noise"], **options)
     if config["model"] == "vae" and len(latents) != 1:
         raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and topdown "
                          "have several")
@@ -66,12 +66,11 @@ def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
             raise ValueError(f"{option} must be given once, or for each level, of which there "
                              f"{'are' if len(latents) > 1 else 'is'} {len(latents)}; got {len(by_level)}")
     if config["model"] == "hvae":
-        return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], rng=config["seed"],
-                    **options)
+        return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], **options)
     if config["model"] == "topdown":
-        return TopDown(config["x_dim"], latents, config["hidden"], rng=config["seed"], **options)
+        return TopDown(config["x_dim"], latents, config["hidden"], **options)
     kind = LatentDiffusion if config["prior"] == "diffusion" else VAE
-    return kind(config["x_dim"], latents[0], config["hidden"], rng=config["seed"], **options)
+    return kind(config["x_dim"], latents[0], config["hidden"], **options)
 
 
 def as_now(config: Config) -> Config:
@@ -199,23 +198,18 @@ class Run:
         """The way from the data's units to the model's, ``apply``, and back, ``invert``."""
         return scaling_of(self.config)
 
-    @property
-    def log_scale(self) -> float:
-        """Return what log p(x) in the model's units has more than in the data's: Σ log scale; 0 for no density.
+    def log_scales(self, x: Array) -> float | Array:
+        """Return what log p(x) of rows in the model's units has more than in the data's: Σ log scale; 0 for no density.
 
-        A density of x is that of the scaled x divided by Π scale.  A Bernoulli
-        likelihood, or pixels made black and white, have probabilities, not densities.
+        A density of x is that of the scaled x divided by Π scale.  Where cells of a
+        table are missing there is less, and the shape is (n,).  A Bernoulli likelihood,
+        or pixels made black and white, have probabilities, not densities.
         """
         if self.config["likelihood"] == "bernoulli" or self.config["binarize"] != "none":
             return 0.0
         if isinstance(self.scaling, Table):
-            return float(self.scaling.log_scale(np.zeros((1, self.config["x_dim"])))[0])
+            return self.scaling.log_scale(x[:, :self.config["x_dim"]])         # without labels
         return float(np.log(np.broadcast_to(self.config["scale"], self.config["x_dim"])).sum())
-
-    def log_scales(self, x: Array) -> float | Array:
-        """Return the same for rows in the model's units: less where cells are missing, then of shape (n,)."""
-        x = x[:, :self.config["x_dim"]]                # without labels
-        return self.scaling.log_scale(x) if isinstance(self.scaling, Table) else self.log_scale
 
     def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
                        workers: int | str | None = None) -> Array:

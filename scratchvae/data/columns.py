@@ -91,12 +91,11 @@ class Column:
             marks = [mark for mark in ".," if unformatted(text, mark) != text]
             hint = f"--decimal {marks[0]} reads it" if marks else "text is for categories of --likelihood mixed"
             raise ValueError(f"{text[:40]!r}, and must have finite numbers: {hint}")
-        if self.kind == "lognormal" and value <= 0:
-            raise ValueError(f"{text[:40]!r}, and must have numbers above 0 to be lognormal")
-        if self.kind == "bernoulli" and value not in (0, 1):
-            raise ValueError(f"{text[:40]!r}, and must have 0 and 1 alone to be bernoulli")
-        if self.kind == "poisson" and (value < 0 or value != np.floor(value)):
-            raise ValueError(f"{text[:40]!r}, and must have whole numbers of at least 0 to be poisson")
+        right, numbers = {"lognormal": (value > 0, "numbers above 0"), "bernoulli": (value in (0, 1), "0 and 1 alone"),
+                          "poisson": (value >= 0 and value % 1 == 0, "whole numbers of at least 0"),
+                          "gaussian": (True, "")}[self.kind]
+        if not right:
+            raise ValueError(f"{text[:40]!r}, and must have {numbers} to be {self.kind}")
         return value
 
 
@@ -208,12 +207,8 @@ class Table:
 
     def says(self) -> list[str]:
         """Return a line for each kind, with the names of its columns."""
-        lines = []
-        for kind in KINDS:
-            names = [column.name for column in self.columns if column.kind == kind]
-            if names:
-                lines.append(f"{kind}: {listed(names)}")
-        return lines
+        names = {kind: [column.name for column in self.columns if column.kind == kind] for kind in KINDS}
+        return [f"{kind}: {listed(own)}" for kind, own in names.items() if own]
 
     def __str__(self) -> str:
         return "each column has a likelihood of its own, a gaussian one also a shift and a scale"
