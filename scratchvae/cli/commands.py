@@ -231,7 +231,8 @@ def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: 
               **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
     how = examples.scaling_of(run.config)
     if isinstance(how, Table):                         # log p of each cell given the others, less its mean
-        share = conditional.shares(run.model, look.x, n_samples)
+        first = np.cumsum([0, *(1 + (column.kind == "hurdle") for column in how.columns)])[:-1]
+        share = np.add.reduceat(conditional.shares(run.model, look.x, n_samples), first, axis=1)
         share[np.isnan(how.numbers(look.stored))] = np.nan
         share = np.nan_to_num(share - np.nanmean(share, axis=0))               # a missing cell is no surprise: 0
         names = np.array([column.name for column in how.columns], object)

@@ -167,8 +167,8 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for [0, 1], gaussian for any numbers, mixed for a table "
                                 "(default mixed for CSV, else bernoulli)", choices=(*LIKELIHOODS, "mixed"))
-    add(parser, "--kinds", "of a mixed table: the kind of these columns, gaussian, lognormal, poisson (counts), "
-                           "bernoulli or categorical", metavar="NAME=KIND,...", type=names)
+    add(parser, "--kinds", "of a mixed table: the kind of these columns, gaussian, lognormal, hurdle (0 or lognormal), "
+                           "poisson (counts), bernoulli or categorical", metavar="NAME=KIND,...", type=names)
     add(parser, "--missing", "of a mixed table: leave empty cells out of log p(x | z), or refuse them",
         choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",

@@ -5,6 +5,8 @@
     0 and 1 alone       bernoulli                     the number
     numbers above 0     lognormal, if their           the number over its geometric mean
                         logarithms fit a normal much better
+    numbers above 0,    hurdle                        two columns: whether it is above 0, and the number over its
+    and many zeros                                    geometric mean, missing where it is 0
     other numbers       gaussian                      the number, shifted and scaled to mean 0 and variance 1
     counts, if asked    poisson                       the number
 
@@ -26,10 +28,11 @@ from ..likelihood import Bernoulli, Gaussian
 from ..mixed import LogNormal, Mixed
 from .tables import MISSING, is_number, listed, unformatted
 
-KINDS = ("gaussian", "lognormal", "poisson", "bernoulli", "categorical")
+KINDS = ("gaussian", "lognormal", "hurdle", "poisson", "bernoulli", "categorical")
 MOST_LEVELS = 100                                      # different texts, unless --kinds says that they are kinds
 FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
-GAIN = 0.1                                             # nats a row, by which a log-normal must fit better than a normal
+GAIN = 0.1                                             # nats a row, by which a log-normal must fit better
+ZEROS = 0.1                                            # the share of zeros that makes a hurdle
 
 
 class Unusable(ValueError):
@@ -77,7 +80,7 @@ class Column:
     @property
     def width(self) -> int:
         """How many columns a model sees."""
-        return len(self.levels) if self.kind == "categorical" else 1
+        return len(self.levels) if self.kind == "categorical" else 1 + (self.kind == "hurdle")
 
     def number(self, text: str) -> float:
         """Return the number of a text that is there: for a categorical column, that of its level."""
@@ -93,7 +96,7 @@ class Column:
             raise ValueError(f"{text[:40]!r}, and must have finite numbers: {hint}")
         right, numbers = {"lognormal": (value > 0, "numbers above 0"), "bernoulli": (value in (0, 1), "0 and 1 alone"),
                           "poisson": (value >= 0 and value % 1 == 0, "whole numbers of at least 0"),
-                          "gaussian": (True, "")}[self.kind]
+                          "hurdle": (value >= 0, "numbers of at least 0"), "gaussian": (True, "")}[self.kind]
         if not right:
             raise ValueError(f"{text[:40]!r}, and must have {numbers} to be {self.kind}")
         return value
@@ -123,11 +126,13 @@ class Table:
 
     def likelihood(self) -> Mixed:
         """Return p(x | z), an object for each kind of column."""
-        one: dict[Any, Any] = {"gaussian": Gaussian(1), "lognormal": LogNormal(1), "poisson": Poisson(1),
-                               "bernoulli": Bernoulli(1)}
-        parts = [one.setdefault((column.kind, column.width), Categorical(column.width))
-                 if column.kind == "categorical" else one[column.kind] for column in self.columns]
-        return Mixed(parts, self.missing)
+        one: dict[Any, list[Any]] = {"gaussian": [Gaussian(1)], "lognormal": [LogNormal(1)], "poisson": [Poisson(1)],
+                                     "bernoulli": [Bernoulli(1)]}
+        one["hurdle"] = one["bernoulli"] + one["lognormal"]
+        parts = [part for column in self.columns
+                 for part in (one.setdefault((column.kind, column.width), [Categorical(column.width)])
+                              if column.kind == "categorical" else one[column.kind])]
+        return Mixed(parts, self.missing or any(column.kind == "hurdle" for column in self.columns))
 
     def numbers(self, x: Any) -> Array:
         """Return the cells as numbers, float64: a level's for a text, NaN for what is missing."""
@@ -164,6 +169,9 @@ class Table:
                 hot = np.eye(column.width)[np.where(gone, 0, values).astype(int)]
                 hot[gone] = np.nan
                 parts.append(hot)
+            elif column.kind == "hurdle":
+                above = np.where(np.isnan(values), np.nan, values > 0)
+                parts.append(np.stack([above, np.where(values > 0, values / column.scale, np.nan)], axis=1))
             else:
                 parts.append(((values - column.shift) / column.scale)[:, None])
         with np.errstate(over="ignore"):
@@ -182,7 +190,9 @@ class Table:
         for j, column in enumerate(self.columns):
             values = x[:, first:first + column.width]
             first += column.width
-            gone = np.isnan(values).any(axis=1)
+            gone = np.isnan(values[:, 0])
+            if column.kind == "hurdle":                # E[x] = p E[x | x > 0]
+                values = values[:, :1] * np.where(values[:, :1] == 0, 0, values[:, 1:])
             if column.kind == "categorical":
                 found[:, j] = np.array(column.levels, object)[np.where(gone, 0, values.argmax(axis=1))]
             else:                                      # the digits that tell a number of x's precision
@@ -200,9 +210,9 @@ class Table:
     def log_scale(self, x: Array) -> Array:
         """Return what log p of rows, as a model sees them, has more than in the table's units, of shape (n,).
 
-        It is Σ log scale over the gaussian and lognormal columns that are there.
+        It is Σ log scale over the gaussian and lognormal cells that are there, and those of a hurdle above 0.
         """
-        at = np.cumsum([0, *(column.width for column in self.columns)])[:-1]
+        at = np.cumsum([column.width for column in self.columns]) - 1          # of a hurdle its number
         return ~np.isnan(x[:, at]) @ np.log([column.scale for column in self.columns])
 
     def says(self) -> list[str]:
@@ -259,7 +269,7 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
             text = next(text for text in levels if not is_number(text))
             wrong.append(f"column {name!r} has numbers written as text, such as {text[:40]!r}: --decimal {marks[0]}")
             fix.setdefault("decimal", marks[0])
-        elif not levels or len(set(map(plain, levels))) < 2 and kind in ("gaussian", "lognormal", "categorical"):
+        elif not levels or len(set(map(plain, levels))) < 2 and kind not in ("poisson", "bernoulli"):
             wrong.append(f"column {name!r} has " + ("the same value in every row" if levels else
                                                     "nothing but missing cells") + ": leave out what tells nothing")
             fix.setdefault("without", []).append(name)
@@ -287,6 +297,8 @@ def of_numbers(values: Array, x: Array) -> str:
     """Return the kind of a column of numbers, from its different values, and from all."""
     if set(values) == {0, 1}:
         return "bernoulli"
+    if len(values) > FEW and values.min() == 0 and np.mean(x == 0) > ZEROS:
+        return "hurdle"
     if len(values) > FEW and values.min() > 0:
         y = np.log(x)                                  # both normals at their best: the difference of their log p
         if np.log(x.std()) - np.log(y.std()) - y.mean() > GAIN:
@@ -295,15 +307,15 @@ def of_numbers(values: Array, x: Array) -> str:
 
 
 def standardised(table: Table, x: Array) -> Table:
-    """Return a table whose gaussian columns get mean 0 and variance 1, and lognormal ones geometric mean 1.
+    """Return a table whose gaussian columns get mean 0 and variance 1, by the rows to train on.
 
-    By the rows to train on.
+    Lognormal ones, and those of a hurdle above 0, get geometric mean 1.
     """
     columns = []
     for column, values in zip(table.columns, table.numbers(x).T):
         there = values[~np.isnan(values)]
-        if column.kind == "lognormal" and there.size:
-            column = replace(column, scale=float(np.exp(np.log(there).mean())))
+        if column.kind in ("lognormal", "hurdle") and (there > 0).any():
+            column = replace(column, scale=float(np.exp(np.log(there[there > 0]).mean())))
         if column.kind == "gaussian" and there.size and there.min() < there.max():
             shift, scale = float(there.mean()), float(there.std())
             if not 0 < scale < np.inf:

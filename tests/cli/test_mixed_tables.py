@@ -163,7 +163,7 @@ def test_no_header_npy_and_chosen_columns(table, capsys):
                               "leave out its row, or take --likelihood mixed --missing leave-out"),
     (["--kinds", "town=poisson", *LEAVE[:2]], "--kinds must name one column; there is no one 'town'"),
     (["--kinds", "city", *LEAVE[:2]], "--kinds must be NAME=KIND"),
-    (["--kinds", "city=normal", *LEAVE[:2]], "--kinds must be NAME=KIND,... with kinds of gaussian, lognormal, pois"),
+    (["--kinds", "city=normal", *LEAVE[:2]], "--kinds must be NAME=KIND,... with kinds of gaussian, lognormal, hur"),
     (["--kinds", "city=gaussian", *LEAVE[:2]], "column 'city' has, in row .*, and must have finite numbers"),
     (["--kinds", "warm=poisson", *LEAVE[:2]], "column 'warm' has, .*, and must have whole numbers of at least 0"),
     (["--kinds", "visits=bernoulli", *LEAVE[:2]], "column 'visits' has, .*, and must have 0 and 1 alone"),

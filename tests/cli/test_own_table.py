@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from scratchvae import cli
+from scratchvae.data import columns
+from scratchvae.likelihood import Bernoulli
+from scratchvae.mixed import LogNormal
 
 FAST = ["--epochs", "2", "--hidden", "4", "--latents", "2"]
 
@@ -172,3 +175,35 @@ def test_a_run_reads_a_frame_by_its_names(home, capsys):
 def test_other_formats_are_refused_with_what_to_do(home, capsys, content, says):
     (home / "t.csv").write_bytes(content)
     assert says in train(capsys, code=2)
+
+
+RAIN = np.array([[text] for text in ["0", "0.0", "", *(f"{0.1 * i:.1f}" for i in range(1, 40))] + ["0"] * 20], object)
+
+
+def test_many_zeros_are_a_hurdle_and_come_back_as_zeros():
+    """The model sees whether a number is above 0, and the number only then; log p is the sum of the two."""
+    table = columns.standardised(columns.choose(RAIN, ["rain"], {}, True), RAIN)
+    assert [column.kind for column in table.columns] == ["hurdle"] and table.x_dim == 2
+    x = table.apply(RAIN, np.float64)
+    assert x[:2].tolist()[0][0] == 0 and np.isnan(x[0, 1]) and np.isnan(x[2]).all() and x[3, 0] == 1
+    assert np.log(x[3:-20, 1]).mean() == pytest.approx(0, abs=1e-12)
+    assert table.invert(x, drawn=True)[:4, 0].tolist() == ["0.0", "0.0", "", "0.1"]
+    assert table.invert(np.array([[0.25, 2.0]])) == [[str(0.5 * table.columns[0].scale)]]
+    assert table.log_scale(x)[:4].tolist() == [0, 0, 0, np.log(table.columns[0].scale)]
+    h = np.array([[0.3, -0.2, 0.1]] * 2)
+    parts = [Bernoulli(1).log_prob(x[[0, 3], :1], h[:, :1])[0], LogNormal(1).log_prob(x[[3, 3], 1:], h[:, 1:])[0]]
+    assert table.likelihood().log_prob(x[[0, 3]], h)[0] == pytest.approx([parts[0][0], parts[0][1] + parts[1][1]])
+    with pytest.raises(ValueError, match="'-1', and must have numbers of at least 0 to be hurdle"):
+        table.apply([["-1"]])
+
+
+def test_samples_of_a_hurdle_are_0_as_often_and_each_row_has_one_share(home, capsys):
+    rng = np.random.default_rng(1)
+    rain = np.where(rng.random(400) < 0.6, 0, rng.lognormal(1, 1, 400)).round(1)
+    write("t.csv", ["rain", "warm"], [[cell, f"{warm:.2f}"] for cell, warm in zip(rain, rng.standard_normal(400))])
+    assert "hurdle: 'rain'" in train(capsys, "--hidden", "8", "--latents", "2", "--epochs", "60")
+    run(capsys, "sample", "run", "--count", "2000", "--out", "new.csv")
+    drawn = np.array(read("new.csv")[1:], float)
+    assert abs((drawn[:, 0] == 0).mean() - (rain == 0).mean()) < 0.05 and drawn.min(axis=0)[0] == 0
+    run(capsys, "evaluate", "run", "--samples", "20", "--rows", "rows.csv")
+    assert read("rows.csv")[0][-3:] == ["oddest", "share_rain", "share_warm"]
