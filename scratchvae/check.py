@@ -195,7 +195,8 @@ def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any
         checked = np.asarray(None)
     if checked.dtype.kind not in "biufc":
         raise ValueError(f"{name} must be an array of numbers; got {type(value).__name__}"
-                         + (f" of {checked.dtype}" if isinstance(value, np.ndarray) else ""))
+                         + (f" of {checked.dtype}" if isinstance(value, np.ndarray) else "")
+                         + (": TableVAE takes text and missing cells" if hasattr(value, "columns") else ""))
     if np.ma.is_masked(value):
         raise ValueError(f"{name} must have no masked entries; it has {np.ma.count_masked(value)}: fill them, or leave "
                          "out their rows")

@@ -1,8 +1,11 @@
 """The estimator of tables: names, units, missing cells, and what scikit-learn asks of it."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from scratchvae import VAE, fit
 from scratchvae.train.estimator import TableVAE
 
 
@@ -77,6 +80,19 @@ def test_parameters():
         model.score(frame())
     with pytest.raises(ValueError, match="every name in kinds must be one of 'city'"):
         TableVAE(kinds={"town": "poisson"}).fit(frame())
+
+
+def test_raw_columns_are_remarked_on_by_fit_and_scaled_by_the_estimator():
+    """Far from unit scale a Gaussian likelihood learns little, and fit says so; other data are left alone."""
+    raw = 500 + np.random.default_rng(0).standard_normal((40, 2))
+    with pytest.warns(UserWarning, match="column [01], counted from 0, has a root mean square of 500; take"):
+        fit(VAE(2, 1, [4], likelihood="gaussian"), raw, epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(VAE(2, 1, [4], likelihood="gaussian"), raw - 500, epochs=1)
+        TableVAE(1, [4]).fit(raw)
+    with pytest.raises(ValueError, match="got Frame: TableVAE takes text and missing cells"):
+        fit(VAE(4, 1, [4], likelihood="gaussian"), frame(), epochs=1)
 
 
 def test_scikit_learn_takes_it():

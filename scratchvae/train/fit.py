@@ -7,6 +7,7 @@ run depends on, so that it can stop and go on to the same bits, in state.py.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +18,7 @@ import numpy as np
 from .. import check
 from ..data.datasets import binarize
 from ..layers import Array
+from ..likelihood import Gaussian
 from .evaluation import HeldOut, by_name
 from .losses import Trainable, loss_of, sums
 from .optim import SGD, Adam
@@ -25,6 +27,8 @@ from .progress import Interrupted, Progress, held_back, where
 from .schedules import Schedule, at
 from .state import History, Kept, State, check_state, hold_average, hold_steps, stream
 from .team import Team, chosen
+
+FAR = 30                                               # a root mean square of x that is worth a remark
 
 
 class OneProcess:
@@ -68,6 +72,12 @@ def check_arguments(model: Any, x: Any, optimizer: Any, resample: bool, average:
     x = model.check_x(x)
     if check.flag("resample", resample) and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(f"x must lie in [0, 1] for resample=True; its values go from {x.min():g} to {x.max():g}")
+    if isinstance(getattr(model, "likelihood", None), Gaussian):
+        size = np.sqrt(np.square(x, dtype=float).mean(axis=0))
+        if size.max() > FAR:
+            warnings.warn("x should be scaled to mean 0 and variance 1, where a Gaussian likelihood learns best: "
+                          f"column {size.argmax()}, counted from 0, has a root mean square of {size.max():.3g}; "
+                          "take (x - x.mean(axis=0)) / x.std(axis=0), or TableVAE, which does it", stacklevel=3)
     if np.iscomplexobj(model.theta):
         raise ValueError("model must be float32 or float64 to be trained: model.astype(np.float32) is; "
                          f"got {model.theta.dtype}")
