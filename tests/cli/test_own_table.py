@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import zipfile
 
 import numpy as np
 import pytest
@@ -175,6 +176,13 @@ def test_a_run_reads_a_frame_by_its_names(home, capsys):
 def test_other_formats_are_refused_with_what_to_do(home, capsys, content, says):
     (home / "t.csv").write_bytes(content)
     assert says in train(capsys, code=2)
+
+
+def test_a_workbook_is_refused_with_what_to_do(home, capsys):
+    with zipfile.ZipFile("t.csv", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "xl/worksheets/sheet1.xml"):
+            archive.writestr(name, "<xml/>")
+    assert "'t.csv': is an Excel workbook: save the sheet as CSV UTF-8" in train(capsys, code=2)
 
 
 RAIN = np.array([[text] for text in ["0", "0.0", "", *(f"{0.1 * i:.1f}" for i in range(1, 40))] + ["0"] * 20], object)
