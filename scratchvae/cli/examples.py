@@ -6,6 +6,7 @@ what `describe` adds, so that other data are later treated as these were.
 
 from __future__ import annotations
 
+import shlex
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from ..data import columns, datasets, files, mnist
 from ..data.scaling import Scaling
 from ..data.tables import has_index, listed, place, unformatted
+from ..data.writing import as_csv
 from ..layers import Array
 from ..train.budget import LOOKED_AT, copies
 
@@ -125,7 +127,7 @@ def doubts(config: Config, x: Array) -> list[str]:
             numbers.append(name)
         elif different > 2 and values.min() == 0 and 0.5 < values.var() / values.mean() < 2:
             counts.append(f"{name}=poisson")
-        elif different <= columns.FEW:
+        elif different <= min(columns.FEW, len(values) / 2):
             few.append(f"{name}=categorical")
     if constant:
         raise columns.Unusable([f"{column(constant)} the same value in every row to train on, at which a Gaussian's "
@@ -133,7 +135,7 @@ def doubts(config: Config, x: Array) -> list[str]:
     said = {"few different numbers: if they are kinds, --kinds": few,
             "whole numbers with a variance near their mean: if they are counts, --kinds": counts,
             "numbers that count the rows: if they tell nothing, --without": numbers}
-    return [f"{column([name.partition('=')[0] for name in what])} {says} {','.join(what[:10])}"
+    return [f"{column([name.partition('=')[0] for name in what])} {says} {shlex.quote(as_csv([what[:10]])[:-1])}"
             + ("" if mixed else ", with --likelihood mixed") for says, what in said.items() if what]
 
 

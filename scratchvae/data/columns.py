@@ -5,8 +5,8 @@
     0 and 1 alone       bernoulli                     the number
     numbers above 0     lognormal, if their           the number over its geometric mean
                         logarithms fit a normal much better
-    numbers above 0,    hurdle                        two columns: whether it is above 0, and the number over its
-    and many zeros                                    geometric mean, missing where it is 0
+    such, and many 0    hurdle                        two columns: whether it is above 0, and the number over its
+                                                      geometric mean, missing where it is 0
     other numbers       gaussian                      the number, shifted and scaled to mean 0 and variance 1
     counts, if asked    poisson                       the number
 
@@ -297,12 +297,11 @@ def of_numbers(values: Array, x: Array) -> str:
     """Return the kind of a column of numbers, from its different values, and from all."""
     if set(values) == {0, 1}:
         return "bernoulli"
-    if len(values) > FEW and values.min() == 0 and np.mean(x == 0) > ZEROS:
-        return "hurdle"
-    if len(values) > FEW and values.min() > 0:
-        y = np.log(x)                                  # both normals at their best: the difference of their log p
-        if np.log(x.std()) - np.log(y.std()) - y.mean() > GAIN:
-            return "lognormal"
+    zeros, above = np.mean(x == 0), x[x > 0]
+    if len(values) > FEW and values.min() >= 0 and (zeros == 0 or zeros > ZEROS):
+        y = np.log(above)                              # both normals at their best: the difference of their log p
+        if np.log(above.std()) - np.log(y.std()) - y.mean() > GAIN:
+            return "hurdle" if zeros else "lognormal"
     return "gaussian"
 
 

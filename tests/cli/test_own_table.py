@@ -185,7 +185,7 @@ def test_a_workbook_is_refused_with_what_to_do(home, capsys):
     assert "'t.csv': is an Excel workbook: save the sheet as CSV UTF-8" in train(capsys, code=2)
 
 
-RAIN = np.array([[text] for text in ["0", "0.0", "", *(f"{0.1 * i:.1f}" for i in range(1, 40))] + ["0"] * 20], object)
+RAIN = np.array([[text] for text in ["0", "0.0", "", *(f"{0.1 * 1.2 ** i:.1f}" for i in range(4, 43)), *["0"] * 20]], object)
 
 
 def test_many_zeros_are_a_hurdle_and_come_back_as_zeros():
@@ -195,12 +195,14 @@ def test_many_zeros_are_a_hurdle_and_come_back_as_zeros():
     x = table.apply(RAIN, np.float64)
     assert x[:2].tolist()[0][0] == 0 and np.isnan(x[0, 1]) and np.isnan(x[2]).all() and x[3, 0] == 1
     assert np.log(x[3:-20, 1]).mean() == pytest.approx(0, abs=1e-12)
-    assert table.invert(x, drawn=True)[:4, 0].tolist() == ["0.0", "0.0", "", "0.1"]
+    assert table.invert(x, drawn=True)[:4, 0].tolist() == ["0.0", "0.0", "", "0.2"]
     assert table.invert(np.array([[0.25, 2.0]])) == [[str(0.5 * table.columns[0].scale)]]
     assert table.log_scale(x)[:4].tolist() == [0, 0, 0, np.log(table.columns[0].scale)]
     h = np.array([[0.3, -0.2, 0.1]] * 2)
     parts = [Bernoulli(1).log_prob(x[[0, 3], :1], h[:, :1])[0], LogNormal(1).log_prob(x[[3, 3], 1:], h[:, 1:])[0]]
     assert table.likelihood().log_prob(x[[0, 3]], h)[0] == pytest.approx([parts[0][0], parts[0][1] + parts[1][1]])
+    assert columns.choose(np.array([[str(i % 60)] for i in range(240)] + 40 * [["0"]], object), ["minute"], {},
+                          True).columns[0].kind == "gaussian", "0 to 59, as often each"
     with pytest.raises(ValueError, match="'-1', and must have numbers of at least 0 to be hurdle"):
         table.apply([["-1"]])
 
