@@ -185,7 +185,8 @@ def test_a_workbook_is_refused_with_what_to_do(home, capsys):
     assert "'t.csv': is an Excel workbook: save the sheet as CSV UTF-8" in train(capsys, code=2)
 
 
-RAIN = np.array([[text] for text in ["0", "0.0", "", *(f"{0.1 * 1.2 ** i:.1f}" for i in range(4, 43)), *["0"] * 20]], object)
+NUMBERS = [f"{0.1 * 1.2 ** i:.1f}" for i in range(4, 43)]
+RAIN = np.array([[text] for text in ["0", "0.0", "", *NUMBERS, *["0"] * 20]], object)
 
 
 def test_many_zeros_are_a_hurdle_and_come_back_as_zeros():
