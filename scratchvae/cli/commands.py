@@ -98,9 +98,8 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
     if rows.numbers is not None:
-        shown = ", ".join([*map(str, rows.numbers[:3]), *(["..."] if len(rows.numbers) > 3 else [])])
         output.write_numbers(run.folder / "held_out.csv", {"row": rows.numbers})
-        output.say(f"held out: every {config['hold_out']}th row, {shown}, counted from 0; all of them in "
+        output.say(f"held out: every {config['hold_out']}th row; their numbers, counted from 0, are in "
                    f"{run.folder / 'held_out.csv'}")
     for line in examples.kinds(config):
         output.say(line)
@@ -189,7 +188,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     """
     run, epoch = opened(args.run, best=True)
     if args.rows is not None:
-        output.check_path(args.rows, (".npz", ".csv"), run.config, args.data)
+        output.check_path(args.rows, output.NUMBERS, run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
@@ -241,6 +240,13 @@ def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: 
     output.write_numbers(path, arrays)
 
 
+def looked_at(args: argparse.Namespace, given: Config, endings: Sequence[str]) -> tuple[Run, Shown]:
+    """Return the run and the rows that a command looks at, if what it makes of them may be written."""
+    run, _ = opened(args.run, best=True)
+    output.check_path(args.out, endings, run.config, args.data)
+    return run, shown(run, args, given)
+
+
 def sample(args: argparse.Namespace, given: Config) -> int:
     """Draw from a model.
 
@@ -253,7 +259,7 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     evaluate prints is that of all its levels, and of their noise.
     """
     run, _ = opened(args.run, best=True)
-    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config)
+    output.check_path(args.out, output.ALL, run.config)
     draw = args.draw or run.config["image_shape"] is None
     if args.label is not None and run.config["classes"] is None:
         raise ValueError("--label is for a model that was trained --given labels: leave it out")
@@ -272,9 +278,7 @@ def impute(args: argparse.Namespace, given: Config) -> int:
       scratchvae impute runs/table --data table.csv --out full.csv
       scratchvae impute runs/table --data table.csv --draw --seed 1 --out one.csv
     """
-    run, _ = opened(args.run, best=True)
-    output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
-    look = shown(run, args, given)
+    run, look = looked_at(args, given, output.NUMBERS)
     filled = conditional.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
     cells = examples.unscaled(run.config, filled, drawn=True)
     empty = examples.unscaled(run.config, look.x) == ""
@@ -292,9 +296,7 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
       scratchvae reconstruct runs/three --level 3 --out pairs.png     # what the top level still knows
       scratchvae reconstruct runs/table --data new.csv --count 500 --out again.csv
     """
-    run, _ = opened(args.run, best=True)
-    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
-    look = shown(run, args, given)
+    run, look = looked_at(args, given, output.ALL)
     x, grey = look.x[:args.count], {}
     if run.config["binarize"] != "none" and args.out.suffix in output.PICTURES:
         grey = {"grey": examples.prepare(run.config, look.stored[:args.count], "test", grey=True)}
@@ -311,9 +313,7 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
       scratchvae interpolate runs/digits --between 3,8 --out walk.png
       scratchvae interpolate runs/three --between 3,8 --level 3 --steps 12 --out walk.png
     """
-    run, _ = opened(args.run, best=True)
-    output.check_path(args.out, (*output.PICTURES, ".npz", ".csv"), run.config, args.data)
-    look = shown(run, args, given)
+    run, look = looked_at(args, given, output.ALL)
     if len(args.between) != 2 or max(args.between) >= len(look.x):
         raise ValueError(f"--between must be two of the {len(look.x)} rows of {look.name}, counted from 0; "
                          f"got {','.join(map(str, args.between))}")
@@ -336,9 +336,7 @@ def encode(args: argparse.Namespace, given: Config) -> int:
       scratchvae encode runs/digits --out codes.npz       # mu_1, logvar_1, and the labels
       scratchvae encode runs/table --data new.csv --out codes.csv
     """
-    run, _ = opened(args.run, best=True)
-    output.check_path(args.out, (".npz", ".csv"), run.config, args.data)
-    look = shown(run, args, given)
+    run, look = looked_at(args, given, output.NUMBERS)
     parts = [runs.levels(run.model, look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
     arrays = {f"{name}_{t}": np.concatenate([part[t - 1][k] for part in parts])
               for t in range(1, len(parts[0]) + 1) for k, name in enumerate(("mu", "logvar"))}

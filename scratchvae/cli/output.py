@@ -20,6 +20,8 @@ from .folders import CHECKPOINTS, NAMES
 
 DRAWN = {"curves.png", "samples.png", "samples.csv"}   # of a run, which may be drawn anew
 PICTURES = (".png", ".pdf", ".svg")                    # endings; pdf and svg are for slides and print
+NUMBERS = (".npz", ".csv")
+ALL = (*PICTURES, *NUMBERS)
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
