@@ -19,8 +19,8 @@ ORDER = {                                              # of the files in each fo
          "model", "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "prior", "conditions",
          "importance"],
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
-    "train": ["optim", "progress", "schedules", "losses", "state", "processes", "team", "evaluation", "fit", "budget",
-              "conditional", "estimator", "checkpoint", "plotting"],
+    "train": ["optim", "progress", "schedules", "losses", "state", "step", "processes", "team", "evaluation", "fit",
+              "budget", "conditional", "estimator", "checkpoint", "plotting"],
     "verify": ["dual", "derivative", "noise", "recorder", "pairs", "search", "gradcheck", "exact", "writings"],
     "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
     "explain": ["notation", "equations", "source", "trace", "evaluate", "verdict", "mathml", "pictures",
@@ -114,7 +114,8 @@ def test_import_is_light():
     """In a new process: no scipy.stats, no matplotlib, nothing that learns by itself."""
     code = "import sys, scratchvae; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"scipy.stats", "scipy.special", "matplotlib", "torch", "jax", "pytest"} & set(loaded)
+    assert not {"scipy.stats", "scipy.special", "matplotlib", "torch", "jax", "pytest",
+                "multiprocessing", "concurrent"} & set(loaded)
 
 
 def test_no_global_random_state_and_no_pickle():

@@ -120,10 +120,17 @@ def test_fit_with_workers_is_the_loop_written_out(optimizer):
             np.testing.assert_array_equal(getattr(optimizer, name), value)
 
 
+def none(*_, **__):
+    raise OSError("no processes")
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_the_bits_are_the_same_for_any_number_of_workers(name):
+def test_the_bits_are_the_same_for_any_number_of_workers_and_where_none_can_be_started(name, monkeypatch):
+    monkeypatch.setattr(team, "SMALL", 0)
     found = set()
-    for workers in (1, 2, 3, 4):
+    for workers in (1, 2, 3, 4, "auto"):
+        if workers == "auto":
+            monkeypatch.setattr(processes.Workers, "__init__", none)
         model, optimizer = MODELS[name](), Adam()
         history = fit(model, X, epochs=2, optimizer=optimizer, workers=workers, **ALL)
         history.pop("seconds")
@@ -211,10 +218,13 @@ def change_consistency(model, x, epoch):
 
 @pytest.mark.parametrize("change, name", [(change_data, "vae"), (change_model, "autoencoder"),
                                           (change_consistency, "hvae")])
-def test_what_a_callback_changes_is_obeyed(change, name):
+def test_what_a_callback_changes_is_obeyed(change, name, monkeypatch):
     """As in a run that stops where the callback is called, and goes on with the change; that it is one is checked."""
     thetas = []
-    for workers, changes in ((1, False), (2, True), (1, True), (2, None)):
+    monkeypatch.setattr(team, "SMALL", 0)
+    for workers, changes in ((1, False), (2, True), (1, True), (2, None), ("auto", True)):
+        if workers == "auto":
+            monkeypatch.setattr(processes.Workers, "__init__", none)
         x, state, optimizer, pids = X.copy(), None, Adam(), []
         model = Autoencoder(6, 2, (5,), likelihood=Gaussian(6, logvar=0.0)) if name == "autoencoder" else MODELS[name]()
         state = State.start(model)
@@ -231,9 +241,9 @@ def test_what_a_callback_changes_is_obeyed(change, name):
         else:
             fit(model, x, epochs=3, batch_size=100, optimizer=optimizer, state=state, workers=workers,
                 callback=callback)
-            assert (pids[0] == pids[2]) == (not changes or change is change_data)
+            assert workers == "auto" or (pids[0] == pids[2]) == (not changes or change is change_data)
         thetas.append((digest(model.theta), digest(optimizer.m), optimizer.t))
-    assert thetas[1] == thetas[2] == thetas[3] != thetas[0]
+    assert thetas[1] == thetas[2] == thetas[3] == thetas[4] != thetas[0]
 
 
 @pytest.mark.parametrize("estimator", ["plain", "stl", "dreg"])

@@ -16,7 +16,7 @@ from ..data.tables import listed
 from ..data.writing import make_folder
 from ..diagnose import diagnose_model
 from ..explain import explain as write_page
-from ..train import conditional, team
+from ..train import conditional
 from ..train.budget import budget
 from ..train.evaluation import Evaluation, evaluate
 from ..train.fit import fit
@@ -143,6 +143,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
+    from ..train import team                           # multiprocessing takes its time
     in_a_step = min(run.config["batch_size"], len(rows.x)) * run.config["importance"]
     began, now = (team.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
     if (began is None) != (now is None) and run.state.epoch + run.state.step:

@@ -21,7 +21,7 @@ from ..hvae import HVAE
 from ..layers import Array
 from ..prior import LatentDiffusion
 from ..topdown import TopDown
-from ..train import checkpoint, team
+from ..train import checkpoint
 from ..train.budget import waited
 from ..train.conditional import fill
 from ..train.fit import fit
@@ -217,6 +217,7 @@ class Run:
         scaled = self.apply(x)
         if workers is None:
             return self.model.log_likelihood(scaled, n_samples, rng) - self.log_scales(scaled)
+        from ..train import team                       # multiprocessing takes its time
         return team.log_likelihood(self.model, scaled, n_samples, rng, workers=workers) - self.log_scales(scaled)
 
     def apply(self, x: Any) -> Array:

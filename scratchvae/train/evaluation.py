@@ -16,7 +16,6 @@ from ..objective import ELBO
 from ..schedule import MANY
 from ..topdown import TopDown
 from ..vae import VAE
-from . import processes, team
 from .losses import Trainable, sums
 from .progress import Progress, where
 from .state import stream
@@ -284,6 +283,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                 parts[here], log_likelihood[here] = measure(model, x[here], rng, n_samples, n_draws, sums)
                 line.update(here.stop)
         else:
+            from . import processes, team              # multiprocessing takes its time
             jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, team.seeds(rng))]
             answers = processes.by_jobs(measure_share, model, jobs, workers,
                                         lambda count: line.update(min(count * rows, n)))

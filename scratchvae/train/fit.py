@@ -1,7 +1,7 @@
 """fit: pass after pass over the data, a step of the optimiser for each batch.
 
-A step is made by one of two engines: `OneProcess`, or a `Team` of workers.  What is minimised is in losses.py, what a
-run depends on, so that it can stop and go on to the same bits, in state.py.
+A step is made by `Steps`, in step.py, or by a `Team` of workers.  What is minimised is in losses.py, what a run depends
+on, so that it can stop and go on to the same bits, in state.py.
 """
 
 from __future__ import annotations
@@ -16,53 +16,17 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import check
-from ..data.datasets import binarize
 from ..layers import Array
 from ..likelihood import Gaussian
 from .evaluation import HeldOut, by_name
-from .losses import Trainable, loss_of, sums
+from .losses import Trainable, loss_of
 from .optim import SGD, Adam
-from .processes import or_none
 from .progress import Interrupted, Progress, held_back, where
 from .schedules import Schedule, at
 from .state import History, Kept, State, check_state, hold_average, hold_steps, stream
-from .team import Team, chosen
+from .step import Steps
 
 FAR = 30                                               # a root mean square of x that is worth a remark
-
-
-class OneProcess:
-    """The steps of a `fit`, made here: the gradient of a batch, a step of the optimiser, and of the average of theta.
-
-    Parameters
-    ----------
-    As for `Team`, which makes the same steps by workers.
-    """
-
-    between = True                                     # no step is under way that was not returned
-
-    def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, state: State, resample: bool,
-                 loss_of: Callable[[Any], Any], average: float | None) -> None:
-        self.model, self.x, self.optimizer, self.batch_size = model, x, optimizer, batch_size
-        self.state, self.resample, self.loss, self.average = state, resample, loss_of(model), average
-        self.order = np.empty(len(x), int)
-
-    def see_changes(self) -> None:
-        """Do nothing: the model and the data are those that the callback sees."""
-
-    def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
-        """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
-        rng, first = self.state.rng, step * self.batch_size
-        batch = self.x[self.order[first:first + self.batch_size]]
-        if self.resample:
-            batch = binarize(batch, "sample", rng)
-        elbo, half = self.loss.begin(batch, rng, beta)
-        parts = sums(elbo)
-        self.loss.finish(half, beta, parts[1:] / len(batch), len(batch))
-        self.optimizer.step(self.model.theta, self.model.gradient)
-        if self.average is not None:
-            self.state.add(self.model.theta, self.average)
-        return parts
 
 
 def check_arguments(model: Any, x: Any, optimizer: Any, resample: bool, average: float | None, callback: Any,
@@ -166,10 +130,10 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     workers : int or 'auto', optional
         Let so many processes, of one BLAS thread each, do each step together:
         see team.py.  'auto' is one for each core, or none where steps are too small to
-        gain by them, or model or optimiser are not of this library's kinds; where no process can
-        be started, it says so on stderr and goes on without.  The bits are the same
-        for any number of them, also where a run goes on with another number; without workers the
-        noise is another.  They have a copy of model and x, and take over what the callback
+        gain by them, or model or optimiser are not of this library's kinds.  The bits are the same
+        for any number of workers, also where a run goes on with another number; without workers the
+        noise is another.  Where no process can be started, 'auto' says so on stderr, and this one does
+        their work, to the same bits.  They have a copy of model and x, and take over what the callback
         changes.  If the script defines the model's class, they
         read the script, which must then call this under ``if __name__ == "__main__":``.
 
@@ -199,7 +163,7 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     epochs, batch_size = check.size("epochs", epochs), check.size("batch_size", batch_size)
     n_steps = -(-len(x) // batch_size)
     make_loss = partial(loss_of, objective=objective, n_samples=n_samples, estimator=estimator, free_bits=free_bits)
-    number = chosen(workers, model, optimizer, min(batch_size, len(x)) * make_loss(model).K)
+    rows = min(batch_size, len(x)) * make_loss(model).K
     state = State.start(model, rng) if state is None else state
     check_state(state, model, n_steps, x_valid is not None, average)
     try:
@@ -210,8 +174,11 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     line = Progress("epoch", epochs, where(progress), state.epoch)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line, Kept(model, optimizer, state) as kept, ExitStack() as stack:
-        engine: Any = (None if number is None else
-                       stack.enter_context(or_none(workers, lambda: Team(number, *given)))) or OneProcess(*given)
+        if workers is None:
+            engine: Any = Steps(*given)
+        else:
+            from . import team                         # multiprocessing takes its time
+            engine = stack.enter_context(team.engine(workers, rows, *given))
         stack.callback(hold_average, model, state)     # however it ends
         for epoch in range(state.epoch + 1, epochs + 1):
             hold_steps(model, state)

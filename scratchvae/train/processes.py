@@ -222,15 +222,15 @@ class Workers:
             silent -= {w for w, _ in self.hear()}
 
 
-def or_none(workers: int | str | None, start: Callable[[], Any]) -> Any:
-    """Return the workers that were started; or, where 'auto' cannot have any, none, and say why on stderr."""
+def or_none(workers: int | str, start: Callable[[], Any], other: Callable[[], Any] = lambda: None) -> Any:
+    """Return the workers that were started; or the other, where 'auto' cannot have any: stderr says why."""
     try:
         return start()
     except (OSError, ValueError, MemoryError) as error:
         if workers != "auto":
             raise
         print(f"workers='auto' goes on without workers: {error}", file=sys.stderr)
-        return nullcontext()
+        return nullcontext(other())
 
 
 # one job after the other ----------------------------------------------------------------------------

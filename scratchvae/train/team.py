@@ -1,8 +1,6 @@
 """Every core: worker processes that share theta, and each take a part of every step.
 
-The loss of a batch is a mean over its n rows.  So where the batch is cut into shares, its
-gradient is the sum over the shares of the gradient of their part of that mean, MATH (9.4),
-and a share's part is ``elbo.loss_backward(beta, n=n)``.  A step is
+A batch is cut into shares, see step.py.  A step is
 
     1. each worker takes shares of the batch, and leaves the gradient of each in a vector of its own;
     2. when all have done so, each adds up its slice of these vectors, and moves its slice of theta.
@@ -15,41 +13,27 @@ How processes are started, and what they share, is in processes.py.
 
 from __future__ import annotations
 
-import copy
-import io
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
-from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
 
 from .. import check
-from ..data.datasets import binarize
 from ..layers import Array
 from ..model import Model
-from .losses import sums
 from .optim import SGD, Adam
-from .processes import Workers, arrays, by_jobs, give_way, number_of, shared, wait_until
+from .processes import Workers, arrays, by_jobs, give_way, number_of, or_none, shared, wait_until
+from .step import Steps, cut, lay, noise_of  # noqa: F401
 
-ROWS = 16                                              # so many are one share of a step
-MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
-SHARES = 8                                             # of a batch, at most
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
 SETTINGS = ("learning_rate", "momentum", "beta1", "beta2", "epsilon")  # of optimisers, which a callback may change
 KINDS = (SGD, Adam)                                    # which move each entry of theta by itself
 SMALL = 4 * 10 ** 6                                    # products of a step: fewer are done sooner by one process
-
-
-def cut(n: int) -> list[slice]:
-    """Return the shares of n rows: 1 up to 16 rows, else 2, 4 or 8, as few as have at most 128 rows each."""
-    count = 1 if n <= ROWS else 2
-    while count < SHARES and count * MOST_ROWS < n:
-        count *= 2
-    return [slice(n * s // count, n * (s + 1) // count) for s in range(count)]
 
 
 def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> int | None:
@@ -66,11 +50,6 @@ def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> 
     return number if can_gain or not isinstance(workers, str) else None
 
 
-def noise_of(seed: int, epoch: int, step: int, share: int) -> np.random.Generator:
-    """Return the generator of all that is random in a share of a step."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch, step, share)))
-
-
 def owners(optimizer: Any, state: Any, average: float | None) -> dict[str, Any]:
     """Return whose the vectors are that move with theta, slice by slice."""
     found = {name: optimizer for name in ("m", "v") if hasattr(optimizer, name)}
@@ -82,30 +61,14 @@ def settings(optimizer: Any) -> dict[str, float]:
     return {name: getattr(optimizer, name) for name in SETTINGS if hasattr(optimizer, name)}
 
 
-def lay(model: Model, theta: Array, gradient: Array) -> None:
-    """Let the model's parameters and gradients be views into these vectors, with the values that they have."""
-    theta[:], gradient[:] = model.theta, model.gradient
-    model.theta, model.gradient, end = theta, gradient, 0
-    for key, view in model.parameters.items():
-        (network, part, name), here = key.split("."), slice(end, end + view.size)
-        end += view.size
-        layer = model.networks[network].layers[part]
-        for owned, whole, views in ((name, theta, model.parameters), ("d" + name, gradient, model.gradients)):
-            views[key] = whole[here].reshape(view.shape)
-            setattr(layer, owned, views[key])
-
-
 def but_theta(model: Model) -> bytes:
     """Return all that a model is but for its parameters and their gradient, as pickle copies it."""
-    class Pickler(ForkingPickler):
-        def persistent_id(self, value: Any) -> bool | None:
-            moves = isinstance(value, np.ndarray) and (np.may_share_memory(value, model.theta)
-                                                       or np.may_share_memory(value, model.gradient))
-            return True if moves else None
-
-    copied = io.BytesIO()
-    Pickler(copied).dump(model)
-    return copied.getvalue()
+    kept = model.theta.copy(), model.gradient.copy()
+    model.theta[:] = model.gradient[:] = 0
+    try:
+        return bytes(ForkingPickler.dumps(model))
+    finally:
+        model.theta[:], model.gradient[:] = kept
 
 
 class Team(Workers):
@@ -119,17 +82,8 @@ class Team(Workers):
     workers : int
         At most so many; fewer where there is not work for all.
     model : Model
-    x : array of shape (n, x_dim)
-    optimizer : SGD or Adam
-        Which move each entry of theta by itself, so that each worker may move a slice.
-    batch_size : int
-    state : State
-        Of the run; all noise follows from its seed.
-    resample : bool
-    loss_of : function
-        Of a model: returns its loss, such as an `OneDraw`.
-    average : float, optional
-        As for `fit`.
+    x, optimizer, batch_size, state, resample, loss_of, average
+        As for `Steps`.  SGD or Adam move each entry of theta by itself, so that each worker may move a slice.
     """
 
     def __init__(self, workers: int, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
@@ -155,8 +109,8 @@ class Team(Workers):
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
         self.shared["x"][:], self.order = x, self.shared["order"]
-        self.start = partial(super().__init__, train, workers, layout, model, optimizer, state, loss_of, batch_size,
-                             resample, average, memory=memory)
+        self.start = partial(super().__init__, train, workers, layout, model, None, optimizer, batch_size, state,
+                             resample, loss_of, average, memory=memory)
         self.start()
         self.known = but_theta(model)
         lay(model, self.shared["theta"], self.shared["gradients"][0])
@@ -225,20 +179,11 @@ class Team(Workers):
             setattr(owner, name, vector)
 
 
-def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Model, optimizer: Any, state: Any,
-          loss_of: Callable[[Any], Any], batch_size: int, resample: bool, average: float | None) -> None:
-    """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta.  MATH (9.4)."""
+def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: None, optimizer: Any, batch_size: int,
+          state: Any, resample: bool, loss_of: Callable[[Any], Any], average: float | None) -> None:
+    """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta."""
     of = arrays(memory, layout)
-    x, order, theta, gradients = (of[name] for name in ("x", "order", "theta", "gradients"))
     at = of["at"].ravel().data                          # at[0]: steps asked for; at[8 (1 + w)]: where worker w is
-    own = range(w, len(gradients), n)
-    models = {s: copy.deepcopy(model) for s in own}
-    for s in own:
-        lay(models[s], theta, gradients[s])
-    losses, waits = {s: loss_of(models[s]) for s in own}, loss_of(model).free_bits is not None
-    here = slice(theta.size * w // n, theta.size * (w + 1) // n)
-    for name, owner in owners(optimizer, state, average).items():
-        setattr(owner, name, of[name][here])
     T, met, asked = len(model.latent_dims), at[8 + 8 * w], at[0]
 
     def meet() -> None:
@@ -249,37 +194,37 @@ def train(pipe: Connection, w: int, n: int, memory: Any, layout: Any, model: Mod
         at[8 + 8 * w] = met
         wait_until(lambda: all(at[8 + 8 * other] >= met for other in range(n)))
 
+    lay(model, of["theta"], of["gradients"][0])
+    steps = Steps(model, of["x"], optimizer, batch_size, state, resample, loss_of, average,
+                  of["gradients"], w, n, meet)
+    steps.order = of["order"]
+    for name, owner in owners(optimizer, state, average).items():
+        setattr(owner, name, of[name][steps.here])
     pipe.send(None)                                    # not before: `lay` writes theta
     while True:
         wait_until(lambda: at[0] > asked)
         jobs, asked = of["jobs"][:at[0] - asked], at[0]
         # all at once: each takes seven times as long where other work has swept the processor's cache before
-        rngs = [[noise_of(state.seed, int(job[0]), int(job[1]), s) for s in own] for job in jobs]
-        for k, (job, of_shares) in enumerate(zip(jobs, of["sums"])):
+        noises = [steps.noises(int(job[0]), int(job[1])) for job in jobs]
+        for k, (job, parts) in enumerate(zip(jobs, of["sums"])):
             if k > 0:
                 meet()                                 # the step needs all of theta
-            step, beta = int(job[1]), job[-T:]
             vars(optimizer).update(zip(settings(optimizer), job[2:-T].tolist()))
-            rows = order[step * batch_size:(step + 1) * batch_size]
-            shares, halves = cut(len(rows)), {}
-            for s, rng in zip(range(w, len(shares), n), rngs[k]):
-                share = rows[shares[s]]
-                batch = binarize(x[share], "sample", rng) if resample else x[share]
-                elbo, halves[s] = losses[s].begin(batch, rng, beta)
-                of_shares[s] = sums(elbo)
-            if waits:                                  # free bits need the KL of all shares
-                meet()
-            kl = of_shares[:len(shares), 1:].sum(axis=0) / len(rows)
-            for s, half in halves.items():
-                losses[s].finish(half, beta, kl, len(rows))
-            meet()
-            gradient = gradients[0, here]
-            for s in range(1, len(shares)):
-                gradient += gradients[s, here]
-            optimizer.step(theta[here], gradient)
-            if average is not None:
-                state.add(theta[here], average)
+            steps.make(int(job[1]), job[-T:], noises[k], parts)
         pipe.send(None)
+
+
+def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, batch_size: int, *rest: Any) -> Any:
+    """Return what makes the steps of a `fit`, to be entered: a `Team`; or, where 'auto' has none, this process.
+
+    Where no process can be started, this one makes the same shares of each step, and so the same bits.
+    """
+    number = chosen(workers, model, optimizer, rows)
+    given: Any = (model, x, optimizer, batch_size, *rest)
+    if number is None:
+        return nullcontext(Steps(*given))
+    others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
+    return or_none(workers, lambda: Team(number, *given), lambda: Steps(*given, gradients=[model.gradient, *others]))
 
 
 # measuring ------------------------------------------------------------------------------------------
