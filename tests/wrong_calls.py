@@ -25,13 +25,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Diffusion, Gaussian, Importance,
-                        LogNormal, Mixed, Poisson, State, TopDown, check, decay, evaluate, fit, flow, steps,
-                        warm_up)
+from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Conditional, Diffusion,
+                        Gaussian, Importance, LatentDiffusion, LogNormal, Mixed, Poisson, State, TopDown, check, decay,
+                        evaluate, fit, flow, steps, warm_up)
 from scratchvae.data import binarize, files, mnist, scaling
 from scratchvae.explain import explain
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
-from scratchvae.train import checkpoint, team
+from scratchvae.train import budget, checkpoint, conditional, team
+from scratchvae.train.estimator import TableVAE
 from scratchvae.verify.gradcheck import check_function, check_layer, check_model
 from scratchvae.verify.writings import readings, three_writings
 
@@ -39,6 +40,8 @@ X = np.random.default_rng(0).random((5, 4))
 HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        # removed when the program ends
 FOLDER = Path(HERE.name)
 np.save(FOLDER / "x.npy", X)
+TABLE = np.column_stack([X[:, :2], ["a", "b", "a", "b", "a"]]).astype(object)
+budget.STEPS, budget.MOST_STEPS, budget.WAIT = 2, 40, 2                         # a short training of a table
 
 
 def junk(rng):
@@ -76,9 +79,14 @@ def doors():
     vae, hvae, auto = VAE(4, 2, (3,)), HVAE(4, (3, 2), (3,)), Autoencoder(4, 2, (3,))
     cells = VAE(4, 2, (3,), likelihood=Mixed([Gaussian(1)] * 3 + [Bernoulli(1)], missing=True))
     top, diffusion = TopDown(4, (3, 2), (3,)), Diffusion(4, 3, (3,))
+    latent, told = LatentDiffusion(4, 2, (3,), prior_hidden_dims=(3,)), Conditional(VAE(2, 2, (3,)), 2)
+    told_diffusion, gaps = Conditional(Diffusion(2, 3, (3,)), 2), np.where(X > 0.8, np.nan, X > 0.5)
+    table = TableVAE(2, (3,), hold_out=2).fit(TABLE)
     two = [np.ones((5, 3)), np.ones((5, 2))]
     noises = {vae: np.ones((5, 2)), hvae: two, auto: None, top: two,
-              diffusion: [np.linspace(0, 0.9, 5), np.ones((5, 4)), np.ones((5, 4))]}
+              diffusion: [np.linspace(0, 0.9, 5), np.ones((5, 4)), np.ones((5, 4))],
+              latent: np.full((5, 7), 0.5), told: np.ones((5, 2)),
+              told_diffusion: [np.linspace(0, 0.9, 5), np.ones((5, 2)), np.ones((5, 2))]}
     found = {
         "SGD": (SGD, dict(learning_rate=0.1, momentum=0.5)),
         "Adam": (Adam, dict(learning_rate=0.1, beta1=0.9, beta2=0.9, epsilon=1e-8)),
@@ -86,6 +94,24 @@ def doors():
         "HVAE": (HVAE, dict(**deep, latent_dims=(3, 2), consistency="exact")),
         "TopDown": (TopDown, dict(**deep, latent_dims=(3, 2))),
         "Diffusion": (Diffusion, dict(**deep, T=3, log_noise=(-2.0, 3.0), variance="posterior")),
+        "LatentDiffusion": (LatentDiffusion, dict(**net, prior_hidden_dims=(3,), log_noise=(-2.0, 3.0))),
+        "Conditional": (Conditional, dict(model=vae, y_dim=2)), "Conditional.given": (told.given, dict(y=[0.0, 1.0])),
+        "TableVAE": (lambda X, **options: TableVAE(**options).fit(X), dict(
+            X=TABLE, latents=2, hidden=(3,), kinds={"0": "gaussian"}, hold_out=2, learning_rate=0.1, batch_size=3,
+            random_state=0)),
+        "TableVAE.set_params": (table.set_params, dict(latents=3, hidden=(4,))),
+        "TableVAE.transform": (table.transform, dict(X=TABLE)),
+        "TableVAE.inverse_transform": (table.inverse_transform, dict(Z=np.ones((5, 2)))),
+        "TableVAE.score_samples": (table.score_samples, dict(X=TABLE, n_samples=3)),
+        "TableVAE.score": (table.score, dict(X=TABLE)),
+        "TableVAE.sample": (table.sample, dict(n_samples=3)),
+        "TableVAE.impute": (table.impute, dict(X=TABLE, n_samples=3)),
+        "conditional.shares": (conditional.shares, dict(model=cells, x=gaps, n_samples=3, rng=0)),
+        "conditional.fill": (conditional.fill, dict(model=cells, x=gaps, n_samples=3, rng=0, draw=True)),
+        "evaluate latent diffusion": (evaluate, dict(model=latent, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
+                                                     progress=False)),
+        "evaluate conditional": (evaluate, dict(model=told, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
+                                                progress=False)),
         "Bernoulli": (Bernoulli, dict(x_dim=4)), "Gaussian": (Gaussian, dict(x_dim=4, logvar=0.5)),
         "LogNormal": (LogNormal, dict(x_dim=4)),
         "Poisson": (Poisson, dict(x_dim=4)), "Categorical": (Categorical, dict(x_dim=4)),
@@ -132,19 +158,20 @@ def doors():
                                         max_bytes=10**6, text=False)),
     }
     for model, noise in noises.items():
-        name = type(model).__name__
+        name = type(model).__name__ + (" of a diffusion" if model is told_diffusion else "")
         found[f"fit {name}"] = (fit, dict(model=model, x=X, epochs=2, batch_size=3, optimizer=Adam(), learning_rate=0.1,
                                           beta=0.5, free_bits=0.1, average=0.9, objective="elbo", n_samples=1,
                                           estimator="plain", rng=0, resample=False, x_valid=X,
                                           callback=None, progress=False, state=State.start(model), after_step=None))
         found[f"{name}.forward"] = (model.forward, dict(x=X, noise=noise))
         found[f"{name} loss"] = (model.forward(X, noise)[0].loss_backward, dict(beta=0.5, alpha=1.0))
-        found[f"{name}.encode"] = (model.encode, dict(x=X))
-        found[f"{name}.reconstruct"] = (model.reconstruct, dict(x=X))
         found[f"{name}.check_x"] = (model.check_x, dict(x=X))
         found[f"{name}.astype"] = (model.astype, dict(dtype=np.float64))
-        found[f"{name}.decode"] = (model.decode, dict(z=np.ones((5, model.latent_dims[0])),
-                                                      **({} if model is auto else seed)))
+        one = model.given([0, 1]) if isinstance(model, Conditional) else model
+        found[f"{name}.encode"] = (one.encode, dict(x=X[:, :one.x_dim]))
+        found[f"{name}.reconstruct"] = (one.reconstruct, dict(x=X[:, :one.x_dim]))
+        found[f"{name}.decode"] = (one.decode, dict(z=np.ones((5, one.latent_dims[0])),
+                                                    **({} if model is auto else seed)))
         if model is not auto:
             found[f"{name}.draw_noise"] = (model.draw_noise, dict(n=3, rng=np.random.default_rng(0)))
             found[f"{name}.sample"] = (model.sample, dict(n=3, rng=0, draw=True))
@@ -182,13 +209,13 @@ def backward(model, noise, **weights):
 
 
 FUNCTIONS = ("callback", "after_step", "beta", "learning_rate", "forward", "backward", "save", "initialise")
-SAID = {"x": ("x", "numbers"), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",),
+SAID = {"x": ("x", "numbers"), "X": ("X", "x", "column"), "Z": ("z",), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",),
         "path": ("path", "cannot be read", "must be a file")}             # after the path itself
 
 
 def snapshot(value):
     """Return what must not have changed."""
-    if isinstance(value, (VAE, HVAE, Autoencoder, Diffusion)):
+    if isinstance(value, (VAE, HVAE, Autoencoder, Diffusion, Conditional)):
         return value.theta.tobytes()
     if isinstance(value, State):
         return repr(sorted(vars(value).items(), key=str)) if not isinstance(value.rng, np.random.Generator) else (

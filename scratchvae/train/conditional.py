@@ -29,12 +29,17 @@ class Recorder:
         return self.likelihood.log_prob(x, h)
 
 
-def draws(model: Any, x: Any, n_samples: int, rng: int | np.random.Generator) -> Iterator[tuple[slice, Array, Array]]:
-    """Yield for some rows at a time: which, log w of shape (n_samples, n), and h of shape (n_samples, n, n_outputs)."""
-    if not isinstance(model.likelihood, Mixed):
+def checked(model: Any, x: Any) -> Array:
+    """Return x in the precision of a model whose likelihood is Mixed."""
+    if isinstance(model, type) or not isinstance(getattr(model, "likelihood", None), Mixed):
         raise ValueError("model must have a Mixed likelihood, whose cells are known one by one; got "
-                         f"{type(model.likelihood).__name__}")
-    x, n_samples, rng = model.check_x(x), check.size("n_samples", n_samples), check.generator("rng", rng)
+                         f"{check.shown(model)}")
+    return model.check_x(x)
+
+
+def draws(model: Any, x: Array, n_samples: int, rng: int | np.random.Generator) -> Iterator[tuple[slice, Array, Array]]:
+    """Yield for some rows at a time: which, log w of shape (n_samples, n), and h of shape (n_samples, n, n_outputs)."""
+    n_samples, rng = check.size("n_samples", n_samples), check.generator("rng", rng)
     likelihood, recorder = model.likelihood, Recorder(model.likelihood)
     for first in range(0, len(x), step := max(1, 20_000 // n_samples)):
         rows = slice(first, first + step)
@@ -62,8 +67,8 @@ def shares(model: Any, x: Any, n_samples: int = 1000, rng: int | np.random.Gener
     -------
     array of shape (n, variables), float64, in nats
     """
+    x = checked(model, x)
     found = np.zeros((len(x), len(model.likelihood.parts)))
-    x = model.check_x(x)
     for rows, log_weight, h in draws(model, x, n_samples, rng):
         at_x = at_h = 0
         for v, part in enumerate(model.likelihood.parts):
@@ -82,7 +87,8 @@ def fill(model: Any, x: Any, n_samples: int = 1000, rng: int | np.random.Generat
     Parameters and raises as `shares`.  A draw takes one z, z_k with probability
     w_k / Σ w, for all of the row's cells, so that they go together.
     """
-    x, rng, filled = model.check_x(x), check.generator("rng", rng), np.array(model.check_x(x))
+    x, rng = checked(model, x), check.generator("rng", rng)
+    filled = x.copy()
     for rows, log_weight, h in draws(model, x, n_samples, rng):
         weight = np.exp(log_weight - log_weight.max(axis=0))
         weight /= weight.sum(axis=0)                   # (K, n)

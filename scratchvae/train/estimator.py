@@ -23,6 +23,17 @@ from .fit import fit
 from .optim import Adam
 
 
+def rows(X: Any) -> Any:
+    """Return a table X, a DataFrame or rows of the same length."""
+    try:
+        shape = np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
+    except ValueError:                                 # rows of several lengths
+        shape = ()
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"X must be a DataFrame, or rows of cells, all of the same length; got {check.shown(X)}")
+    return X
+
+
 class TableVAE:
     """A VAE of the rows of a table: each column with a likelihood of its own, cells may be missing.
 
@@ -67,19 +78,20 @@ class TableVAE:
 
     def fit(self, X: Any, y: Any = None) -> TableVAE:
         """Learn the table X, a DataFrame or rows; y is not used."""
-        names = list(map(str, X.columns)) if hasattr(X, "columns") else list(map(str, range(np.shape(X)[1])))
+        X, latents, seed = rows(X), check.size("latents", self.latents), check.size("random_state", self.random_state, 0)
+        names = list(map(str, X.columns if hasattr(X, "columns") else range(np.shape(X)[1])))
         cells = np.asarray(columns.by_name(X, names), object)
         text = np.array([[str(cell).strip() for cell in row] for row in cells], object)
         kinds = {names.index(check.choice("every name in kinds", name, names)): kind
-                 for name, kind in (self.kinds or {}).items()}
+                 for name, kind in check.has("kinds", self.kinds or {}, ("items",), "{'age': 'gaussian'}").items()}
         held = np.arange(1, len(text) + 1) % min(check.size("hold_out", self.hold_out, 2), max(2, len(text))) == 0
         self.table_ = columns.standardised(columns.choose(text, names, kinds, True), text[~held])
         x, plan = self.table_.apply(text), budget(int((~held).sum()), self.batch_size)
-        self.model_ = VAE(self.table_.x_dim, self.latents, self.hidden, likelihood=self.table_.likelihood(),
-                          x_mean=columns.means(x[~held]), rng=self.random_state)
+        self.model_ = VAE(self.table_.x_dim, latents, self.hidden, likelihood=self.table_.likelihood(),
+                          x_mean=columns.means(x[~held]), rng=seed)
         best = Best(plan.patience)
         self.history_ = fit(self.model_, copies(x[~held], plan.passes), epochs=plan.epochs, batch_size=self.batch_size,
-                            optimizer=Adam(self.learning_rate), average=0.999, rng=self.random_state, progress=False,
+                            optimizer=Adam(self.learning_rate), average=0.999, rng=seed, progress=False,
                             x_valid=copies(x[held], -(-LOOKED_AT // int(held.sum()))), callback=best)
         self.model_.theta[:] = best.theta
         self.feature_names_in_, self.n_features_in_ = np.array(names, object), len(names)
@@ -104,7 +116,7 @@ class TableVAE:
 
     def sample(self, n_samples: int = 1) -> Array:
         """Draw rows of the table."""
-        return self._cells(self.model_.sample(n_samples, self.random_state, draw=True), drawn=True)
+        return self._cells(self.model_.sample(check.size("n_samples", n_samples), self.random_state, draw=True), drawn=True)
 
     def impute(self, X: Any, n_samples: int = 300) -> Array:
         """Return the rows with their missing cells filled by their mean given the others."""
@@ -113,7 +125,7 @@ class TableVAE:
     def _seen(self, X: Any) -> Array:
         if not hasattr(self, "model_"):
             raise ValueError("fit must be called first")
-        return self.table_.apply(X)
+        return self.table_.apply(rows(X))
 
     def _cells(self, x: Array, drawn: bool = False) -> Array:
         """Return cells, as floats but for the texts of categories."""

@@ -77,8 +77,8 @@ class Steps:
     between = True                                     # no step is under way that was not returned
 
     def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, state: State, resample: bool,
-                 loss_of: Callable[[Any], Any], average: float | None, gradients: Any = None, w: int = 0, n: int = 1,
-                 meet: Callable[[], Any] = lambda: None) -> None:
+                 loss_of: Callable[[Any], Any], average: float | None, *, gradients: Any = None, w: int = 0,
+                 n: int = 1, meet: Callable[[], Any] = lambda: None) -> None:
         self.model, self.x, self.optimizer, self.batch_size, self.state = model, x, optimizer, batch_size, state
         self.resample, self.loss_of, self.average, self.w, self.n, self.meet = resample, loss_of, average, w, n, meet
         self.cut = (lambda n: [slice(0, n)]) if gradients is None else cut
@@ -109,7 +109,7 @@ class Steps:
         return self.make(step, beta, self.noises(epoch, step), parts)
 
     def make(self, step: int, beta: Any, rngs: Iterable[np.random.Generator], parts: Array) -> Array:
-        """Do this worker's part of a step: leave the parts of the bound of each share in ``parts``, return their sum."""
+        """Do this worker's part of a step; leave each share's parts of the bound in ``parts``, return their sum."""
         rows = self.order[step * self.batch_size:(step + 1) * self.batch_size]
         shares, halves = self.cut(len(rows)), {}
         for s, rng in zip(range(self.w, len(shares), self.n), rngs):

@@ -196,7 +196,7 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
 
     lay(model, of["theta"], of["gradients"][0])
     steps = Steps(model, of["x"], optimizer, batch_size, state, resample, loss_of, average,
-                  of["gradients"], w, n, meet)
+                  gradients=of["gradients"], w=w, n=n, meet=meet)
     steps.order = of["order"]
     for name, owner in owners(optimizer, state, average).items():
         setattr(owner, name, of[name][steps.here])
@@ -220,7 +220,7 @@ def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, 
     Where no process can be started, this one makes the same shares of each step, and so the same bits.
     """
     number = chosen(workers, model, optimizer, rows)
-    given: Any = (model, x, optimizer, batch_size, *rest)
+    given = model, x, optimizer, batch_size, *rest
     if number is None:
         return nullcontext(Steps(*given))
     others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
