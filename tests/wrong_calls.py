@@ -209,7 +209,8 @@ def backward(model, noise, **weights):
 
 
 FUNCTIONS = ("callback", "after_step", "beta", "learning_rate", "forward", "backward", "save", "initialise")
-SAID = {"x": ("x", "numbers"), "X": ("X", "x", "column"), "Z": ("z",), "dims": ("dims",), "n_in": ("n_in",), "key": ("key",),
+SAID = {"x": ("x", "numbers"), "X": ("X", "x", "column"), "Z": ("z",),
+        "dims": ("dims",), "n_in": ("n_in",), "key": ("key",),
         "path": ("path", "cannot be read", "must be a file")}             # after the path itself
 
 

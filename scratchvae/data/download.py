@@ -45,7 +45,7 @@ def find(dataset: str, folder: Folder, *choices: Sequence[str]) -> list[Path]:
         If the folder does not exist.
     """
     if folder is not None and not os.path.isdir(check.path("folder", folder)):
-        raise ValueError(f"folder must be one that exists; got {os.fspath(folder)!r}")
+        raise ValueError(f"folder must be one that exists; got {os.fspath(folder)[:200]!r}")
     for place in (folder, os.environ.get("SCRATCHVAE_DATA"), cache()):
         for where in (Path(place), Path(place) / dataset) if place else ():
             for names in choices:

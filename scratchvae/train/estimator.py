@@ -27,7 +27,7 @@ def rows(X: Any) -> Any:
     """Return a table X, a DataFrame or rows of the same length."""
     try:
         shape = np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
-    except ValueError:                                 # rows of several lengths
+    except (ValueError, TypeError):                    # rows of several lengths; no rows at all
         shape = ()
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"X must be a DataFrame, or rows of cells, all of the same length; got {check.shown(X)}")
@@ -78,12 +78,13 @@ class TableVAE:
 
     def fit(self, X: Any, y: Any = None) -> TableVAE:
         """Learn the table X, a DataFrame or rows; y is not used."""
-        X, latents, seed = rows(X), check.size("latents", self.latents), check.size("random_state", self.random_state, 0)
+        X, latents = rows(X), check.size("latents", self.latents)
+        seed = check.size("random_state", self.random_state, 0)
         names = list(map(str, X.columns if hasattr(X, "columns") else range(np.shape(X)[1])))
         cells = np.asarray(columns.by_name(X, names), object)
         text = np.array([[str(cell).strip() for cell in row] for row in cells], object)
-        kinds = {names.index(check.choice("every name in kinds", name, names)): kind
-                 for name, kind in check.has("kinds", self.kinds or {}, ("items",), "{'age': 'gaussian'}").items()}
+        given = {} if self.kinds is None else check.has("kinds", self.kinds, ("items",), "{'age': 'gaussian'}")
+        kinds = {names.index(check.choice("every name in kinds", name, names)): kind for name, kind in given.items()}
         held = np.arange(1, len(text) + 1) % min(check.size("hold_out", self.hold_out, 2), max(2, len(text))) == 0
         self.table_ = columns.standardised(columns.choose(text, names, kinds, True), text[~held])
         x, plan = self.table_.apply(text), budget(int((~held).sum()), self.batch_size)
@@ -116,7 +117,8 @@ class TableVAE:
 
     def sample(self, n_samples: int = 1) -> Array:
         """Draw rows of the table."""
-        return self._cells(self.model_.sample(check.size("n_samples", n_samples), self.random_state, draw=True), drawn=True)
+        n = check.size("n_samples", n_samples)
+        return self._cells(self.model_.sample(n, self.random_state, draw=True), drawn=True)
 
     def impute(self, X: Any, n_samples: int = 300) -> Array:
         """Return the rows with their missing cells filled by their mean given the others."""
