@@ -232,7 +232,7 @@ def test_a_worker_that_is_stopped_goes_on():
 @posix
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("work", ["fit(VAE(6, 2, (3,)), x, epochs=10**9, workers=2, callback=lambda *_: fork())",
-                                  "fork(processes.Workers(processes.serve, 2, len, VAE(6, 2, (3,)))); "
+                                  "fork(processes.Workers(processes.serve, 2, len, VAE(6, 2, (3,)), [])); "
                                   "time.sleep(99)"])
 def test_workers_end_with_the_main_process_though_a_fork_of_it_lives_on(work):
     """It holds their pipes, so that these never end."""
@@ -279,6 +279,8 @@ def test_a_measurement_without_workers_has_the_same_numbers(monkeypatch, capsys)
     monkeypatch.setattr(processes.Workers, "__init__", none)
     found = evaluate(model, X, n_samples=5, batch_size=7, workers="auto")
     np.testing.assert_array_equal(found.log_likelihood, expected.log_likelihood)
+    np.testing.assert_array_equal(found.variances, expected.variances)
+    np.testing.assert_array_equal(found.kls, expected.kls)
     assert capsys.readouterr().err == "workers='auto' goes on without workers: no processes\n"
     with pytest.raises(OSError, match="^no processes$"):
         evaluate(model, X, workers=2)

@@ -28,7 +28,7 @@ import numpy as np
 from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categorical, Conditional, Diffusion,
                         Gaussian, Importance, LatentDiffusion, LogNormal, Mixed, Poisson, State, TopDown, check, decay,
                         evaluate, fit, flow, steps, warm_up)
-from scratchvae.data import binarize, files, mnist, scaling
+from scratchvae.data import binarize, columns, files, mnist, scaling
 from scratchvae.explain import explain
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
 from scratchvae.train import budget, checkpoint, conditional, team
@@ -235,7 +235,7 @@ def fault(name, error, replaced, arguments):
         if isinstance(error, OSError) and name.startswith(("files", "checkpoint", "mnist")):
             return ""                                  # a path that is one, to nothing that can be read
         return f"it is a {type(error).__name__}"
-    text = str(error)
+    text = str(error).replace("\n", " ") if isinstance(error, columns.Unusable) else str(error)    # a line a column
     if "\n" in text or not text.isprintable() or not 10 <= len(text) <= 400:
         return f"it is not one sentence, but {len(text)} characters"
     words = [word for argument in arguments for word in SAID.get(argument, (argument,))]      # or one that it must fit

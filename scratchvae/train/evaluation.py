@@ -175,36 +175,27 @@ def whole(model: Any, x: Array, rng: np.random.Generator) -> ELBO:
     return ELBO(elbo.reconstruction, elbo.prior_matching, below)
 
 
-def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int, n_draws: int,
-            sums: list[Array]) -> tuple[Array, Array]:
-    """Return the parts of the bound of each row, (n, T + 1), and its log p(x); add to the sums over x of its latents.
+def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int,
+            n_draws: int) -> tuple[Array, Array, list[Array]]:
+    """Return the parts of the bound of each row, (n, T + 1), its log p(x), and sums over x for each latent, (4, d_t).
 
-    These are four for each latent: a, b, a·b, where a and b are its mean over one half
-    of the draws and over the other, and its KL.
+    These are of a, b, a·b, where a and b are its mean over one half of the draws and over the other, and of its KL.
     """
     parts = np.zeros((len(x), 1 + len(model.latent_dims)))     # reconstruction, and KL of each level
-    means = [np.zeros((2, len(x), total.shape[1])) for total in sums]          # of each half of the draws
     seen, alone = model.split(x) if isinstance(model, Conditional) else (model, x)
     is_diffusion, unit_draws = isinstance(seen, Diffusion), max(2, n_draws)    # two means need two
+    latent_dims = () if is_diffusion else model.latent_dims
+    means, kls = [np.zeros((2, len(x), d)) for d in latent_dims], [np.zeros(d) for d in latent_dims]
     draws = 1 if is_diffusion else n_draws
     for _ in range(draws):
         elbo = whole(seen, alone, rng)
         parts += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
     for draw in range(0 if is_diffusion else unit_draws):
-        for mu, kl, mean, total in zip(*units(seen, alone, rng), means, sums):
-            mean[draw % 2] += mu
-            total[3] += kl.sum(axis=0) / unit_draws
-    for (a, b), total in zip(means, sums):
-        a, b = a / ((unit_draws + 1) // 2), b / (unit_draws // 2)
-        total[:3] += a.sum(axis=0), b.sum(axis=0), (a * b).sum(axis=0)
-    return parts, model.log_likelihood(x, n_samples, rng)
-
-
-def measure_share(model: Any, x: Array, seed: list[int], n_samples: int, n_draws: int,
-                  sums: list[Array]) -> tuple[Array, Array, list[Array]]:
-    """Return what `measure` does, with noise of its own, and the sums; for a worker."""
-    parts, log_likelihood = measure(model, x, np.random.default_rng(seed), n_samples, n_draws, sums)
-    return parts, log_likelihood, sums
+        for mu, kl, mean, total in zip(*units(seen, alone, rng), means, kls):
+            mean[draw % 2] += mu / ((unit_draws + 1 - draw % 2) // 2)          # of each half of the draws
+            total += kl.sum(axis=0) / unit_draws
+    of_latents = [np.array([*mean.sum(axis=1), mean.prod(axis=0).sum(axis=0), kl]) for mean, kl in zip(means, kls)]
+    return parts, model.log_likelihood(x, n_samples, rng), of_latents
 
 
 def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_draws: int = 10, rng: Any = 0,
@@ -271,26 +262,22 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     x, rng, progress = model.check_x(x), check.generator("rng", rng), where(progress)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
-    n, T = len(x), len(model.latent_dims)
+    n, answers = len(x), []
     if n < 2:
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
-    parts, log_likelihood = np.zeros((n, T + 1)), np.zeros(n)
-    sums = [np.zeros((4, d)) for d in (() if isinstance(inner, Diffusion) else model.latent_dims)]
-    batches = [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
+    batches = [x[first:first + rows] for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:
         if workers is None:
-            for here in batches:
-                parts[here], log_likelihood[here] = measure(model, x[here], rng, n_samples, n_draws, sums)
-                line.update(here.stop)
+            for batch in batches:
+                answers.append(measure(model, batch, rng, n_samples, n_draws))
+                line.update(min(len(answers) * rows, n))
         else:
             from . import processes, team              # multiprocessing takes its time
-            jobs = [(x[here], seed, n_samples, n_draws, sums) for here, seed in zip(batches, team.seeds(rng))]
-            answers = processes.by_jobs(measure_share, model, jobs, workers,
-                                        lambda count: line.update(min(count * rows, n)))
-            for here, (of_parts, of_rows, of_sums) in zip(batches, answers):
-                parts[here], log_likelihood[here] = of_parts, of_rows
-                for total, part in zip(sums, of_sums):
-                    total += part
+            jobs = [(batch, np.random.default_rng(seed), n_samples, n_draws)
+                    for batch, seed in zip(batches, team.seeds(rng))]
+            answers = processes.by_jobs(measure, model, jobs, workers, lambda count: line.update(min(count * rows, n)))
+    parts, log_likelihood = (np.concatenate(of_batches) for of_batches in list(zip(*answers))[:2])
+    sums = [sum(of_batches) for of_batches in zip(*(of_latents for *_, of_latents in answers))]
     return Evaluation(ELBO(parts[:, 0], parts[:, -1], parts[:, 1:-1]), log_likelihood, n_samples,
                       [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums],
                       MANY if isinstance(model, Diffusion) and model.T == np.inf else None)

@@ -28,6 +28,14 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
+def label(ax: Any, title: str, x: str, y: str) -> None:
+    """Write the title of the axes, and what each of them is."""
+    ax.set_title(title, fontsize=10)
+    ax.set_xlabel(x, fontsize=8)
+    ax.set_ylabel(y, fontsize=8)
+    ax.tick_params(labelsize=8)
+
+
 def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", row_labels: Sequence[str] = (),
            column_labels: Sequence[str] = ()) -> None:
     """Draw images in a grid, 0 white and 1 black, as ink on paper.
@@ -44,21 +52,15 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
         One for each row and column, or none.
     """
     (height, width), (n_rows, n_columns) = image_shape, rows.shape[:2]
-    gap = 1
-    page = np.full((n_rows * (height + gap) - gap, n_columns * (width + gap) - gap), np.nan)
-    places = [(i, j, i * (height + gap), j * (width + gap)) for i in range(n_rows) for j in range(n_columns)
-              if not np.isnan(rows[i, j]).all()]
-    for _, _, top, left in places:                     # light grey lines around each image that is there
-        page[max(top - gap, 0):top + height + gap, max(left - gap, 0):left + width + gap] = 0.25
-    for i, j, top, left in places:
-        page[top:top + height, left:left + width] = rows[i, j].reshape(image_shape)
-    ax.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    page = np.full((n_rows, height + 1, n_columns, width + 1), 0.25)           # light grey lines between images
+    page[:, :-1, :, :-1] = rows.reshape(n_rows, n_columns, height, width).swapaxes(1, 2)
+    page.swapaxes(1, 2)[np.isnan(rows).all(axis=2)] = np.nan
+    ax.imshow(page.reshape(n_rows * (height + 1), -1)[:-1, :-1], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     ax.set_title(title, fontsize=10)
-    ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(row_labels))], row_labels, fontsize=8)
-    ax.set_xticks([j * (width + gap) + width / 2 for j in range(len(column_labels))], column_labels, fontsize=8)
+    ax.set_yticks((height + 1) * np.arange(len(row_labels)) + height / 2, row_labels, fontsize=8)
+    ax.set_xticks((width + 1) * np.arange(len(column_labels)) + width / 2, column_labels, fontsize=8)
     ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.set_frame_on(False)
 
 
 def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
@@ -72,27 +74,25 @@ def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
     names : sequence of D str
     """
     wide, colours = min(5, len(names)), ("0.55", "C1")
-    axes = np.atleast_2d(fig.subplots(2 if len(names) > 1 else 1, wide, squeeze=False))
-    filled = np.where(np.isnan(real), np.nanmean(real, axis=0), real)
-    size = np.abs(np.corrcoef(filled.T + 1e-9 * np.arange(len(filled)) % 2)) if len(names) > 1 else np.eye(1)
-    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
-    pairs = sorted(pairs, key=lambda pair: -np.nan_to_num(size[pair]))[:wide]
+    axes = fig.subplots(2, wide, squeeze=False)
     for j, ax in enumerate(axes[0]):
         low, high = np.nanpercentile(np.concatenate([real[:, j], drawn[:, j]]), (0.5, 99.5))
         bins = np.linspace(low, max(high, low + 1e-9), 26)
-        for rows, shade, label in zip((real, drawn), colours, ("the table", "sampled")):
-            ax.hist(rows[:, j], bins, density=True, histtype="step", color=shade, label=label)
-        ax.set_title(names[j][:20], fontsize=8)
+        for rows, shade, name in zip((real, drawn), colours, ("the table", "sampled")):
+            ax.hist(rows[:, j], bins, density=True, histtype="step", color=shade, label=name)
+        label(ax, names[j][:20], "", "")
     axes[0, 0].legend(fontsize=6)
-    for ax, (i, j) in zip(axes[-1] if len(names) > 1 else (), pairs):
+    with np.errstate(invalid="ignore", divide="ignore"):                       # a column that is the same everywhere
+        size = np.corrcoef(np.where(np.isnan(real), np.nanmean(real, axis=0), real), rowvar=False)
+    pairs: Any = sorted(zip(*np.tril_indices(len(names), -1)), key=lambda pair: -abs(np.nan_to_num(size[pair])))
+    for ax, (i, j) in zip(axes[1], pairs):
         for rows, shade in zip((real, drawn), colours):
             ax.scatter(rows[:, j], rows[:, i], s=4, linewidth=0, alpha=0.5, color=shade)
         ax.set_xlim(np.nanpercentile(real[:, j], (0, 100)))
         ax.set_ylim(np.nanpercentile(real[:, i], (0, 100)))
-        ax.set_xlabel(names[j][:20], fontsize=7)
-        ax.set_ylabel(names[i][:20], fontsize=7)
-    for ax in axes.ravel():
-        ax.tick_params(labelsize=6)
+        label(ax, "", names[j][:20], names[i][:20])
+    for ax in axes[1, len(pairs):]:
+        ax.set_axis_off()
 
 
 def colour(name: str) -> str:
@@ -123,7 +123,6 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
         if f"valid_{name}" in history:
             ax.plot(history["epoch"], history[f"valid_{name}"], color=line.get_color(), linewidth=0.8,
                     label=f"{name.replace('_', ' ')}, held out")
-    ax.set_title(title, fontsize=10)
     if len(history["epoch"]) > 50:
         ax.set_xscale("log")                             # most happens early
     else:
@@ -132,9 +131,7 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
             history.get(column, [])[len(history["epoch"]) // 10:]]
     if late and max(late) > min(late):                   # the first epochs may be beyond all measure
         ax.set_ylim(min(late) - 0.5 * (max(late) - min(late)), max(late) + 0.1 * (max(late) - min(late)))
-    ax.set_xlabel("epoch", fontsize=8)
-    ax.set_ylabel("nats per example", fontsize=8)
-    ax.tick_params(labelsize=8)
+    label(ax, title, "epoch", "nats per example")
     ax.grid(alpha=0.3)
     ax.legend(fontsize=7)
 
@@ -148,10 +145,7 @@ def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
     ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="86 % of N(0, I)")
     ax.legend(fontsize=7)
     points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=8, linewidth=0)
-    ax.set_title(title, fontsize=10)
-    ax.set_xlabel("first latent", fontsize=8)
-    ax.set_ylabel("second latent", fontsize=8)
-    ax.tick_params(labelsize=8)
+    label(ax, title, "first latent", "second latent")
     return points
 
 
@@ -159,6 +153,5 @@ def plane(ax: Any, model: Autoencoder | VAE, image_shape: tuple[int, int], ticks
     """Draw what a model with two latents decodes at every crossing of the ticks."""
     grid = np.array([[(z1, z2) for z1 in ticks] for z2 in ticks[::-1]])          # z2 grows upwards
     decoded = model.decode(grid.reshape(-1, 2)).reshape(len(ticks), len(ticks), -1)
-    images(ax, decoded, image_shape, title, [f"{t:+.1f}" for t in ticks[::-1]], [f"{t:+.1f}" for t in ticks])
-    ax.set_xlabel("first latent", fontsize=8)
-    ax.set_ylabel("second latent", fontsize=8)
+    images(ax, decoded, image_shape, "", [f"{t:+.1f}" for t in ticks[::-1]], [f"{t:+.1f}" for t in ticks])
+    label(ax, title, "first latent", "second latent")

@@ -236,11 +236,14 @@ def or_none(workers: int | str, start: Callable[[], Any], other: Callable[[], An
 # one job after the other ----------------------------------------------------------------------------
 
 
-def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model) -> None:
-    """Be a worker: answer each job with function(model, ...)."""
+def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model,
+          jobs: list[tuple[Any, ...]]) -> None:
+    """Be a worker: say the number of every n-th job, and function(model, *job)."""
     pipe.send(None)
-    while True:
-        pipe.send(function(model, *pipe.recv()))
+    pipe.recv()                                        # not before all are there: else `hear_all` would take an answer
+    for i in range(w, len(jobs), n):
+        pipe.send((i, function(model, *jobs[i])))
+    pipe.recv()                                        # for ever: the main process ends this one
 
 
 def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ...]], workers: int | str,
@@ -248,21 +251,14 @@ def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ..
     """Return function(model, *job) for each job, in order; a function that a module has, as workers import it."""
     answers: dict[int, Any] = {}
     n = min(number_of(workers), len(jobs))
-    with or_none(workers, lambda: Workers(serve, n, function, model)) as team:
-        if team is None:
-            for i, job in enumerate(jobs):
-                answers[i] = function(model, *job)
-                done(i + 1)
-        busy = {} if team is None else dict(enumerate(range(n)))               # which job a worker has
-        for w in busy:
-            team.say(w, jobs[w])
+    with or_none(workers, lambda: Workers(serve, n, function, model, jobs)) as team:
+        for w in range(0 if team is None else n):
+            team.say(w, None)
         while len(answers) < len(jobs):
-            for w, answer in team.hear():
-                answers[busy.pop(w)] = answer
-                following = len(answers) + len(busy)
-                if following < len(jobs):
-                    busy[w] = following
-                    team.say(w, jobs[following])
+            if team is None:
+                answers[len(answers)] = function(model, *jobs[len(answers)])
+            else:
+                answers.update(answer for _, answer in team.hear())
             done(len(answers))
     return [answers[i] for i in range(len(jobs))]
 
