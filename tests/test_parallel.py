@@ -128,7 +128,7 @@ def none(*_, **__):
 def test_the_bits_are_the_same_for_any_number_of_workers_and_where_none_can_be_started(name, monkeypatch):
     monkeypatch.setattr(team, "SMALL", 0)
     found = set()
-    for workers in (1, 2, 3, 4, "auto"):
+    for workers in (1, 2, 3, 4, "auto") if name == "hvae" else (1, 3):
         if workers == "auto":
             monkeypatch.setattr(processes.Workers, "__init__", none)
         model, optimizer = MODELS[name](), Adam()
@@ -136,6 +136,17 @@ def test_the_bits_are_the_same_for_any_number_of_workers_and_where_none_can_be_s
         history.pop("seconds")
         found.add((digest(model.theta), digest(optimizer.v), repr(history)))
     assert len(found) == 1
+
+
+def test_one_worker_is_this_process_where_it_has_one_thread(monkeypatch):
+    """Else its matrix products might have other last bits than those of a worker."""
+    found, children = [], []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+        found.append(MODELS["vae"]())
+        fit(found[-1], X, epochs=1, workers=1,
+            callback=lambda *_: children.append(len(processes.multiprocessing.active_children())))
+    assert children == [0, 1] and digest(found[0].theta) == digest(found[1].theta)
 
 
 def test_an_average_by_workers_is_that_of_their_steps(monkeypatch):
@@ -152,18 +163,29 @@ def test_an_average_by_workers_is_that_of_their_steps(monkeypatch):
     assert state.weight == expected.weight and not np.shares_memory(state.average, model.theta)
 
 
-@pytest.mark.parametrize("make, name", [(Adam, "beta1"), (Adam, "beta2"), (Adam, "epsilon"), (SGD, "momentum"),
-                                        (SGD, "learning_rate")])
-def test_a_setting_that_a_callback_changes_is_obeyed(make, name):
-    """As in two runs, one after the other."""
+@pytest.mark.parametrize("make, names", [(Adam, ("learning_rate", "beta1", "beta2", "epsilon")),
+                                         (SGD, ("learning_rate", "momentum"))])
+def test_settings_that_a_callback_changes_are_obeyed(make, names):
+    """As in several runs, one after the other; that each setting makes a difference is checked."""
+    def change(optimizer, epoch):
+        if epoch <= len(names):
+            setattr(optimizer, names[epoch - 1], 0.5)
+
     model, optimizer, twin, other = MODELS["vae"](), make(0.01), MODELS["vae"](), make(0.01)
-    fit(model, X, epochs=2, batch_size=100, optimizer=optimizer, workers=2,
-        callback=lambda *_: setattr(optimizer, name, 0.5))
-    state = State.start(twin)
-    fit(twin, X, epochs=1, batch_size=100, optimizer=other, workers=1, state=state)
-    setattr(other, name, 0.5)
-    fit(twin, X, epochs=2, batch_size=100, optimizer=other, workers=1, state=state)
+    fit(model, X, epochs=5, batch_size=100, optimizer=optimizer, workers=2,
+        callback=lambda _, history: change(optimizer, len(history["epoch"])))
+    state, thetas = State.start(twin), set()
+    for epoch in range(1, 6):
+        fit(twin, X, epochs=epoch, batch_size=100, optimizer=other, workers=1, state=state)
+        change(other, epoch)
     np.testing.assert_array_equal(model.theta, twin.theta)
+    for left_out in names:
+        plain, other = MODELS["vae"](), make(0.01)
+        fit(plain, X, epochs=5, batch_size=100, optimizer=other, workers=1,
+            callback=lambda _, history: names[min(len(history["epoch"]), len(names)) - 1] != left_out
+            and change(other, len(history["epoch"])))
+        thetas.add(digest(plain.theta))
+    assert len(thetas | {digest(twin.theta)}) == 1 + len(names)
 
 
 def test_auto_is_every_core_where_steps_are_large_and_no_worker_where_they_are_small(monkeypatch):
@@ -218,13 +240,10 @@ def change_consistency(model, x, epoch):
 
 @pytest.mark.parametrize("change, name", [(change_data, "vae"), (change_model, "autoencoder"),
                                           (change_consistency, "hvae")])
-def test_what_a_callback_changes_is_obeyed(change, name, monkeypatch):
+def test_what_a_callback_changes_is_obeyed(change, name):
     """As in a run that stops where the callback is called, and goes on with the change; that it is one is checked."""
     thetas = []
-    monkeypatch.setattr(team, "SMALL", 0)
-    for workers, changes in ((1, False), (2, True), (1, True), (2, None), ("auto", True)):
-        if workers == "auto":
-            monkeypatch.setattr(processes.Workers, "__init__", none)
+    for workers, changes in ((1, False), (2, True), (1, True), (1, None)):
         x, state, optimizer, pids = X.copy(), None, Adam(), []
         model = Autoencoder(6, 2, (5,), likelihood=Gaussian(6, logvar=0.0)) if name == "autoencoder" else MODELS[name]()
         state = State.start(model)
@@ -241,15 +260,15 @@ def test_what_a_callback_changes_is_obeyed(change, name, monkeypatch):
         else:
             fit(model, x, epochs=3, batch_size=100, optimizer=optimizer, state=state, workers=workers,
                 callback=callback)
-            assert workers == "auto" or (pids[0] == pids[2]) == (not changes or change is change_data)
+            assert (pids[0] == pids[2]) == (workers == 1 or change is change_data)
         thetas.append((digest(model.theta), digest(optimizer.m), optimizer.t))
-    assert thetas[1] == thetas[2] == thetas[3] == thetas[4] != thetas[0]
+    assert thetas[1] == thetas[2] == thetas[3] != thetas[0]
 
 
 @pytest.mark.parametrize("estimator", ["plain", "stl", "dreg"])
 @pytest.mark.parametrize("name", ["vae", "hvae", "topdown"])
 def test_importance_weights_by_workers(name, estimator):
-    """The loop written out, for any number of workers: an example's draws are all of one share."""
+    """The loop written out: an example's draws are all of one share."""
     twin, optimizer = MODELS[name](), Adam()
     for epoch in (1, 2):
         order = stream(7, "order", epoch).permutation(len(X))
@@ -260,7 +279,7 @@ def test_importance_weights_by_workers(name, estimator):
                 Importance(twin, 3, "iwae", estimator).gradient(batch, team.noise_of(7, epoch, step, s))
                 total = total + twin.gradient * (len(batch) / len(rows))
             optimizer.step(twin.theta, total)
-    for workers in (1, 2, 3):
+    for workers in (1, 2) if (name, estimator) == ("hvae", "dreg") else (1,):
         model = MODELS[name]()
         fit(model, B, epochs=2, batch_size=300, rng=7, objective="iwae", n_samples=3, estimator=estimator,
             workers=workers)
@@ -286,7 +305,7 @@ def test_going_on_with_another_number_of_workers_gives_the_same_bits(average, mo
         if count in (1, 3, 4):
             raise Stop
 
-    for workers in (2, 4, 3, 1):
+    for workers in (2, 4, 3, 2):
         try:
             history = fit(parts, X, epochs=3, average=average, state=state, optimizer=optimizer, after_step=stop,
                           workers=workers, **ALL)
@@ -443,7 +462,7 @@ def test_log_likelihood_is_the_same_for_any_number_of_workers():
         np.testing.assert_array_equal(one[rows], model.log_likelihood(B[rows], 50, np.random.default_rng(seed)))
 
 
-@pytest.mark.parametrize("name", ["hvae", "topdown", "diffusion"])
+@pytest.mark.parametrize("name", ["hvae", "diffusion"])
 def test_evaluate_is_the_same_for_any_number_of_workers_and_near_that_without(name):
     model, out = MODELS[name](), io.StringIO()
     found = [evaluate(model, B, n_samples=20, n_draws=20, batch_size=50, workers=workers, progress=out)
@@ -490,7 +509,7 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("how", ["file", "stdin", "-c"])
+@pytest.mark.parametrize("how", ["file", "-c", pytest.param("stdin", marks=pytest.mark.slow)])
 def test_a_script_needs_no_guard_unless_it_defines_the_model(tmp_path, how):
     """Workers do not read it; and where they must, the sentence says what to do."""
     for model in ("Model = VAE", "class Model(VAE):\n    pass"):

@@ -60,14 +60,15 @@ def wait_for(condition, seconds=30):
 # the process itself --------------------------------------------------------------------------------------------------
 
 
-def test_two_fits_in_threads_leave_the_process_as_it_was(monkeypatch):
+@pytest.mark.parametrize("rounds, fits", [(1, 2), pytest.param(3, 3, marks=pytest.mark.slow)])
+def test_two_fits_in_threads_leave_the_process_as_it_was(monkeypatch, rounds, fits):
     script = sys.modules["__main__"]
     monkeypatch.setattr(script, "__file__", __file__, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     before = dict(os.environ), script.__file__, script.__spec__
-    for _ in range(2):
+    for _ in range(rounds):
         threads = [threading.Thread(target=fit, args=(VAE(6, 2, (3,)), X), kwargs={"epochs": 1, "workers": 2})
-                   for _ in range(3)]
+                   for _ in range(fits)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -158,7 +159,8 @@ def test_too_little_memory_to_start():
 
 
 @posix
-@pytest.mark.parametrize("closed", [(0,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("closed", [(0, 1, 2), *(pytest.param(fds, marks=pytest.mark.slow)
+                                               for fds in ((0,), (0, 1), (0, 2), (1, 2)))])
 def test_closed_descriptors(tmp_path, closed):
     path = tmp_path / "theta.npy"
     text = f"""
@@ -283,4 +285,4 @@ def test_a_measurement_without_workers_has_the_same_numbers(monkeypatch, capsys)
     np.testing.assert_array_equal(found.kls, expected.kls)
     assert capsys.readouterr().err == "workers='auto' goes on without workers: no processes\n"
     with pytest.raises(OSError, match="^no processes$"):
-        evaluate(model, X, workers=2)
+        evaluate(model, X, batch_size=7, workers=2)

@@ -21,17 +21,16 @@ X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 B = binarize(X)
 
 
-@pytest.mark.parametrize("average", [None, 0.7])
-@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("average, workers", [(None, None), (0.7, None), (0.7, 2)])
 def test_an_explosion_leaves_the_epoch_before_it(average, workers):
     """To the bit, whatever the optimiser; and the run goes on from there with a smaller rate."""
-    for last, kind in ((0, Adam), (2, Adam), (2, lambda: SGD(0.1, 0.9))):
-        (model, twin), options = (vae(), vae()), {"batch_size": 5, "average": average, "workers": workers}
+    for last, kind in ((2, Adam),) if workers else ((0, Adam), (2, Adam), (2, lambda: SGD(0.1, 0.9))):
+        (model, twin), options = (vae(), vae()), {"batch_size": 5, "average": average, "workers": workers and 1}
         optimizer, other, state, same = kind(), kind(), State.start(model, 3), State.start(model, 3)
         with np.errstate(all="ignore"), \
                 pytest.raises(FloatingPointError, match=f"the model is as epoch {last} left it"):
             fit(model, X, epochs=5, optimizer=optimizer, state=state, learning_rate=steps(1e-3, {last + 1: 1e30}),
-                **options)
+                **{**options, "workers": workers})
         if last:
             fit(twin, X, epochs=last, optimizer=other, state=same, learning_rate=1e-3, **options)
         assert state.epoch == last == len(state.history.get("elbo", [])) and state.weight == same.weight

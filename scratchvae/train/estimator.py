@@ -26,10 +26,10 @@ from .optim import Adam
 def rows(X: Any) -> Any:
     """Return a table X, a DataFrame or rows of the same length."""
     try:
-        shape = np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
+        n, width = np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
     except (ValueError, TypeError):                    # rows of several lengths; no rows at all
-        shape = ()
-    if len(shape) != 2 or 0 in shape:
+        n = width = 0
+    if not n * width:
         raise ValueError(f"X must be a DataFrame, or rows of cells, all of the same length; got {check.shown(X)}")
     return X
 

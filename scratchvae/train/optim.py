@@ -86,7 +86,7 @@ class Adam:
         rate = self.learning_rate * root * (1 - self.beta1) / (1 - self.beta1 ** self.t)
         for start in range(0, theta.size, BLOCK):
             block = slice(start, start + BLOCK)
-            m, v, g, w = self.m[block], self.v[block], gradient[block], self.w[:theta.size - start]
+            m, v, g, w, x = self.m[block], self.v[block], gradient[block], self.w[:theta.size - start], theta[block]
             m *= self.beta1
             m += g                                     # m ← beta1 m + g
             v *= self.beta2
@@ -95,6 +95,6 @@ class Adam:
             w += self.epsilon * root
             np.divide(m, w, out=w)
             w *= rate
-            theta[block] -= w                          # θ ← θ - rate · m / (√v + epsilon · root)
+            x -= w                                     # θ ← θ - rate · m / (√v + epsilon · root)
         if self.t % 100 == 0:                          # where g is 0 for good (a dead ReLU), m decays to
             self.m[np.abs(self.m) < 1e-30] = 0         # subnormal numbers, which are slow: make them 0

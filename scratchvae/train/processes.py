@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, startup
 from ..layers import Array
 from ..model import Model
 
@@ -222,15 +222,20 @@ class Workers:
             silent -= {w for w, _ in self.hear()}
 
 
-def or_none(workers: int | str, start: Callable[[], Any], other: Callable[[], Any] = lambda: None) -> Any:
-    """Return the workers that were started; or the other, where 'auto' cannot have any: stderr says why."""
+def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callable[[], Any] = lambda: None) -> Any:
+    """Return the n workers that are started, or what this process does alone; 'auto' says on stderr why it must.
+
+    Alone it does the work of one worker, which has one thread, in less time.
+    """
+    if n == 1 and startup.threads() == 1:
+        return nullcontext(alone())
     try:
         return start()
     except (OSError, ValueError, MemoryError) as error:
         if workers != "auto":
             raise
         print(f"workers='auto' goes on without workers: {error}", file=sys.stderr)
-        return nullcontext(other())
+        return nullcontext(alone())
 
 
 # one job after the other ----------------------------------------------------------------------------
@@ -251,7 +256,7 @@ def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ..
     """Return function(model, *job) for each job, in order; a function that a module has, as workers import it."""
     answers: dict[int, Any] = {}
     n = min(number_of(workers), len(jobs))
-    with or_none(workers, lambda: Workers(serve, n, function, model, jobs)) as team:
+    with started(workers, n, lambda: Workers(serve, n, function, model, jobs)) as team:
         for w in range(0 if team is None else n):
             team.say(w, None)
         while len(answers) < len(jobs):

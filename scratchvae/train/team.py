@@ -25,7 +25,7 @@ from .. import check
 from ..layers import Array
 from ..model import Model
 from .optim import SGD, Adam
-from .processes import Workers, arrays, by_jobs, give_way, number_of, or_none, shared, wait_until
+from .processes import Workers, arrays, by_jobs, give_way, number_of, shared, started, wait_until
 from .step import Steps, cut, lay, noise_of  # noqa: F401
 
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
@@ -88,11 +88,6 @@ class Team(Workers):
 
     def __init__(self, workers: int, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
                  loss_of: Callable[[Any], Any], average: float | None) -> None:
-        if not isinstance(model, Model):
-            raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
-        if type(optimizer) not in KINDS:               # a subclass may look at more than its slice
-            raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each; "
-                             f"got {type(optimizer).__name__}")
         self.model, self.x, self.optimizer, self.state, self.average = model, x, optimizer, state, average
         self.before = model.theta, model.gradient
         self.vectors = {name: (owner, getattr(owner, name))
@@ -217,14 +212,24 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
 def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, batch_size: int, *rest: Any) -> Any:
     """Return what makes the steps of a `fit`, to be entered: a `Team`; or, where 'auto' has none, this process.
 
-    Where no process can be started, this one makes the same shares of each step, and so the same bits.
+    Where one worker is enough, or no process can be started, this one makes the same shares of each step, to the
+    same bits.
     """
     number = chosen(workers, model, optimizer, rows)
     given = model, x, optimizer, batch_size, *rest
     if number is None:
         return nullcontext(Steps(*given))
-    others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
-    return or_none(workers, lambda: Team(number, *given), lambda: Steps(*given, gradients=[model.gradient, *others]))
+    if not isinstance(model, Model):
+        raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
+    if type(optimizer) not in KINDS:                   # a subclass may look at more than its slice
+        raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each; "
+                         f"got {type(optimizer).__name__}")
+
+    def alone() -> Steps:
+        others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
+        return Steps(*given, gradients=[model.gradient, *others])
+
+    return started(workers, number, lambda: Team(number, *given), alone)
 
 
 # measuring ------------------------------------------------------------------------------------------
