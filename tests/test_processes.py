@@ -122,6 +122,7 @@ def test_in_an_executor():
         np.testing.assert_array_equal(pool.submit(fit_here, 2).result(), fit_here(1))
 
 
+MORE = [pytest.param(closed, marks=pytest.mark.slow) for closed in ((0,), (0, 1), (0, 2), (1, 2))]
 CLASS = """
 class Own(VAE):
     pass
@@ -159,8 +160,7 @@ def test_too_little_memory_to_start():
 
 
 @posix
-@pytest.mark.parametrize("closed", [(0, 1, 2), *(pytest.param(fds, marks=pytest.mark.slow)
-                                               for fds in ((0,), (0, 1), (0, 2), (1, 2)))])
+@pytest.mark.parametrize("closed", [(0, 1, 2), *MORE])
 def test_closed_descriptors(tmp_path, closed):
     path = tmp_path / "theta.npy"
     text = f"""

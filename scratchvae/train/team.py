@@ -31,7 +31,6 @@ from .step import Steps, cut, lay, noise_of  # noqa: F401
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
-SETTINGS = ("learning_rate", "momentum", "beta1", "beta2", "epsilon")  # of optimisers, which a callback may change
 KINDS = (SGD, Adam)                                    # which move each entry of theta by itself
 SMALL = 4 * 10 ** 6                                    # products of a step: fewer are done sooner by one process
 
@@ -54,11 +53,6 @@ def owners(optimizer: Any, state: Any, average: float | None) -> dict[str, Any]:
     """Return whose the vectors are that move with theta, slice by slice."""
     found = {name: optimizer for name in ("m", "v") if hasattr(optimizer, name)}
     return found if average is None else {**found, "average": state}
-
-
-def settings(optimizer: Any) -> dict[str, float]:
-    """Return the numbers of an optimiser that a callback may change."""
-    return {name: getattr(optimizer, name) for name in SETTINGS if hasattr(optimizer, name)}
 
 
 def but_theta(model: Model) -> bytes:
@@ -99,8 +93,7 @@ class Team(Workers):
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64),
                   **dict.fromkeys(("theta", *self.vectors), ((size,), model.theta.dtype)),
                   "gradients": ((n_shares, size), model.theta.dtype), "sums": ((self.ahead, n_shares, 1 + T), float),
-                  "jobs": ((self.ahead, 2 + len(settings(optimizer)) + T), float),
-                  "at": ((1 + workers, 8), np.int64)}
+                  "at": ((workers, 8), np.int64)}
         memory = shared(layout)
         self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
         self.shared["x"][:], self.order = x, self.shared["order"]
@@ -136,13 +129,11 @@ class Team(Workers):
             As in ``State.sums``, over the batch: the reconstruction, and the KL of each level.
         """
         if self.between:
-            self.first, T = step, len(self.model.latent_dims)
-            for k, job in enumerate(self.shared["jobs"][:1 + following]):
-                job[:-T] = epoch, step + k, *settings(self.optimizer).values()
-                job[-T:] = beta
-                self.asked += 1
-            give_way()
-            self.shared["at"][0, 0] = self.asked       # they go
+            self.first, count = step, min(self.ahead, 1 + following)
+            self.asked += count
+            numbers = {name: value for name, value in vars(self.optimizer).items() if np.isscalar(value)}
+            for w in range(len(self.pipes)):
+                self.say(w, (epoch, range(step, step + count), numbers, beta))
             self.hear_all()
             for name, (owner, _) in self.vectors.items():
                 setattr(owner, name, self.shared[name])
@@ -178,16 +169,16 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
           state: Any, resample: bool, loss_of: Callable[[Any], Any], average: float | None) -> None:
     """Be a worker of a `Team`: step after step, its shares of the batch and its slice of theta."""
     of = arrays(memory, layout)
-    at = of["at"].ravel().data                          # at[0]: steps asked for; at[8 (1 + w)]: where worker w is
-    T, met, asked = len(model.latent_dims), at[8 + 8 * w], at[0]
+    at = of["at"].ravel().data                          # at[8 w]: how often worker w has been at a meeting
+    met = at[8 * w]
 
     def meet() -> None:
         """Wait until all workers are here."""
         nonlocal met
         met += 1
         give_way()                                     # into the kernel and back: what was written is written
-        at[8 + 8 * w] = met
-        wait_until(lambda: all(at[8 + 8 * other] >= met for other in range(n)))
+        at[8 * w] = met
+        wait_until(lambda: all(at[8 * other] >= met for other in range(n)))
 
     lay(model, of["theta"], of["gradients"][0])
     steps = Steps(model, of["x"], optimizer, batch_size, state, resample, loss_of, average,
@@ -197,15 +188,14 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
         setattr(owner, name, of[name][steps.here])
     pipe.send(None)                                    # not before: `lay` writes theta
     while True:
-        wait_until(lambda: at[0] > asked)
-        jobs, asked = of["jobs"][:at[0] - asked], at[0]
+        epoch, asked, numbers, beta = pipe.recv()
+        vars(optimizer).update(numbers)
         # all at once: each takes seven times as long where other work has swept the processor's cache before
-        noises = [steps.noises(int(job[0]), int(job[1])) for job in jobs]
-        for k, (job, parts) in enumerate(zip(jobs, of["sums"])):
-            if k > 0:
+        noises = [steps.noises(epoch, step) for step in asked]
+        for step, rngs, parts in zip(asked, noises, of["sums"]):
+            if step > asked[0]:
                 meet()                                 # the step needs all of theta
-            vars(optimizer).update(zip(settings(optimizer), job[2:-T].tolist()))
-            steps.make(int(job[1]), job[-T:], noises[k], parts)
+            steps.make(step, beta, rngs, parts)
         pipe.send(None)
 
 
