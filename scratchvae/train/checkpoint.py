@@ -107,13 +107,9 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
     if state.average is not None:
         arrays.update({"theta": state.average, "state.theta": state.theta, "state.weight": np.array(state.weight)})
-    numbers = {}
-    for name in vars(type(optimizer)()):               # its state: what a new one has, and no scratch
-        value = getattr(optimizer, name)
-        if isinstance(value, np.ndarray):
-            arrays[f"optimizer.{name}"] = value
-        else:
-            numbers[name] = value
+    values = {name: getattr(optimizer, name) for name in vars(type(optimizer)())}        # its state, and no scratch
+    arrays.update({f"optimizer.{name}": value for name, value in values.items() if isinstance(value, np.ndarray)})
+    numbers = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
     arrays.update({f"history.{name}": np.array(column) for name, column in state.history.items()})
     header = {"format": FORMAT, "scratchvae": __version__, "config": config, "seed": state.seed, "epoch": state.epoch,
               "step": state.step, "rng": state.rng.bit_generator.state,

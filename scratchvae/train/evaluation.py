@@ -99,11 +99,6 @@ class Evaluation:
         return [{"level": t, "latents": len(kls), "kl": float(kl), "active_units": active, "active_units_kl": active_kl}
                 for t, (kls, kl, active, active_kl) in enumerate(zip(*columns), start=1)]
 
-    @property
-    def standard_error(self) -> float:
-        """The standard error of the mean of log_likelihood over the examples."""
-        return standard_error(self.log_likelihood)
-
     def as_dict(self) -> dict[str, Any]:
         """Return the means over the examples, and the levels, as JSON can say them."""
         return {"examples": len(self.log_likelihood), "importance_samples": self.n_samples,
@@ -111,12 +106,13 @@ class Evaluation:
                 **by_name(sums(self.elbo) / len(self.log_likelihood)),
                 "log_likelihood": float(self.log_likelihood.mean()),
                 "elbo_standard_error": standard_error(self.elbo.total),
-                "log_likelihood_standard_error": self.standard_error, "levels": self.levels}
+                "log_likelihood_standard_error": standard_error(self.log_likelihood), "levels": self.levels}
 
     def __str__(self) -> str:
         through = f" of {self.log_p_levels} levels; the bound is for infinitely many" if self.log_p_levels else ""
         bound = (f"log p(x)        {self.log_likelihood.mean():10.3f} nats"
-                 f"  (standard error {self.standard_error:.3f}, {self.n_samples} importance samples{through})")
+                 f"  (standard error {standard_error(self.log_likelihood):.3f}, "
+                 f"{self.n_samples} importance samples{through})")
         levels = ["level {level}: KL {kl:.2f} nats; of {latents} latents, {active_units} active by variance, "
                   "{active_units_kl} by their own KL".format(**level) for level in self.levels]
         return "\n".join([str(self.elbo), bound, *levels])

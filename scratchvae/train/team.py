@@ -228,11 +228,6 @@ def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, 
 MEASURED = 64                                          # rows that are one share of them
 
 
-def rows_of_log_likelihood(model: Model, x: Array, seed: list[int], n_samples: int, max_rows: int) -> Array:
-    """Return log p(x) of a share's rows; for a worker."""
-    return model.log_likelihood(x, n_samples, np.random.default_rng(seed), max_rows)
-
-
 def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.random.Generator = 0,
                    max_rows: int = 256, *, workers: int | str) -> Array:
     """Estimate log p(x) as `Model.log_likelihood` does, by several processes.
@@ -255,9 +250,9 @@ def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.ra
     check.has("model", model, ("check_x", "log_likelihood"), "VAE(64, 16)")
     x = model.check_x(x)
     n_samples, max_rows = check.size("n_samples", n_samples), check.size("max_rows", max_rows)
-    jobs = [(x[first:first + MEASURED], seed, n_samples, max_rows)
+    jobs = [(x[first:first + MEASURED], n_samples, np.random.default_rng(seed), max_rows)
             for first, seed in zip(range(0, len(x), MEASURED), seeds(check.generator("rng", rng)))]
-    return np.concatenate(by_jobs(rows_of_log_likelihood, model, jobs, workers))
+    return np.concatenate(by_jobs(type(model).log_likelihood, model, jobs, workers))
 
 
 def seeds(rng: np.random.Generator) -> Iterator[list[int]]:
