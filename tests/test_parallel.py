@@ -19,6 +19,7 @@ from scratchvae.importance import Importance
 from scratchvae.train import team, processes
 from scratchvae.train.progress import Interrupted
 from scratchvae.train.state import stream
+from scratchvae.train.step import cut, lay, noise_of
 
 X = np.random.default_rng(0).random((316, 6)).astype(np.float32)           # batches of 300 and 16: 4 shares and 1
 B = binarize(X)
@@ -40,17 +41,17 @@ def digest(theta):
                                         (257, [64, 64, 64, 65]), (512, [128] * 4), (513, [64] * 7 + [65]),
                                         (2000, [250] * 8)])
 def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
-    shares = team.cut(n)
+    shares = cut(n)
     assert [share.stop - share.start for share in shares] == lengths
     np.testing.assert_array_equal(np.concatenate([np.arange(n)[share] for share in shares]), np.arange(n))
 
 
 def test_every_share_of_every_step_has_noise_of_its_own():
-    draws = {team.noise_of(*key).random() for key in np.ndindex(3, 3, 3, 3)}
+    draws = {noise_of(*key).random() for key in np.ndindex(3, 3, 3, 3)}
     draws |= {stream(seed, purpose, epoch).random() for seed in range(3) for epoch in range(3)
               for purpose in ("noise", "held out", "order")}
     assert len(draws) == 81 + 27
-    assert team.noise_of(1, 2, 0, 2).random() == team.noise_of(1, 2, 0, 2).random()
+    assert noise_of(1, 2, 0, 2).random() == noise_of(1, 2, 0, 2).random()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -74,7 +75,7 @@ def test_the_gradient_of_a_batch_is_the_weighted_mean_of_its_shares(name, rng):
 def test_lay_moves_parameters_and_gradients_and_nothing_else(rng):
     model, plain = MODELS["hvae"](), MODELS["hvae"]()
     theta, gradient = np.empty_like(model.theta), np.empty_like(model.theta)
-    team.lay(model, theta, gradient)
+    lay(model, theta, gradient)
     for twin in (model, plain):
         elbo, cache = twin.forward(B, twin.draw_noise(len(B), np.random.default_rng(1)))
         twin.backward(elbo.loss_backward(), cache)
@@ -95,8 +96,8 @@ def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=300, resample
         for step, first in enumerate(range(0, len(X), batch_size)):
             rows = order[first:first + batch_size]
             passes, kl, total = [], 0, 0
-            for s, share in enumerate(team.cut(len(rows))):
-                rng, batch = team.noise_of(seed, epoch, step, s), X[rows[share]]
+            for s, share in enumerate(cut(len(rows))):
+                rng, batch = noise_of(seed, epoch, step, s), X[rows[share]]
                 batch = binarize(batch, "sample", rng) if resample else batch
                 elbo, cache = model.forward(batch, model.draw_noise(len(batch), rng))
                 passes.append((elbo, cache))
@@ -274,9 +275,9 @@ def test_importance_weights_by_workers(name, estimator):
         order = stream(7, "order", epoch).permutation(len(X))
         for step, rows in enumerate((order[:300], order[300:])):
             total = 0
-            for s, share in enumerate(team.cut(len(rows))):
+            for s, share in enumerate(cut(len(rows))):
                 batch = B[rows[share]]
-                Importance(twin, 3, "iwae", estimator).gradient(batch, team.noise_of(7, epoch, step, s))
+                Importance(twin, 3, "iwae", estimator).gradient(batch, noise_of(7, epoch, step, s))
                 total = total + twin.gradient * (len(batch) / len(rows))
             optimizer.step(twin.theta, total)
     for workers in (1, 2) if (name, estimator) == ("hvae", "dreg") else (1,):

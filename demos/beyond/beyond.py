@@ -26,7 +26,8 @@ from contenders import negative_elbo  # noqa: E402
 from scratchvae import VAE, Adam, HVAE, TopDown, cli, fit  # noqa: E402
 from scratchvae.cli import examples  # noqa: E402
 from scratchvae.train import team  # noqa: E402
-from scratchvae.train.fit import stream  # noqa: E402
+from scratchvae.train.state import stream  # noqa: E402
+from scratchvae.train.step import cut, noise_of  # noqa: E402
 
 SEED, BATCH, RATE = 5, 128, 1e-3
 
@@ -118,8 +119,8 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
     order, batches, sums = stream(SEED, "order", 1).permutation(len(x)), [], []
     for step in range(len(x) // BATCH):
         rows = order[step * BATCH:(step + 1) * BATCH]
-        shares = [rows[share] for share in team.cut(BATCH)]
-        draws = [model.draw_noise(len(share), team.noise_of(SEED, 1, step, s)) for s, share in enumerate(shares)]
+        shares = [rows[share] for share in cut(BATCH)]
+        draws = [model.draw_noise(len(share), noise_of(SEED, 1, step, s)) for s, share in enumerate(shares)]
         batches.append([(x[share], noise if isinstance(noise, list) else [noise])
                         for share, noise in zip(shares, draws)])
     with tempfile.TemporaryDirectory() as folder:

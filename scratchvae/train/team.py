@@ -26,7 +26,7 @@ from ..layers import Array
 from ..model import Model
 from .optim import SGD, Adam
 from .processes import Workers, arrays, by_jobs, give_way, number_of, shared, started, wait_until
-from .step import Steps, cut, lay, noise_of  # noqa: F401
+from .step import Steps, cut, lay
 
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
