@@ -21,7 +21,7 @@ ORDER = {                                              # of the files in each fo
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
     "train": ["optim", "progress", "schedules", "losses", "state", "step", "processes", "team", "evaluation", "fit",
               "budget", "conditional", "estimator", "checkpoint", "plotting"],
-    "verify": ["dual", "derivative", "noise", "recorder", "pairs", "search", "gradcheck", "exact", "writings"],
+    "verify": ["dual", "noise", "derivative", "recorder", "pairs", "search", "gradcheck", "exact", "writings"],
     "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
     "explain": ["notation", "equations", "source", "trace", "evaluate", "verdict", "mathml", "pictures",
                 "figures", "page"],

@@ -50,7 +50,7 @@ TESTS = {
     "likelihood": ["likelihood"], "objective": ["objective"],
     "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
-    "vae": ["vae", "bad_input", "importance", "wrong_calls"],
+    "vae": ["vae", "bad_input", "importance", "prior", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
     "train.optim": ["optim"], "train.schedules": ["schedules"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
