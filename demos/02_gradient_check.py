@@ -189,7 +189,7 @@ for name, forward, backward, at in cases:
 # - The last two, the fourth and the fifth mistake, compute something else than they should, and differentiate it
 #   correctly. *A gradient check compares backward with forward. Whether forward is what the math says is another
 #   question*, and needs another answer: a known value, a density of SciPy, a model in which everything is known (lesson
-#   5). Lesson 10 has 38 such mistakes, and shows which of ten checks catches which.
+#   5). Lesson 10 has 40 such mistakes, and shows which of eleven checks catches which.
 
 # %%
 page = figure(7.5, 5)
@@ -211,13 +211,14 @@ ax.legend(fontsize=9, loc="center right", bbox_to_anchor=(1, 0.55))
 lesson.save(page, "02_gradient_check", args)
 
 # %% [markdown]
-# Errors that are exactly 0 are drawn at 1e-17.
+# An error of exactly 0, which happens when all digits agree, has no logarithm: it is drawn as 1e-17.
 #
 # ## Try this
 #
 # - *Half the digits*: `python demos/02_gradient_check.py --float32` prints `forward difference: least error 2e-04, at
-#   h = 3e-04`. A check by differences in float32 has 3 to 5 digits at its best step, and a mistake of a thousandth in
-#   one entry cannot be told from rounding. So check in float64, even if you train in float32.
+#   h = 3e-04`. Differences in float32 have 4 to 6 digits at their best steps. One entry wrong by a thousandth is an
+#   error of about that size: it may show, or not. So check in float64, even if you train in float32. (The table of
+#   mistakes is in float64 in either case.)
 # - *A kink*: `python demos/02_gradient_check.py --activation relu` prints `forward difference: least error 2e-08, at h
 #   = 1e-08`. No kink lies within such a small step of this point, and within a piece without kinks a difference is as
 #   good as for tanh; at the larger steps of the table the slopes of both sides are mixed.

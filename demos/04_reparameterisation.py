@@ -110,7 +110,7 @@ for d in (16, 256):
 # The run prints `d = 16: the score function needs 100 draws for one reparameterised draw` and `d = 256: the score
 # function needs 16900 draws`. This is why VAEs train with a single draw of z for each example and step.
 #
-# ## Bias: what more draws do not mend
+# ## Bias: what more draws do not repair
 #
 # The noise of an unbiased estimate goes down like 1/√K with the number of draws K. A *bias* stays. Here is a mistake of
 # real code: backward draws noise of its own instead of taking the eps of forward. It shows in the gradient by `logvar`,

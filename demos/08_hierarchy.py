@@ -62,9 +62,12 @@ print(f"{len(x_test)} held-out digits:\n{held_out}")
 # %% [markdown]
 # ## The figure
 #
-# On the left, above: digits are sent up by the means of q to a level, and down again by the means of p. What is lost
-# on the way up cannot come back. Below: new digits, and the bound in training. On the right: each level is held fixed
-# while all below it is drawn anew, four times; what the four have in common is what that level holds.
+# On the left, above: digits are sent up by the means of q to a level, and down again by the means of p. What is lost on
+# the way up cannot come back. Below: new digits, and the bound in training. While beta is small, codes cost almost
+# nothing: the model spends many nats on z_1, and the reconstruction rises to -10. The ELBO counts those nats in full,
+# and falls to -44. As beta rises to 1, codes that are not worth their price are given up: the reconstruction falls, and
+# the ELBO rises. On the right: each level is held fixed while all below it is drawn anew, four times; what the four
+# have in common is what that level holds.
 
 # %%
 page = figure(11, 9)
@@ -97,6 +100,7 @@ curves(ax_kl, history, ["consistency_1", "consistency_2", "prior_matching"],
 ax_kl.set_yscale("log")
 for ax in (ax_elbo, ax_kl):                            # below beta = 1 a latent is cheap, and much used
     ax.axvspan(1, warming, color="0.93", label="warm-up of beta")
+    ax.autoscale(axis="y")
 ax_elbo.legend(fontsize=7, loc="lower right")
 ax_kl.set_ylim(bottom=0.02)                            # room for the legend
 ax_kl.legend(fontsize=7, loc="lower right", ncols=2)

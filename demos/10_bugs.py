@@ -2,7 +2,7 @@
 # # 10. A gallery of bugs, and which check catches which
 #
 # **What you will see.** Mistakes that such code really contains, made one at a time in this very library
-# (gallery/bugs.py), and ten small checks (gallery/checks.py), each of them run against every bug.
+# (gallery/bugs.py), and eleven small checks (gallery/checks.py), each of them run against every bug.
 #
 # "The loss goes down" is true of nearly every wrong VAE. "The gradients are right" says that backward matches forward
 # (lesson 2), and nothing about whether forward matches the math. Whether forward is right is told by known answers: a
@@ -68,10 +68,10 @@ def draw(caught):
     """Draw the table: a square for a bug that is caught, dark where no other check does; return the figure."""
     step, left, top = 0.31, 2.75, 0.195 * len(BUGS)    # in inches: between columns; where they start; the first row
     right = left + step * (len(CHECKS) + 0.5)
-    some, only, none = "#6baed6", "#08306b", "0.75"    # colours
-    page = figure(right + 4.5, top + 1.7)
+    some, only, none = lesson.SKY, lesson.BLUE, "0.75"
+    page = figure(right + 5.9, top + 1.7)
     ax = page.subplots()
-    ax.set(xlim=(0, right + 4.4), ylim=(-0.4, top + 1))
+    ax.set(xlim=(0, right + 5.8), ylim=(-0.4, top + 1))
     ax.axis("off")
     x = left + step * (np.arange(len(CHECKS)) + 0.75)
     y = top - 0.195 * (np.arange(len(BUGS) + 1) + 0.5)
@@ -82,9 +82,9 @@ def draw(caught):
     for i, (bug, row) in enumerate(zip(BUGS, caught)):
         if i == 0 or BUGS[i - 1].module != bug.module:
             ax.axhline(y[i] + 0.0975, color="0.8", linewidth=0.6)
-            ax.text(0, y[i], f"{bug.module}.py", fontsize=6.5, color="0.4", va="center")
+            ax.text(0, y[i], f"{bug.module}.py", fontsize=8, color="0.4", va="center")
         ax.text(left, y[i], bug.name, fontsize=8, ha="right", va="center")
-        ax.text(right, y[i], bug.story, fontsize=6.5, color="0.25", va="center")
+        ax.text(right, y[i], bug.story, fontsize=8, color="0.25", va="center")
         ax.plot(x[~row], 0 * x[~row] + y[i], ".", color=none, markersize=3)
         ax.plot(x[row], 0 * x[row] + y[i], "s", color=only if row.sum() == 1 else some, markersize=9)
     ax.axhline(y[-1] + 0.0975, color="0.4", linewidth=0.8)
@@ -101,7 +101,7 @@ def draw(caught):
 # ## How to read it
 #
 # First by column: no check sees everything, and the curve of training sees next to nothing. Then by row: every bug has
-# a check that catches it, and 23 of the 38 are caught by exactly one.
+# a check that catches it, and 25 of the 40 are caught by exactly one.
 
 # %%
 if __name__ == "__main__":
@@ -117,7 +117,7 @@ if __name__ == "__main__":
     print(verdict(caught))
 
 # %% [markdown]
-# The last line that the run prints is `38 bugs, 38 caught; the gradient check alone misses 25`. A check of the
+# The last line that the run prints is `40 bugs, 40 caught; the gradient check alone misses 27`. A check of the
 # gradient, the best-known check of all, says that all is well in two of three wrong programs.
 #
 # ## Try this
@@ -125,4 +125,4 @@ if __name__ == "__main__":
 # - *Make a bug of your own*: add one line to `BUGS` in gallery/bugs.py, such as a factor that is missing in a formula
 #   you would like to be sure of, and see which check catches it. One that none catches is a check that is missing.
 # - *Take a check away*: which bugs would then go unseen? The row "by this check alone" counts them: the table prints
-#   `by this check alone 11 1 1 1 4 0 1 2 2 0`.
+#   `by this check alone 11 1 1 1 4 0 1 2 2 2 0`.

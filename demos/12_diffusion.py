@@ -10,7 +10,8 @@
 # α) eps, so that the top is pure noise. The only network looks at a noisy z and *guesses* the clean x; E[x | z] is this
 # guess. To make a digit, begin with noise and replace it little by little by the guess. T = ∞ (`math.inf`) means
 # infinitely many small steps; `log_noise` gives the log of noise over signal at the first and at the last level. A
-# *path* is one draw of all levels; a *writing* is a formula for the third part.
+# *path* is one draw of all levels; a *writing* is a formula for the third part. `model.with_levels(200)` is the same
+# network with 200 levels; `bound_by_level` draws z at each level, and returns the bound with each level's part.
 #
 # 1. Points in the plane: z_T is a cloud, and on its way down it becomes the data.
 # 2. Digits: the bound in nats, on the same held-out digits as in the other lessons.
@@ -128,9 +129,13 @@ lesson.save(page, "12_diffusion", args)
 #
 # For the points in the plane the bound is -0.435 nats, where log p(x) is -0.312: the network's guess is not perfect.
 # For the digits the bound is -23.47 nats with infinitely many levels, and -26.45 (standard error 0.44) with 50: many
-# levels matter. The exact writing, -25.68 (2.03), and the top-down one are estimates of the same number: they differ
+# levels matter. The exact writing, -25.7 (2.03), and the top-down one are estimates of the same number: they differ
 # by less than the error of the first, of which one draw scatters by 38 nats, where one of the second scatters by 8. The
 # printed form, -2779, is another number: lower by nearly 1 nat for each of 64 pixels at each of 49 levels.
+#
+# Level 1 is off the scale of the figure: printed 202, exact -51. Why below zero? At the top q(z_50 | z_49) is narrow,
+# and its KL with N(0, I) costs the exact writing 51.6 nats; top-down, q(z_50 | x) is nearly N(0, I), and costs 0.01.
+# The exact writing gets its 51.6 nats back at level 1. The printed one pays them too, and does not get them back.
 #
 # ## Where is L_simple?
 #

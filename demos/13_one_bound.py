@@ -18,6 +18,7 @@ import time
 
 from scratchvae import HVAE, VAE, Autoencoder, Diffusion, LatentDiffusion, TopDown, decay, evaluate, fit, warm_up
 from scratchvae.data import binarize, digits
+from scratchvae.train.plotting import figure
 
 parser = lesson.options("Lesson 13: one bound for all, in one table.", epochs=100)
 parser.add_argument("--samples", type=lesson.whole, default=1000,
@@ -54,6 +55,7 @@ models = {
 # %%
 print(f"{len(x_test)} held-out digits, in nats:\n\n"
       f"{'model':<30} {'bound':>8} {'log p(x)':>9} {'samples':>8} {'parameters':>11} {'processor':>10}")
+measured = {}
 for name, model in models.items():
     is_diffusion = isinstance(model, Diffusion)
     passes = args.epochs * (2 if is_diffusion else 1)
@@ -67,11 +69,35 @@ for name, model in models.items():
         found = evaluate(model.with_levels(200) if is_diffusion else model, x_test, rng=args.seed,
                          n_samples=max(1, args.paths if is_diffusion else args.samples // 10 if isinstance(
                              model, LatentDiffusion) else args.samples))
+        measured[name] = found.elbo.total.mean(), found.log_likelihood.mean()
         shown = [f"{found.elbo.total.mean():.2f}", f"{found.log_likelihood.mean():.2f}", str(found.n_samples)]
     print(f"{name:<30} {shown[0]:>8} {shown[1]:>9} {shown[2]:>8} {model.theta.size:>11} {seconds:>8.0f} s", flush=True)
     if isinstance(model, Autoencoder):
         reconstruction = model.forward(x_test, None)[0].reconstruction.mean()
         print(f"{'':<30} (reconstruction alone: {reconstruction:.2f}, which is no bound)", flush=True)
+
+# %% [markdown]
+# ## The figure
+#
+# For each model, the bound and the estimate of log p(x). What lies between is the gap, the KL from q to the posterior
+# (lesson 5), less what the estimate still misses.
+
+# %%
+page = figure(8, 3)
+ax = page.subplots()
+for row, (name, (bound, log_p)) in enumerate(measured.items()):
+    ax.plot([bound, log_p], [row, row], color="0.7", linewidth=4, zorder=1, solid_capstyle="butt")
+    for value, colour, mark, what in ((bound, lesson.BLUE, "o", "bound"), (log_p, lesson.ORANGE, "D", "log p(x)")):
+        ax.plot(value, row, mark, color=colour, markersize=7, label=what if row == 0 else None)
+ax.set_yticks(range(len(measured)), list(measured), fontsize=8)
+ax.invert_yaxis()
+ax.set_xlabel("nats per held-out digit (higher is better)", fontsize=8)
+ax.tick_params(labelsize=8)
+ax.grid(alpha=0.3, axis="x")
+ax.set_title(f"one bound for all, {args.epochs} epochs", fontsize=10)
+ax.legend(fontsize=8)
+print()
+lesson.save(page, "13_one_bound", args)
 
 # %% [markdown]
 # ## What to read

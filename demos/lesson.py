@@ -14,11 +14,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from scratchvae.train.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY    # noqa: F401: the lessons' colours
+
 THUMBNAILS = Path(__file__).parent / "thumbnails"
 THUMBNAIL_WIDTH = 320                                  # pixels
-
-# Okabe and Ito's colours (2008): also different as greys, and for people who do not see red and green.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "0.45"
 
 
 def options(about, epochs=None):

@@ -1,7 +1,7 @@
 """The quiz: one bug of the gallery is planted in the library.  Where is it, and what is it?
 
 You see what its author sees: curves of training, samples, a few numbers, beside
-those of the library without the bug.  Ten checks may be asked, each for a point.
+those of the library without the bug.  Eleven checks may be asked, each for a point.
 Then say in which file the bug is, and which of the mistakes described it is.
 
     python demos/quiz.py                      # a bug at random; draws out/quiz.png
@@ -128,7 +128,7 @@ class Game:
     def help(self) -> None:
         """Print what may be said, and the choices."""
         print(f"\nYou have {self.points} points. What you may say:")
-        print("  1 ... 10     ask a check, 1 point each; it passes, or it catches the bug")
+        print(f"  1 ... {len(NAMES)}     ask a check, 1 point each; it passes, or it catches the bug")
         for k, (name, check) in enumerate(zip(NAMES, CHECKS.values()), start=1):
             told = ("" if k - 1 not in self.asked else " -> CATCHES it" if self.caught[k - 1] else " -> passes")
             print("\n".join(textwrap.wrap(f"    {k:>2}  {name}: {check.__doc__.strip()}{told}", 100,

@@ -28,7 +28,7 @@ def play(monkeypatch, capsys):
     def call(*lines, seed=7, caught=None):
         monkeypatch.setattr(quiz, "observe", lambda: RUNS)
         monkeypatch.setattr(quiz, "observe_with", lambda bug: BROKEN)
-        monkeypatch.setattr(quiz, "catch", lambda bug: caught or [False] * 4 + [True] + [False] * 5)
+        monkeypatch.setattr(quiz, "catch", lambda bug: caught or [False] * 4 + [True] + [False] * 6)
         monkeypatch.setattr(quiz, "write_figure", lambda folder, *runs: folder / "quiz.png")
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
         return quiz.main(["--seed", str(seed)]), capsys.readouterr().out
@@ -85,8 +85,8 @@ def test_points_do_not_fall_below_zero(play):
 
 
 def test_bad_input_gets_a_sentence_and_the_end_of_input_is_polite(play):
-    code, out = play("eleven", "0", "11", "z", "", "²", "layers.py", "help", "symptoms", "samples")
-    assert code == 0 and out.count("is not a choice here. Say a number from 1 to 10 for a check") == 5
+    code, out = play("eleven", "0", "12", "z", "", "²", "layers.py", "help", "symptoms", "samples")
+    assert code == 0 and out.count("is not a choice here. Say a number from 1 to 11 for a check") == 5
     assert "'eleven' is not" in out and "layers.py is as it should be" in out
     assert "none: training broke down" in out and "Training broke down: the ELBO became nan." in out
     assert out.rstrip().endswith("There is no more input, so the quiz ends here. The same again: --seed 7")
@@ -126,7 +126,7 @@ def test_the_sheet_and_the_solutions_apart(suffix, tmp_path, monkeypatch, capsys
     for question in quiz.questions(7, 2):
         assert all(" ".join(story.split()) in " ".join(sheet.split()) for story in question.options)
         assert question.bug.name in key and question.bug.name not in sheet
-    assert key.count("CATCHES") == 4 and key.count("passes") == 16 and "CATCHES" not in sheet
+    assert key.count("CATCHES") == 4 and key.count("passes") == 18 and "CATCHES" not in sheet
     assert "densities: CATCHES" in key and "Caught by these checks: densities, data." in key
 
 

@@ -153,6 +153,9 @@ BUGS = [
     Bug("squared error for log p(x | z)", "The variance is 1, whatever was asked for: the KL has a wrong weight.", [
         ("likelihood:Gaussian._mu_logvar", "np.full(1, self.logvar, h.real.dtype)", "np.zeros(1, h.real.dtype)")]),
 
+    Bug("first bias flipped", "The logit of the mean has its fraction upside down: a new model draws a negative.", [
+        ("likelihood:Bernoulli.bias", "np.log(p / (1 - p))", "np.log((1 - p) / p)")]),
+
     # model.py
     Bug("mean of logs for log of mean", "The many samples of log p(x) give no more than the ELBO.", [
         ("model:Model.log_likelihood", "np.logaddexp.reduce(log_weight.astype(float), axis=0)",
@@ -163,6 +166,9 @@ BUGS = [
     # vae.py
     Bug("reconstruction spares logvar", "The noise is detached: only the KL speaks to logvar, and takes it to 0.", [
         ("vae:VAE.backward", "gaussian.draw_backward(dz, z_cache)", "gaussian.halves_backward(dz, 0 * dz)")]),
+
+    Bug("new codes drawn too wide", "z has twice the spread of its prior: the bound is right, new data are not.", [
+        ("vae:VAE.sample", "z = self.normal(", "z = 2 * self.normal(")]),
 
     # hvae.py
     Bug("gradient overwritten", "z_1 is used twice or more, and its last use overwrites what the others said.", [

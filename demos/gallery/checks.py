@@ -1,4 +1,4 @@
-"""Ten small checks of a VAE: what the gallery of bugs is put before.
+"""Eleven small checks of a VAE: what the gallery of bugs is put before.
 
 Each check returns True if all is well, and uses models so small that it takes no
 time.  `catch` runs them all on the library with a bug in it: the lesson on the
@@ -129,6 +129,18 @@ def quadrature():
     return np.allclose(vae.log_likelihood(x, 2000), log_p, rtol=0, atol=0.03)
 
 
+def new_data():
+    """What a linear VAE draws has the mean and the covariance of p(x); what a new one draws, the mean it was given."""
+    x_mean = np.array([0.1, 0.3, 0.9])
+    new = VAE(3, 2, (), x_mean=x_mean, dtype=float)
+    linear = generic(VAE(3, 2, (), likelihood=Gaussian(3, logvar=-0.7), dtype=float))
+    mean, cov = exact.marginals(linear)[0]
+    x = linear.sample(6000, rng=0, draw=True) - mean
+    new.p.output.W[:] = 0                              # the bias alone
+    return is_zero(x) and is_zero(np.einsum("ni,nj->nij", x, x).reshape(len(x), -1) - cov.ravel()) and np.allclose(
+        new.sample(2, rng=0), x_mean)
+
+
 def first_weights():
     """The variance of the first weights against Glorot's and He's."""
     rng = np.random.default_rng(0)
@@ -156,7 +168,7 @@ def it_trains():
 
 CHECKS = {"gradient": gradient, "KL by\nsampling": kl_by_sampling, "exact\nposterior": exact_posterior,
           "densities": densities, "steps\nby hand": steps_by_hand, "T = 1\nis VAE": one_level, "quadrature": quadrature,
-          "first\nweights": first_weights, "data": data, "it\ntrains": it_trains}
+          "new\ndata": new_data, "first\nweights": first_weights, "data": data, "it\ntrains": it_trains}
 
 
 def catch(bug):

@@ -18,9 +18,15 @@ from ..vae import VAE
 from .state import History
 
 try:
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install matplotlib") from error
+
+
+# Okabe and Ito's colours (2008): also different as greys, and for people who do not see red and green.
+BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "0.45"
+TEN = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#882255", "#44AA99", "#999933", "#AA4499", "0.6")  # Tol
 
 
 def figure(width: float, height: float) -> Figure:
@@ -73,7 +79,7 @@ def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
         Rows of the table, and rows that were sampled; NaN is missing.
     names : sequence of D str
     """
-    wide, colours = min(5, len(names)), ("0.55", "C1")
+    wide, colours = min(5, len(names)), (GREY, ORANGE)
     axes = fig.subplots(2, wide, squeeze=False)
     for j, ax in enumerate(axes[0]):
         low, high = np.nanpercentile(np.concatenate([real[:, j], drawn[:, j]]), (0.5, 99.5))
@@ -98,7 +104,8 @@ def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
 def colour(name: str) -> str:
     """Return the colour of a column of a history, in every picture the same."""
     level = int(name[len("consistency_"):]) if name.startswith("consistency_") else 0
-    return {"reconstruction": "C0", "elbo": "C1", "prior_matching": "C2"}.get(name) or f"C{level - (level < 3)}"
+    return {"reconstruction": BLUE, "elbo": ORANGE, "prior_matching": GREEN}.get(
+        name, (GREY, BLUE, ORANGE, RED, SKY, PURPLE)[level % 6])
 
 
 def curves(ax: Any, history: History, names: Sequence[str], title: str = "", warm_up: int = 0) -> None:
@@ -144,7 +151,7 @@ def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
     angle = np.linspace(0, 2 * np.pi, 100)
     ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="86 % of N(0, I)")
     ax.legend(fontsize=7)
-    points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=8, linewidth=0)
+    points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap=ListedColormap(TEN), vmin=-0.5, vmax=9.5, s=8, linewidth=0)
     label(ax, title, "first latent", "second latent")
     return points
 

@@ -195,7 +195,7 @@ def slope(value: Value, arrays: Mapping[str, Array], directions: Mapping[str, Ar
             return complex_step(value, arrays, directions)
         except NotComplex as error:
             raise ValueError(f"forward must keep complex numbers complex; the complex step cannot follow it ({error}): "
-                             "mend that, or take method='central'") from None
+                             "repair that, or take method='central'") from None
     moved = changes(value, arrays, directions)
     return {of: (y - moved(-CENTRAL_STEP)[of]) / (2 * CENTRAL_STEP) for of, y in moved(CENTRAL_STEP).items()}
 

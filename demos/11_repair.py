@@ -23,7 +23,7 @@
 #
 #     w = sigmoid(logvar_p - logvar_m)        mu = mu_p + w (m - mu_p)        logvar = logvar_p + log(1 - w)
 #
-# `python demos/11_mend.py` takes under a minute; with `--epochs 1000` some two and a half.
+# `python demos/11_repair.py` takes under a minute; with `--epochs 1000` some two and a half.
 
 # %%
 import lesson                                          # first: it sets the number of threads
@@ -56,9 +56,9 @@ print(f"N(0, 1), measured as 3 with variance 1/2: mean {mu[0, 0]:.3f}, variance 
 # %% [markdown]
 # ## Where everything is known
 #
-# With linear maps and Gaussian noise, log p(x) has a closed form, and both kinds of q contain the exact posterior.
-# There log p(x, z) - log q(z | x) is log p(x) for *every* z that is drawn: so it is for the chain that goes up, and
-# for the one that comes down. (12.6) says what m_t must be. Only the printed bound is lower, by (8.4).
+# With linear maps and Gaussian noise (lesson 9), log p(x) has a closed form, and both kinds of q contain the exact
+# posterior. There log p(x, z) - log q(z | x) is log p(x) for *every* z that is drawn: so it is for the chain that goes
+# up, and for the one that comes down. (12.6) says what m_t must be. Only the printed bound is lower, by (8.4).
 
 # %%
 up = exact.linear_hvae(6, (4, 2), rng=args.seed)
@@ -181,7 +181,7 @@ rows += [models["top-down"].sample(len(chosen), args.seed)]
 images(bottom.subplots(), np.stack(rows), data.image_shape,
        "held-out digits, what each level knows of them, and new digits", [*labels, "top-down, new"])
 
-lesson.save(page, "11_mend", args)
+lesson.save(page, "11_repair", args)
 
 # %% [markdown]
 # ## What the default run finds
@@ -202,6 +202,6 @@ lesson.save(page, "11_mend", args)
 #   `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 | z_2) as it is, and the KL of level 1 is
 #   exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows what z_2 tells. But log p(x) is a matter of
 #   p alone: 1000 importance samples find -22.43 with this poor q, and -22.40 with the right one.
-# - *Train longer*, with more steps and their average: `python demos/11_mend.py --epochs 1000 --batch-size 32
+# - *Train longer*, with more steps and their average: `python demos/11_repair.py --epochs 1000 --batch-size 32
 #   --average 0.998`. The printed form ends at -22.41, the exact one at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
 #   1.74). More training helps all three, and no training revives the upper levels of the printed form.
