@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
+from test_diffusion import mean_bound, mmse
 
 import scratchvae
-from scratchvae import Bernoulli, Categorical, LogNormal, Poisson, discrete, flow, gaussian, layers, schedule
+from scratchvae import Bernoulli, Categorical, Diffusion, LogNormal, Poisson, discrete, flow, gaussian, layers, schedule
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
@@ -211,8 +212,18 @@ def log_normal(x, mu, variance):
     return float(stats.norm(mu, np.sqrt(variance)).logpdf(x))
 
 
+def pixel_gap(T):
+    """(13.13): (step/4) ∫ snr (-m'(snr)) d(snr) for one pixel, P(1) = 0.3, gamma from -2.5 to 4."""
+    snr = np.exp(-np.linspace(4, -2.5, 400))
+    return 6.5 / (T - 1) / 4 * -((snr[1:] + snr[:-1]) / 2 * np.diff(mmse(snr, 0.3))).sum()
+
+
 NAMES = {"np": np, "row": row, "gaussian": gaussian, "softplus": layers.softplus, "sigmoid": layers.sigmoid,
-         "step": schedule.step, "flow": flow,
+         "step": lambda *ends: np.array(schedule.step(*ends)), "flow": flow,
+         "integral": lambda f: integrate.quad(f, 0, np.inf)[0],
+         "pixel_bound": lambda T: mean_bound(Diffusion(1, T, (3,), log_noise=(-2.5, 4), x_mean=[0.3], dtype=float),
+                                             0.3),
+         "pixel_gap": pixel_gap,
          "bernoulli": lambda x, logits: Bernoulli(x.shape[1]).log_prob(x, logits)[0],
          "lognormal": lambda x, h: LogNormal(x.shape[1]).log_prob(x, h)[0],
          "poisson": lambda x, h: Poisson(x.shape[1]).log_prob(x, h)[0],
@@ -240,6 +251,25 @@ def wrong_numbers(text):
             yield f"{where}: {expression} = {stated} should be {value}"
 
 
+def unchecked_numbers(text):
+    """Yield the place of each number that stands in no expression: after "number:", or in a line by itself."""
+    for block in re.finditer(r"^number: (.*?)\n\n", text, re.MULTILINE | re.DOTALL):
+        left = re.sub(r"`[^`]*`\s+=\s+(-?\d[\d.]*\b|\[[-\d.,\s\[\]]*\])|\(\d+\.\d+\)", "", block[1])
+        if re.search(r"\d\.\d{3}|[-+*/·] ?[\d.]+\)* = -?[\d.]", left):
+            yield f"{place(MATH, text, block.start())}: has a number that is checked by no expression: {block[1]}"
+    for line in re.finditer(r"^(?:    .*[^(\d]\d+\.\d+[^)\d].*|In numbers.*|measured: (?!.*`python).*)", text,
+                            re.MULTILINE):
+        yield f"{place(MATH, text, line.start())}: this number should stand behind number:, in an expression: {line[0]}"
+
+
+def test_every_number_is_checked():
+    text = read()[MATH]
+    assert not list(unchecked_numbers(text)), "\n".join(unchecked_numbers(text))
+    for more in ("number: and so 2 / 3 = 0.6667\n\n", "    w = 0.25 nats\n\n", "In numbers: x = 3\n\n",
+                 "number: it is 0.417\n\n"):
+        assert len(list(unchecked_numbers(text + "\n" + more))) == 1, more
+
+
 def test_every_worked_number_is_what_the_library_computes():
     text = read()[MATH]
     wrong = list(wrong_numbers(text))
@@ -250,7 +280,7 @@ def test_every_worked_number_is_what_the_library_computes():
 def test_a_wrong_number_is_found():
     text = read()[MATH]
     assert "= 0.6931" in text
-    wrong, = wrong_numbers(text.replace("= 0.6931", "= 0.6932"))
+    wrong, = wrong_numbers(text.replace("= 0.6931", "= 0.6932", 1))
     assert "softplus(0.0) = 0.6932 should be 0.693147" in wrong
 
 
