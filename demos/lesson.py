@@ -45,9 +45,10 @@ def in_notebook():
     return "ipykernel" in sys.modules
 
 
-def parse(parser):
-    """Return the options that were given; in a notebook, the defaults."""
-    args, unknown = parser.parse_known_args([] if in_notebook() else None)
+def parse(parser, **given):
+    """Return the options of the command line; in a notebook, the defaults, and what is ``given`` in their place."""
+    args, unknown = parser.parse_known_args([] if in_notebook() else None, argparse.Namespace(**given))
+    args.out = Path(args.out)
     if unknown:
         parser.error(f"there is no option {' '.join(unknown)}")
     if getattr(args, "epochs", 1) < 1:

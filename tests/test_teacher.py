@@ -1,0 +1,104 @@
+"""For a teacher (demos/teacher.py): notebooks, sheets, and the scores of a class."""
+
+import csv
+import importlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+DEMOS = Path(__file__).parents[1] / "demos"
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(DEMOS))
+    teacher = importlib.import_module("teacher")
+LESSONS = sorted(DEMOS.glob("[0-9]*.py"))
+
+
+def code(notebook):
+    return [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_notebooks_have_their_options_at_the_top(tmp_path, capsys):
+    assert teacher.main(["notebooks", str(tmp_path)]) == 0 and f"{len(LESSONS)} notebooks" in capsys.readouterr().out
+    for path in LESSONS:
+        notebook = json.loads((tmp_path / f"{path.stem}.ipynb").read_text(encoding="utf-8"))
+        for cell in code(notebook):
+            compile(cell, path.stem, "exec")
+        if path.stem != "00_one_page":
+            assert "\nseed = 0\n" in code(notebook)[0]
+            assert any("seed=seed" in cell and "lesson.parse(" in cell for cell in code(notebook))
+    notebook = json.loads((tmp_path / "03_autoencoder.ipynb").read_text(encoding="utf-8"))
+    assert "beta = 1.0" in code(notebook)[0] and notebook["cells"][1]["source"].startswith("# 3. Why not")
+
+
+def test_an_option_at_the_top_is_obeyed(tmp_path, monkeypatch, capsys):
+    """The cells of lesson 1, one after the other, with another target."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kernel"])
+    first, *rest = code(teacher.notebook(DEMOS / "01_backprop_by_hand.py", tmp_path))
+    space = {"__name__": "__main__"}
+    exec(first.replace("target = 2.0", "target = 1.0"), space)
+    for cell in rest:
+        exec(cell, space)
+    assert "loss = 2.25" in capsys.readouterr().out
+    sys.path.pop(0)
+
+
+def test_sheets_are_blank_and_solutions_apart(tmp_path):
+    assert teacher.main(["sheets", str(tmp_path)]) == 0
+    sheets = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.html")}
+    assert sorted(sheets) == ["exercises", "exercises_solutions", "lesson_1", "lesson_1_solution"]
+    assert "loss = ______" in sheets["lesson_1"] and "loss = 0.75" in sheets["lesson_1_solution"]
+    assert "dW1[1, 1] = \n" in sheets["lesson_1"] and sheets["lesson_1"].count("______") == 43
+    assert "raise NotImplementedError" in sheets["exercises"]
+    assert "NotImplementedError" not in sheets["exercises_solutions"]
+    assert all(f"{minutes} minutes" in sheets["exercises"] for minutes in teacher.MINUTES)
+
+
+def test_the_minutes_are_those_of_the_readme():
+    rows = re.findall(r"^\| [\d, ]+ \|.*\| ([\d, ]+) \|$",
+                      (DEMOS / "exercises" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert tuple(int(minutes) for row in rows for minutes in row.split(", ")) == teacher.MINUTES
+    assert len(teacher.MINUTES) == len(teacher.EXERCISES)
+
+
+def test_scores_of_three_students(tmp_path, capsys):
+    """One is right, one has done little, one is wrong once and writes nonsense once."""
+    for name in ("ada", "bob", "cem"):
+        (tmp_path / "class" / name).mkdir(parents=True)
+    for exercise in teacher.EXERCISES[:4]:
+        text = teacher.filled(exercise)
+        (tmp_path / "class" / "ada" / exercise.file).write_text(text, encoding="utf-8")
+        wrong = text.replace("x.T, dy, out", "x.T, 2 * dy, out") if exercise.name != "04_relu" else "def relu(:"
+        (tmp_path / "class" / "cem" / exercise.file).write_text(wrong, encoding="utf-8")
+    blank = teacher.blank(teacher.EXERCISES[0])
+    (tmp_path / "class" / "bob" / teacher.EXERCISES[0].file).write_text(blank, encoding="utf-8")
+    assert teacher.main(["scores", str(tmp_path / "class"), "--csv", str(tmp_path / "scores.csv")]) == 0
+    with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
+        rows = {row[0]: row[1:5] + row[-1:] for row in csv.reader(file)}
+    assert rows["ada"] == ["done"] * 4 + ["4"] and rows["bob"] == ["-"] * 4 + ["0"]
+    assert rows["cem"] == ["done", "wrong", "done", "wrong", "2"] and rows["done by"] == ["2", "1", "2", "1", "6"]
+    assert "ada" in capsys.readouterr().out
+
+
+def test_a_folder_without_students_is_told(tmp_path, capsys):
+    assert teacher.main(["scores", str(tmp_path / "nowhere")]) == 2
+    assert "must have a folder for each student" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_notebook_runs_and_shows_its_figure(path, tmp_path):
+    if not all(importlib.util.find_spec(name) for name in ("nbconvert", "ipykernel")):
+        pytest.skip("nbconvert and ipykernel are needed: pip install nbconvert ipykernel")
+    text = json.dumps(teacher.notebook(path, tmp_path)).replace("\\nepochs = ", "\\nepochs = 2  # instead of ")
+    (tmp_path / "lesson.ipynb").write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", "done",
+                    "lesson.ipynb"], cwd=tmp_path, check=True, timeout=900)
+    done = (tmp_path / "done.ipynb").read_text(encoding="utf-8")
+    assert path.stem == "00_one_page" or '"image/png"' in done
