@@ -31,7 +31,7 @@ from grader.table import EXERCISES
 MINUTES = (5, 15, 8, 8, 15, 10, 20, 10, 20, 15, 25, 30, 15)    # for each exercise, by hand and in NumPy: estimates
 MARKS = {"done": "done", "begun": "part", "wrong": "wrong", "blank": "-"}
 STYLE = """body { font: 11pt/1.4 Georgia, serif; max-width: 46em; margin: 2em auto; padding: 0 1em }
-pre { font: 9.5pt/1.5 monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+pre { font: 9.5pt/1.3 monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 section { break-after: page } h2 { margin-bottom: 0 } .write { border: 1px solid #999; height: 11em }
 @media print { body { margin: 0; max-width: none } }"""
 
@@ -58,9 +58,9 @@ def notebook(path: Path, folder: Path) -> dict:
     if "lesson.parse(" in source:
         given = options(source)
         first += ["", "# The options of this lesson: change them here, and run all cells."]
-        first += [f"{name} = {str(value)!r}" if isinstance(value, Path) else f"{name} = {value!r}"
+        first += [f"{name.upper()} = {str(value)!r}" if isinstance(value, Path) else f"{name.upper()} = {value!r}"
                   for name, value in given.items()]
-        names = ", ".join(f"{name}={name}" for name in given)
+        names = ", ".join(f"{name}={name.upper()}" for name in given)
         source = re.sub(r"lesson\.parse\((.*)\)\n", rf"lesson.parse(\1, {names})\n", source)
     cells = [("code", "\n".join(first))]
     parts = re.findall(r"^# %%([^\n]*)\n(.*?)(?=^# %%|\Z)", source, re.MULTILINE | re.DOTALL)

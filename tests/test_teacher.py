@@ -30,10 +30,10 @@ def test_notebooks_have_their_options_at_the_top(tmp_path, capsys):
         for cell in code(notebook):
             compile(cell, path.stem, "exec")
         if path.stem != "00_one_page":
-            assert "\nseed = 0\n" in code(notebook)[0]
-            assert any("seed=seed" in cell and "lesson.parse(" in cell for cell in code(notebook))
+            assert "\nSEED = 0\n" in code(notebook)[0]
+            assert any("seed=SEED" in cell and "lesson.parse(" in cell for cell in code(notebook))
     notebook = json.loads((tmp_path / "03_autoencoder.ipynb").read_text(encoding="utf-8"))
-    assert "beta = 1.0" in code(notebook)[0] and notebook["cells"][1]["source"].startswith("# 3. Why not")
+    assert "BETA = 1.0" in code(notebook)[0] and notebook["cells"][1]["source"].startswith("# 3. Why not")
 
 
 def test_an_option_at_the_top_is_obeyed(tmp_path, monkeypatch, capsys):
@@ -42,7 +42,7 @@ def test_an_option_at_the_top_is_obeyed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["kernel"])
     first, *rest = code(teacher.notebook(DEMOS / "01_backprop_by_hand.py", tmp_path))
     space = {"__name__": "__main__"}
-    exec(first.replace("target = 2.0", "target = 1.0"), space)
+    exec(first.replace("TARGET = 2.0", "TARGET = 1.0"), space)
     for cell in rest:
         exec(cell, space)
     assert "loss = 2.25" in capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_a_folder_without_students_is_told(tmp_path, capsys):
 def test_every_notebook_runs_and_shows_its_figure(path, tmp_path):
     if not all(importlib.util.find_spec(name) for name in ("nbconvert", "ipykernel")):
         pytest.skip("nbconvert and ipykernel are needed: pip install nbconvert ipykernel")
-    text = json.dumps(teacher.notebook(path, tmp_path)).replace("\\nepochs = ", "\\nepochs = 2  # instead of ")
+    text = json.dumps(teacher.notebook(path, tmp_path)).replace("\\nEPOCHS = ", "\\nEPOCHS = 2  # instead of ")
     (tmp_path / "lesson.ipynb").write_text(text, encoding="utf-8")
     subprocess.run([sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", "done",
                     "lesson.ipynb"], cwd=tmp_path, check=True, timeout=900)
