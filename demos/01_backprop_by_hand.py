@@ -1,16 +1,16 @@
 # %% [markdown]
 # # 1. Backprop by hand
 #
-# **What you will see.** A network so small that every number in it fits on a blackboard: two inputs, two hidden units,
-# one output, and three examples. We compute its output, how wrong it is, and then how this changes with each of its
-# weights: forward once, backward once. Then the library does the same, and gets the same numbers, digit for digit.
+# **What you will see.** A network so small that all its numbers fit on a blackboard: two inputs, two hidden units, one
+# output, three examples. We compute its output, its error, and how the error changes with each weight: forward once,
+# backward once. Then the library does the same, and gets the same numbers, digit for digit.
 #
 # **Words.** An *example* is one input x with the answer t that we want for it, the *target*. The *parameters* are the
 # numbers that can be changed to make the answers better: *weights* W, which multiply, and *biases* b, which are added.
-# The *loss* is one number that says how wrong all answers are together. The *gradient* of the loss is the list of its
-# derivatives, one for each parameter; a step against it makes the loss smaller. We write dW for ∂loss/∂W: it is as
-# large a table as W, and its entry says how fast the loss rises when that entry of W rises. *Backprop* (backward
-# propagation) is the order of work that gets all these derivatives at once: from the loss back to the first weights.
+# The *loss* is one number: how wrong all answers are together. The *gradient* of the loss is the list of its
+# derivatives, one for each parameter; a step against it makes the loss smaller. We write dW for ∂loss/∂W: a table with
+# the shape of W; each entry is how fast the loss rises with that entry of W. *Backprop* (backward propagation) computes
+# all these derivatives at once: from the loss back to the first weights.
 #
 # **The math.** MATH (1.1) is the chain rule, (1.2) the layer y = x W + b with its gradients, (1.4) the ReLU, (2.1) the
 # chain of layers and its opposite order.
@@ -82,8 +82,8 @@ print(f"  loss = {loss:g}\n")
 #
 # ## Backward
 #
-# Start at the loss and go back line by line. Each line of forward has its line here. What we hand from line to line is
-# the derivative of the loss by what that line had computed:
+# Start at the loss and go back line by line. Each line of forward has its line here, which passes on the derivative of
+# the loss by what that line computed:
 #
 # | forward | local derivative | backward |
 # |---|---|---|
@@ -93,8 +93,8 @@ print(f"  loss = {loss:g}\n")
 # | a = x W1 + b1 | ∂a/∂W1 = x, ∂a/∂b1 = 1 | dW1 = xᵀ da, db1 = Σ da |
 #
 # The gradient of a weight is a *sum* over the examples, because every example uses the same weight: MATH (1.1). The
-# products xᵀ da and hᵀ dy do that sum. For example, row i of xᵀ holds input i of all the examples, and column j of da
-# holds da_j of all the examples; their product is Σₙ x[n, i] da[n, j], which is exactly this sum.
+# products xᵀ da and hᵀ dy are these sums: row i of xᵀ is input i of all examples, column j of da is da_j of all
+# examples, and their product is Σₙ x[n, i] da[n, j].
 
 # %%
 dy = y - t                                             # (3, 1)
@@ -110,9 +110,8 @@ for name, table in (("dy", dy), ("dW2", dW2), ("db2", db2), ("dh", dh), ("da", d
 # %% [markdown]
 # ## The chain rule, edge by edge
 #
-# The same once more for single weights, with no matrices. From the weight W1[i, j] there is one way to the loss: to
-# a_j, to h_j, to y, to the loss. The chain rule multiplies the local derivatives along this way, and adds over the
-# examples:
+# Once more for single weights, without matrices. From the weight W1[i, j] there is one way to the loss: to a_j, to h_j,
+# to y, to the loss. The chain rule multiplies the local derivatives along this way, and adds over the examples:
 #
 #     ∂loss/∂W1[i, j] = Σ  x_i  ·  [a_j > 0]  ·  W2[j]  ·  (y - t)
 #
@@ -136,10 +135,10 @@ for j in range(2):
 # %% [markdown]
 # ## The same by the library
 #
-# `MLP` is a stack of such layers (mlp.py). `forward` returns y and a *cache*: what backward will need, here x, h and
-# which units were shut. `backward` takes dy and the cache, and fills in every gradient. All numbers here are sums of
-# halves and quarters, which a computer holds exactly, so "equal" means equal in every digit. The run prints `largest
-# difference between our gradients and the library's: 0`.
+# `MLP` is a stack of such layers (mlp.py). `forward` returns y and a *cache*: what backward needs, here x, h and which
+# units were shut. `backward` takes dy and the cache, and computes every gradient. All numbers here are sums of halves
+# and quarters, exact in a computer, so "equal" means equal in every digit. The run prints `largest difference between
+# our gradients and the library's: 0`.
 
 # %%
 net = MLP((2, 2, 1), "relu", np.random.default_rng(args.seed))         # its first weights are random: replace them
@@ -165,13 +164,13 @@ print(f"\nThe library: largest difference between our gradients and the library'
 # - from h to the 3 outputs y: J3, 3 x 6.
 #
 # Then ∂loss/∂(W1, b1) = dy J3 J2 J1, where dy is a row of 3 numbers. Read it from the left: a row times a matrix is a
-# row, again and again. Every intermediate row is one that backward had: dy J3 is dh, and dy J3 J2 is da. That is what
-# `backward` is: *it multiplies a row by a Jacobian, and never forms the Jacobian.*
+# row. Every intermediate row is one that backward had: dy J3 is dh, and dy J3 J2 is da. That is `backward`: *it
+# multiplies a row by a Jacobian, and never forms the Jacobian.*
 
 # %%
 eye = np.eye(2)
-# np.kron(A, B) puts each number of A, times all of B, in the place of that number: [1, 2] and the 2 x 2 identity make
-# [[1, 0, 2, 0], [0, 1, 0, 2]]. Its row j holds ∂a_j/∂W1[i, k], which is x_i where k = j, and otherwise 0.
+# np.kron(A, B) replaces each number of A by that number times B: [1, 2] and the 2 x 2 identity make [[1, 0, 2, 0], [0,
+# 1, 0, 2]]. Its row j holds ∂a_j/∂W1[i, k], which is x_i where k = j, and otherwise 0.
 J1 = np.vstack([np.hstack([np.kron(x[n], eye), eye]) for n in range(3)])       # columns: W1 row by row, then b1
 J2 = np.diag((a > 0).astype(float).ravel())
 J3 = np.kron(np.eye(3), W2.T)

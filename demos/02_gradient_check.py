@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 2. Is my gradient right?
 #
-# **What you will see.** A derivative worked out by hand (lesson 1) may be wrong, and wrong derivatives often train all
-# the same, only worse. So it is compared with a number that needs no derivation. You will see three ways to that
-# number, and how many digits each of them gives. Then five mistakes: three that a check catches, one of them only at
-# the right point, and two that it cannot catch.
+# **What you will see.** A derivative worked out by hand (lesson 1) may be wrong, and often trains all the same, only
+# worse. So we compare it with a number that needs no derivation. You will see three ways to that number, and how many
+# digits each gives. Then five mistakes: three that a check catches, one of them only at the right point, and two that
+# it cannot catch.
 #
 # **Words.** A *gradient check* compares the gradient g with the change of the loss f when the parameters θ move a
 # little, by h, in some direction v:
@@ -73,10 +73,9 @@ by_hand = (gradient.real * v).sum()
 # %% [markdown]
 # ## The error against the step size
 #
-# Small steps should be better: the errors above are of order h or h². But f has only 16 digits. The two values that a
-# difference subtracts agree in most of them if h is small, and what they agree in is lost. So the error falls, and
-# then rises again: a V. The best step is a compromise. The complex step subtracts nothing, so h can be as small as one
-# likes, and the error is that of f itself.
+# Small steps should be better: the errors above are of order h or h². But f has only 16 digits. For small h the two
+# values of a difference agree in most of them, and those digits are lost. So the error falls, and then rises again: a
+# V. The complex step subtracts nothing, so h can be tiny, and the error is that of f itself.
 
 # %%
 steps = 10.0 ** np.arange(-1, -20.5, -0.5)
@@ -95,10 +94,9 @@ for name in ("forward difference", "central difference"):
 print(f"complex step: error {abs(ways['complex step'](1e-30) - by_hand) / abs(by_hand):.0e} at h = 1e-30")
 
 # %% [markdown]
-# The run prints `forward difference: least error 4e-08, at h = 1e-08` and `central difference: least error 4e-11, at h
-# = 1e-05`: 7 and 10 digits, if one hits the best step, and fewer for others. It prints `complex step: error 2e-16 at h
-# = 1e-30`: all the digits there are. That is why the library's forward passes accept complex numbers, and why its
-# checks demand 12 digits.
+# The run prints `forward difference: least error 4e-08, at h = 1e-08` and `central difference: least error 4e-11, at
+# h = 1e-05`: 7 and 10 digits at the best step, fewer at others. It prints `complex step: error 2e-16 at h = 1e-30`: all
+# the digits there are. So the library's forward passes accept complex numbers, and its checks demand 12 digits.
 #
 # ## What a check catches, and what it cannot
 #
@@ -186,10 +184,10 @@ for name, forward, backward, at in cases:
 #
 # - The first of them is the third mistake once more. At logvar = 0, where σ = 1, it cannot be seen. *So check at a
 #   point where nothing is special*: move the parameters away from the zeros that they start with.
-# - The last two, the fourth and the fifth mistake, compute something else than they should, and differentiate it
-#   correctly. *A gradient check compares backward with forward. Whether forward is what the math says is another
-#   question*, and needs another answer: a known value, a density of SciPy, a model in which everything is known (lesson
-#   5). Lesson 10 has 40 such mistakes, and shows which of eleven checks catches which.
+# - The last two compute the wrong thing, and differentiate it correctly. *A gradient check compares backward with
+#   forward. Whether forward matches the math is another question*, and needs another answer: a known value, a density
+#   of SciPy, a model in which everything is known (lesson 5). Lesson 10 has 40 such mistakes, and shows which of eleven
+#   checks catches which.
 
 # %%
 page = figure(7.5, 5)

@@ -2,10 +2,9 @@
 # # 3. Why not a plain autoencoder?
 #
 # **What you will see.** An *autoencoder* squeezes a digit of 64 pixels into two numbers, the *code* z, and unfolds them
-# again. It is trained for one thing: that what comes back is what went in. So one would like to make new digits by
-# unfolding new codes. But which codes? The autoencoder puts them wherever it likes: far out, and in patches of unequal
-# size; nothing in it says where to look. The *variational autoencoder* (VAE) repairs this. You will see both, side by
-# side.
+# again. It is trained to give back what went in. To make new digits, unfold new codes. But which codes? The autoencoder
+# puts them anywhere: far out, and in patches of unequal size. The *variational autoencoder* (VAE) solves this. You will
+# see both, side by side.
 #
 # **Words.** The *encoder* is the network from x to z, the *decoder* the one from z to x. The numbers of z are called
 # *latents*, which means hidden: x is seen, z is not. For black-and-white pixels the decoder's output is a *logit* for
@@ -13,13 +12,13 @@
 # are E[x | z]. They make up p(x | z), the probability of a whole picture x if its code is z. The *reconstruction* is
 # log p(x | z), the log-probability of the true pixels, summed over the 64: it is never above 0, and the closer to 0 the
 # better. Its unit is the *nat*, the unit of natural logarithms. N(0, I) is the *standard normal*: each number
-# independent, with mean 0 and variance 1. *Held-out* digits are kept from training, so that what is measured on them is
-# no mere memory. An *epoch* is one pass over the training data.
+# independent, with mean 0 and variance 1. *Held-out* digits are not used in training, so a measurement on them is not
+# mere memory. An *epoch* is one pass over the training data.
 #
 # The VAE's encoder gives for each x not a point but a cloud, the normal distribution q(z | x) = N(mu, σ²), and z is
-# drawn from it. And it must pay, in nats, for every cloud that can be told from N(0, I): this price is the *KL
-# divergence*, here called *prior matching*. So the clouds move together around the origin, they overlap, and each place
-# there is some digit's cloud.
+# drawn from it. It pays, in nats, for each cloud's distance from N(0, I): this price is the *KL divergence*, here
+# called *prior matching*. So the clouds gather around the origin and overlap, and each place there is in some digit's
+# cloud.
 #
 # **The math.** MATH (6.1) is the autoencoder, (6.2) the VAE, (4.1) the reconstruction, (3.5) the price. Lesson 5 is
 # about the bound that reconstruction and price make together; lesson 6 goes through the VAE line by line.
@@ -68,19 +67,19 @@ print(evaluate(vae, x_test, n_samples=200, rng=args.seed))
 
 # %% [markdown]
 # The run prints `reconstruction -20.33 nats; codes have standard deviation 4.54` for the autoencoder, and for the VAE
-# `codes have standard deviation 0.97`. The VAE's reconstruction is lower, `reconstruction -22.292 nats`: it cannot
-# place its clouds as finely. The price is `prior matching 2.205 nats`. But the VAE's total, the *ELBO* (reconstruction
-# minus price; lesson 5 explains the name), says something that the autoencoder's number does not: log p(x), the
-# log-probability of a digit under the whole model, whatever its code, is at least that. Lesson 5 says why. (The last
-# line calls the VAE's only set of latents level 1: a *level* is one set of latents, and lesson 8 has several.)
+# `codes have standard deviation 0.97`. The VAE's reconstruction is lower, `reconstruction -22.292 nats`: its clouds are
+# less precise than points. The price is `prior matching 2.205 nats`. But the VAE's total, the *ELBO* (reconstruction
+# minus price), is a lower bound on log p(x), the log-probability of a digit under the whole model, whatever its code
+# (lesson 5). The autoencoder's number is not. (The last line calls the VAE's only set of latents level 1: a *level* is
+# one set of latents, and lesson 8 has several.)
 #
 # ## What is it worth to know where the codes lie, in nats?
 #
-# A decoder and a distribution of codes together make pictures: draw z, unfold it, draw the pixels. So they have a
-# p(x), the mean of p(x | z) over the draws, and one can ask how probable held-out digits are under it. With two
-# latents 20,000 draws are enough to compute that mean. For the autoencoder N(0, I) may be unfair, as nobody told it to
-# put its codes there. So let it also have the normal distribution that fits its own codes best, with their mean and
-# covariance (the table of the variances of the codes and of how they vary together).
+# A decoder and a distribution of codes together make pictures: draw z, unfold it, draw the pixels. So they have a p(x),
+# the mean of p(x | z) over the draws. How probable are held-out digits under it? With two latents 20,000 draws are
+# enough to compute that mean. N(0, I) may be unfair to the autoencoder, which was not trained for it. So it also gets
+# the normal distribution that fits its codes best, with their mean and covariance (the table of the variances of the
+# codes and of how they vary together).
 
 # %%
 rng = np.random.default_rng(args.seed)
@@ -104,18 +103,17 @@ for name, logits in draws.items():
 # - The autoencoder prints `autoencoder, z ~ N(0, I) log p(x) of held-out digits -26.44 nats`. Draws of N(0, I) meet
 #   only the middle of its codes, and never a 4, a 6 or a 2 (see the figure). The number that it was trained for,
 #   -20.33, said nothing of this.
-# - It also prints `autoencoder, z ~ fitted normal log p(x) of held-out digits -23.81 nats`. Told *afterwards* where its
-#   codes lie, it is even better than the VAE, by 0.35 nats. So the fault is not in its decoder: its training gave no
-#   distribution of z, and this one was fitted later, as a second model, to the codes of the first.
+# - It also prints `autoencoder, z ~ fitted normal log p(x) of held-out digits -23.81 nats`. With a distribution fitted
+#   *afterwards* it is even better than the VAE, by 0.35 nats. So its decoder is fine: what its training lacks is a
+#   distribution of z. This one is a second model, fitted to the codes of the first.
 # - The VAE prints `VAE, z ~ N(0, I) log p(x) of held-out digits -24.16 nats`. It needs no second model: one training
-#   gives the decoder and makes the codes fit the distribution that z is drawn from. What it is trained for is a bound
-#   on the very number that is printed here.
+#   gives the decoder and fits the codes to the distribution of z. Its objective is a bound on the very number that is
+#   printed here.
 #
 # Further up, the run prints `log p(x) -24.185 nats` for the VAE. It is the same quantity for the same digits, estimated
 # in another way. There, for each digit, 200 draws of z came from q(z | x), near the codes that fit this x, and were
 # weighted to make up for it (*importance samples*, lesson 5). Here 20,000 draws came from N(0, I), the same for all
-# digits. Both estimates are slightly too low in expectation, and more so with fewer draws: from 2000 importance samples
-# the first one is -24.17.
+# digits. Both are slightly too low in expectation, and more so with fewer draws: 2000 importance samples give -24.17.
 #
 # ## The figure
 #

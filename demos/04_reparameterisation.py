@@ -2,9 +2,9 @@
 # # 4. The reparameterisation trick
 #
 # **What you will see.** The VAE of lesson 3 draws its code z at random, and its loss is a mean over these draws. To
-# train it we need the gradient of such a mean. There are two ways to estimate it from draws. Both are right on
-# average, but the noise of the one grows with the number of latents, and that of the other does not. Here is a problem
-# whose answer is known, so that both can be measured.
+# train it we need the gradient of such a mean. There are two ways to estimate it from draws. Both are right on average,
+# but the noise of one grows with the number of latents. Here is a problem whose answer is known, so both can be
+# measured.
 #
 # **Words.** E[f(z)], the *expectation* of f, is its mean over all draws z. An *estimate* is a number computed from a
 # few draws; it is *unbiased* if its own expectation is the number that we want. Its *variance* is the mean of its
@@ -17,11 +17,10 @@
 # **Two estimates of the gradient by mu_1 from one draw.**
 #
 # - *Score function.* The gradient of an expectation is ∫ f(z) ∂p(z)/∂mu dz, and as ∂p/∂mu = p · ∂log p/∂mu, it is
-#   E[f(z) ∂log p(z)/∂mu]. For our normal this is E[f(z) (z_1 - mu_1)]. It asks nothing of f, not even a derivative. It
-#   looks which draws were good, and moves mu towards these.
+#   E[f(z) ∂log p(z)/∂mu]. For our normal this is E[f(z) (z_1 - mu_1)]. It needs no derivative of f. It moves mu towards
+#   the draws with a high f.
 # - *Reparameterisation.* Write z = mu + eps with eps ~ N(0, I). Now the randomness is in eps, which does not depend on
-#   mu, and the derivative goes inside: E[∂f/∂z_1 · ∂z_1/∂mu_1] = E[2 z_1]. It uses the slope of f, which backprop
-#   knows.
+#   mu, and the derivative goes inside: E[∂f/∂z_1 · ∂z_1/∂mu_1] = E[2 z_1]. It uses the slope of f, from backprop.
 #
 # **The math.** MATH (3.2) is the draw and why its gradient is unbiased, (3.3) the log-density and its derivative by
 # mu.
@@ -112,12 +111,12 @@ for d in (16, 256):
 #
 # ## Bias: what more draws do not repair
 #
-# The noise of an unbiased estimate goes down like 1/√K with the number of draws K. A *bias* stays. Here is a mistake of
-# real code: backward draws noise of its own instead of taking the eps of forward. It shows in the gradient by `logvar`,
-# which is log σ²: the library's networks give the logarithm of the variance, as it may be any real number. Here σ = 1
-# and logvar = 0. As σ = exp(logvar / 2), z = mu + σ eps gives ∂z/∂logvar = σ eps / 2. With noise eps' of its own the
-# estimate has the expectation E[2 z_1 eps'_1 / 2] = 0, as eps' has nothing to do with z. The truth is ∂(|mu|² + Σ
-# σ²)/∂logvar_1 = σ_1² = 1.
+# The noise of an unbiased estimate goes down like 1/√K with the number of draws K. A *bias* stays. A mistake in real
+# code: backward draws its own noise instead of using the eps of forward. It shows in the gradient by `logvar`, which is
+# log σ²: networks return the logarithm of the variance, as it may be any real number. Here σ = 1 and logvar = 0. As σ =
+# exp(logvar / 2), z = mu + σ eps gives ∂z/∂logvar = σ eps / 2. With noise eps' of its own the estimate has the
+# expectation E[2 z_1 eps'_1 / 2] = 0, as eps' has nothing to do with z. The truth is ∂(|mu|² + Σ σ²)/∂logvar_1 = σ_1² =
+# 1.
 
 # %%
 d, counts = 16, np.unique(np.geomspace(1, 10_000, 17).astype(int))
@@ -146,15 +145,14 @@ for k in range(0, len(counts), 4):
 # %% [markdown]
 # With one draw the mistake does not look worse than the right estimate: the table has 1.338 for it, and 1.604 for
 # reparameterisation. Both are mostly noise. But with more draws the noise averages out, and the error of the mistake
-# stays at 1: the bias. Training takes one draw at each step, but it adds up thousands of steps, and so noise averages
-# out there as well, and bias does not.
+# stays at 1: the bias. Training takes one draw a step, but thousands of steps: noise averages out there as well, and
+# bias does not.
 #
 # ## Noise is an input
 #
-# So eps must be one and the same in forward and backward. In this library it is an argument: `model.forward(x,
-# noise)`. Then the bound is an ordinary function of the parameters, the same every time, and can be checked as in
-# lesson 2. With fresh noise in each call it cannot: the difference of two calls is then mostly the difference of two
-# draws.
+# So forward and backward must use the same eps. In this library it is an argument: `model.forward(x, noise)`. Then the
+# bound is an ordinary function of the parameters, and can be checked as in lesson 2. With fresh noise in each call, the
+# difference of two calls is mostly that of two draws.
 
 # %%
 model = VAE(6, 3, (8,), rng=args.seed, dtype=float)
@@ -209,4 +207,4 @@ lesson.save(page, "04_reparameterisation", args)
 #   demos/04_reparameterisation.py --seed 1` prints `central difference, fresh noise each time: 6172.520833`. It is
 #   noise divided by 2h, and so it grows as h falls.
 # - *When only the score function works*: where z is a choice (0 or 1), no small change of a parameter moves a given z,
-#   and there is no slope to use. There the score function, with good baselines, is what people take.
+#   and there is no slope to use. There people use the score function, with good baselines.

@@ -1,21 +1,20 @@
 # %% [markdown]
 # # 5. The bound and its gap
 #
-# **What you will see.** A VAE (lessons 3 and 6) is trained on a *lower bound*, the ELBO, of what one would like to
-# have, log p(x). Here is a model in which log p(x) itself is known, so that the two can be compared: in training the
-# ELBO rises towards log p(x). Then two more views of the bound: more draws close its gap, and the weight beta trades
-# one part of it for the other.
+# **What you will see.** A VAE (lessons 3 and 6) is trained on a *lower bound* of log p(x), the ELBO. Here is a model in
+# which log p(x) itself is known: in training the ELBO rises towards it. Then more draws close the gap, and the weight
+# beta trades one part of the bound for the other.
 #
-# **Words.** We see x, and think that it was made from something that we do not see, the *latent* z.
+# **Words.** We see x, and model it as made from an unseen *latent* z.
 #
-# - The *prior* p(z) says which z are likely before x is seen. Here it is N(0, I), independent normal numbers.
-# - The *likelihood* p(x | z) says how x is made from z.
-# - The *evidence* p(x) = ∫ p(x | z) p(z) dz is how likely the model finds x, all z together. Its logarithm is what a
-#   good model makes large, and it is measured in *nats* (with base 2 it would be bits).
-# - The *posterior* p(z | x) = p(x | z) p(z) / p(x) says which z are likely after x is seen. For a neural network it
-#   has no formula, as p(x) has none. So a distribution that we can compute takes its place:
+# - The *prior* p(z): which z are likely before x is seen. Here it is N(0, I), independent normal numbers.
+# - The *likelihood* p(x | z): how x is made from z.
+# - The *evidence* p(x) = ∫ p(x | z) p(z) dz is how likely the model finds x, over all z. A good model has a large log
+#   p(x), in *nats* (with base 2: bits).
+# - The *posterior* p(z | x) = p(x | z) p(z) / p(x): which z are likely after x is seen. For a neural network it has no
+#   formula, as p(x) has none. Instead we use:
 # - q(z | x), the *approximate posterior*: its mean and variance come from a network that sees x, the *encoder*.
-# - The *KL divergence* KL(q || p) = E_q[log q - log p] says how far q is from p: 0 if they are equal, otherwise more.
+# - The *KL divergence* KL(q || p) = E_q[log q - log p]: how far q is from p; 0 only if they are equal.
 # - The *ELBO* (evidence lower bound) is E_q[log p(x | z)] - KL(q(z | x) || p(z)): *reconstruction* minus the *KL*.
 #
 # **The math.** MATH (5.1) and (5.2), derived below: log p(x) = ELBO + KL(q(z | x) || p(z | x)). The last term is the
@@ -48,8 +47,7 @@ if not 1 <= args.latents <= 5:
 #
 #     p(x) = p(x, z) / p(z | x)               for every z
 #
-# The left side does not contain z. So whatever z you put in on the right, the answer is the same. But we do not know
-# the posterior p(z | x).
+# The left side has no z: the right side is the same for every z. But we do not know the posterior p(z | x).
 #
 # *Two.* Take the logarithm, and put in a density q(z | x) that we do know. It is subtracted once and added once:
 #
@@ -146,17 +144,17 @@ for epoch in sorted({0, min(10, args.epochs), args.epochs // 3, args.epochs}):
 # %% [markdown]
 # The run prints, for epochs 0 and 150, `0 -13.724 -21.564 7.840` and `150 -6.575 -6.630 0.054`. Both rise, log p(x)
 # nearly to the best that is possible, and the gap becomes small as the encoder learns the posterior. For a linear model
-# the posterior is a normal distribution whose mean is linear in x, as our q is. So the gap can close entirely if the
-# posterior has no correlations between the latents, which our q cannot have; the latents can be turned so, MATH (11.4).
-# Training has not turned them all the way: of the 0.054 nats that are left, 0.051 are due to the correlations, MATH
-# (11.5). For a decoder that is a deeper network something remains in any axes.
+# the posterior is a normal distribution whose mean is linear in x, as our q is. So the gap can close if the posterior
+# has no correlations between the latents, as our q has none; the latents can be turned so, MATH (11.4). Training has
+# not turned them all the way: of the 0.054 nats left, 0.051 are due to correlations, MATH (11.5). With a deeper decoder
+# something remains in any axes.
 #
 # ## More draws close the gap
 #
-# Take the model of epoch 10, whose q is not good yet. With K draws z_1, ..., z_K from q, and *importance weights* w_k
-# = p(x, z_k) / q(z_k | x), the mean of the w_k is an unbiased estimate of p(x), and log((1/K) Σ w_k) a lower bound of
-# log p(x) in expectation. For K = 1 it is the ELBO; with every further draw it rises: MATH (5.5). This is how log p(x)
-# is estimated for models for which it is not known.
+# Take the model of epoch 10, whose q is not good yet. With K draws z_1, ..., z_K from q, and *importance weights* w_k =
+# p(x, z_k) / q(z_k | x), the mean of the w_k is an unbiased estimate of p(x), and log((1/K) Σ w_k) a lower bound of log
+# p(x) in expectation. For K = 1 it is the ELBO; with every further draw it rises: MATH (5.5). This is how log p(x) is
+# estimated where it is not known.
 
 # %%
 counts = (1, 2, 5, 10, 30, 100, 300, 1000)
@@ -196,7 +194,7 @@ for row in trade:
     print("{:6g} {:8.3f} {:10.3f} {:9.3f}".format(*row))
 
 # %% [markdown]
-# The ELBO is largest at beta = 1, as it should: it is what beta = 1 asks for.
+# The ELBO is largest at beta = 1, which trains for it.
 
 # %%
 page = figure(10, 7.6)

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 6. The VAE, line by line
 #
-# **What you will see.** Three handwritten digits go through a VAE: from the pixels up to the latents, down again, to
-# the bound; and then the gradient goes the same way back, to the first weight of the encoder. Every line of `vae.py`
-# is called here by itself, and what it returns is printed. At the end all gradients of two models of full size are
-# compared with derivatives that need no derivation (lesson 2): the *ledger*.
+# **What you will see.** Three handwritten digits go through a VAE: from the pixels to the latents, to the pixels again,
+# to the bound; then the gradient goes the same way back, to the first weight of the encoder. Every line of `vae.py` is
+# called by itself, and its result printed. At the end all gradients of two full-size models are compared with
+# derivatives that need no derivation (lesson 2): the *ledger*.
 #
 # **Words.** They are those of lessons 1, 3 and 5. A *logit* l is any real number that stands for a probability, 1/(1 +
 # e⁻ˡ): 0 for 1/2, large for nearly 1. `logvar` is log σ², any real number that stands for a variance. The *batch* is
@@ -121,8 +121,8 @@ print(f"and so to the gradient of a first weight, from pixel {pixel} to hidden u
 # %% [markdown]
 # ## Is it right?
 #
-# Two answers. The library's own `model.backward`, which is these lines, must give the same number; and the complex
-# step of lesson 2, which knows none of these lines, must, too.
+# The library's `model.backward`, which is these lines, must give the same number, and so must the complex step of
+# lesson 2, which uses none of them.
 
 # %%
 elbo, cache = model.forward(x, eps)
@@ -139,10 +139,10 @@ print(f"relative difference: {abs(by_step - by_hand) / abs(by_hand):.0e}\n")
 #
 # ## The ledger
 #
-# The same for *every* array of parameters and for x, for the loss and for each part of the bound alone, in two models
-# of full size. An array has up to 400,000 entries. They are not checked one by one, but all at once along a random
-# direction. Errors are relative to the gradient of the whole array, so that one entry among 300,000 or 400,000, wrong
-# by a thousandth, is an error of some 1e-8 to 1e-6: small, and far above 1e-12.
+# The same for *every* array of parameters and for x, for the loss and each part of the bound, in two full-size models.
+# An array has up to 400,000 entries. They are checked all at once along a random direction. Errors are relative to the
+# gradient of the whole array, so that one entry among 300,000 or 400,000, wrong by a thousandth, is an error of some
+# 1e-8 to 1e-6: small, and far above 1e-12.
 
 # %%
 if args.broken:

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 7. Latents that die
 #
-# **What you will see.** A VAE that is given more latents than it needs switches some of them off: their q(z | x)
-# becomes N(0, 1) for every x, their KL is 0, and the decoder learns to ignore them. For a linear VAE theory says
-# exactly which ones and when, and training does what theory says. On digits there is no such theory; there you will
-# see what two well-known remedies do, a *warm-up* of beta and *free bits*, and what they do not.
+# **What you will see.** A VAE with more latents than it needs switches some off: their q(z | x) becomes N(0, 1) for
+# every x, their KL is 0, and the decoder ignores them. For a linear VAE, theory says exactly which and when, and
+# training agrees. On digits, without such a theory, you will see what two well-known remedies do and do not: a
+# *warm-up* of beta, and *free bits*.
 #
 # **Words.** A latent is *active* if it costs more than 0.01 nats of KL, a mean over the digits; otherwise it is *dead*.
 # A *hierarchy* (HVAE, hierarchical VAE) has several sets of latents, here three, one above the other; each set is a
@@ -35,8 +35,7 @@ data = digits()
 # ## In theory: the linear VAE
 #
 # The grey digits, 64 pixels, and a VAE with linear maps and 10 latents. The noise s² is fixed, each time at another
-# value. From its eigenvalues theory says how many latents will be active; training starts from random weights and
-# knows nothing of eigenvalues.
+# value. From the eigenvalues, theory says how many latents will be active; training starts from random weights.
 
 # %%
 x = data.x_train - data.x_train.mean(axis=0)
@@ -58,8 +57,8 @@ for s2 in noises:
 # %% [markdown]
 # For the noise 0.18 the run prints `0.18 7 7 2.71 2.70`, and for 0.35 `0.35 4 4 0.97 0.96`: as many latents live as
 # eigenvalues lie above the noise, and they hold as much as theory says. (At 0.25 it may count one more: the sixth
-# eigenvalue, 0.231, lies just below the noise, so that latent costs next to nothing either way, and dies slowly.)
-# Latents that die like this are no failure: they were not worth their price.
+# eigenvalue, 0.231, lies just below the noise, so that latent costs next to nothing either way, and dies slowly.) Such
+# deaths are not a failure: these latents were not worth their price.
 #
 # ## In practice: digits
 #
@@ -68,11 +67,11 @@ for s2 in noises:
 # ways.
 #
 # - *beta = 1* from the first step: the full price at once. The usual explanation: at the start the decoder does not use
-#   the latents yet, so what they cost is not repaid, and they are given up.
+#   the latents yet, so they do not repay their cost, and are given up.
 # - *warm-up*: beta rises from 0 to 1 in the first quarter of the training. The usual explanation: while it is small,
 #   latents are cheap, and the networks learn to use them.
 # - *free bits*: in a batch where a level's mean KL is not above so many nats, here 1.5, its beta is 0 for this step;
-#   otherwise it is 1. So a level gains nothing by giving up its last nats, and keeps them.
+#   otherwise it is 1. So a level gains nothing by giving up its last nats.
 
 # %%
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)
@@ -91,7 +90,7 @@ for latents in ((32,), (16, 8, 4)):
               + "".join(f"{kl:7.2f}" for kl in found.elbo.kl.mean(axis=0)), flush=True)
 
 # %% [markdown]
-# Read the numbers with care: they are less simple than the advice that one hears.
+# The numbers are less simple than the usual advice.
 #
 # - The VAE prints `32 beta = 1 -23.35 -23.71 24 4.73` and `32 warm-up -23.35 -23.79 19 5.30`. Here it is the other way
 #   round: with warm-up fewer latents are active (19 against 24), though they hold more together (5.30 against 4.73

@@ -5,19 +5,18 @@
 # You will see what each level holds, new digits, and log p(x), the number by which models are compared.
 #
 # The VAE's prior for z, N(0, I), is a poor guess of where the codes of digits lie. A hierarchy learns a better one: a
-# second VAE whose data are the z_1 of the first, a third one for the z_2 of the second. All are trained together, with
-# one loss. q goes up: q(z_1 | x), q(z_2 | z_1), q(z_3 | z_2). p comes down: p(z_3) = N(0, I), p(z_2 | z_3),
-# p(z_1 | z_2), p(x | z_1). To make a digit, draw z_3 from N(0, I), then z_2 given z_3, z_1 given z_2, and x given z_1.
+# second VAE for the z_1 of the first, a third for the z_2 of the second, all trained with one loss. q goes up: q(z_1 |
+# x), q(z_2 | z_1), q(z_3 | z_2). p comes down: p(z_3) = N(0, I), p(z_2 | z_3), p(z_1 | z_2), p(x | z_1). To make a
+# digit, draw z_3 from N(0, I), then z_2 given z_3, z_1 given z_2, and x given z_1.
 #
 # **The math.** MATH (7.1) is the model. Its bound has three parts, MATH (7.2):
 #
 #     ELBO = reconstruction - prior matching (top level) - consistency (levels between)
 #
 # The second part is the KL of the top level, as in the VAE. The third is the mean of log q(z_t | z_{t-1}) - log p(z_t |
-# z_{t+1}) for each level t between: it is small if what the data say of z_t agrees with what the level above expects;
-# lesson 9 is about it. We call it the KL of the level, but it is a *share* of the KL of all levels together, and such a
-# share may be slightly negative; only the sum cannot, MATH (7.2). Watch the KL of each level: a level whose KL is 0
-# tells nothing about x (lesson 7).
+# z_{t+1}) for each level t between: it is small if the data and the level above agree on z_t (lesson 9). We call it the
+# KL of the level, but it is a *share* of the KL of all levels, and may be slightly negative; only the sum cannot, MATH
+# (7.2). A level whose KL is 0 has no information on x (lesson 7).
 #
 # **Words.** A latent is *active by variance* if its mean mu changes with x, with a variance above 0.01; it is active
 # *by its own KL* if it costs more than 0.01 nats. The *standard error* says how far the mean over 359 digits is likely
@@ -42,9 +41,8 @@ warming = max(1, args.epochs // 4 if args.warm_up is None else args.warm_up)
 # %% [markdown]
 # ## The data, the model, the training
 #
-# Grey pixels are read as probabilities of ink. Training draws black-and-white digits from them anew for each batch;
-# the held-out digits, which the model never sees in training, are drawn once, so that the numbers below belong to one
-# fixed test set.
+# Grey pixels are probabilities of ink. Training draws black-and-white digits anew for each batch; the held-out digits
+# are drawn once, so the numbers below are for one fixed test set.
 
 # %%
 data = digits()
@@ -117,5 +115,5 @@ lesson.save(page, "08_hierarchy", args)
 #
 # - *No warm-up*: `python demos/08_hierarchy.py --warm-up 1` prints `log p(x) -22.315 nats` and `level 3: KL 1.32
 #   nats`. The top level lives without it, but holds a third less (lesson 7).
-# - *A tenth of the time*: `python demos/08_hierarchy.py --epochs 100` prints `log p(x) -23.094 nats`. Most of what
-#   there is to learn is learnt early; the last nat takes long.
+# - *A tenth of the time*: `python demos/08_hierarchy.py --epochs 100` prints `log p(x) -23.094 nats`. Most is learnt
+#   early; the last nat takes long.

@@ -6,13 +6,12 @@
 #     exact     E_q[ log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}) ]        consistency="exact"
 #     printed   E_q[ KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) ]         consistency="printed"
 #
-# The second form stands in many good texts, and looks like the first with its inner expectation done. It is not the
-# same: z_{t+1} was drawn from this very z_t, and the KL averages over z_t as if it had not been. It is still a lower
-# bound on log p(x), but it is not the ELBO of q. z_2 is computed from one particular draw of z_1, so it carries some of
-# the noise of that draw; the printed form compares this z_2 with a *new* z_1 of other noise. The two do not fit, and
-# the bound becomes lower. This loss is 0 if z_2 does not depend on z_1 at all. So training makes z_2 independent of
-# z_1: the level becomes useless (it dies, as one says). You will see upper levels die with one form and live with the
-# other.
+# The second form is in many good texts, and looks like the first with its inner expectation done. It is not the same:
+# z_{t+1} was drawn from this very z_t, and the KL averages over z_t as if it had not been. It is still a lower bound on
+# log p(x), but not the ELBO of q. z_2 is computed from one particular draw of z_1, so it carries some of the noise of
+# that draw; the printed form compares this z_2 with a *new* z_1 of other noise. They do not fit, and the bound becomes
+# lower. This loss is 0 if z_2 does not depend on z_1. So training makes z_2 independent of z_1: the level becomes
+# useless (it *dies*). You will see upper levels die with one form and live with the other.
 #
 # **The math.** MATH (8.1) is the printed form, (8.2) the theorem that it is a lower bound and its proof, (8.3) what it
 # costs, (8.4) the cost for linear Gaussians, which the first numbers below show. The proof of (8.2) needs entropy and

@@ -4,9 +4,9 @@
 # **What you will see.** Mistakes that such code really contains, made one at a time in this very library
 # (gallery/bugs.py), and eleven small checks (gallery/checks.py), each of them run against every bug.
 #
-# "The loss goes down" is true of nearly every wrong VAE. "The gradients are right" says that backward matches forward
-# (lesson 2), and nothing about whether forward matches the math. Whether forward is right is told by known answers: a
-# density of SciPy, a KL computed by sampling, a model whose log p(x) is known (lesson 5).
+# "The loss goes down" is true of nearly every wrong VAE. "The gradients are right" means that backward matches forward
+# (lesson 2). Whether forward matches the math takes known answers: a density of SciPy, a KL by sampling, a model whose
+# log p(x) is known (lesson 5).
 #
 # **The math.** MATH (10.1) is the gradient check; (3.5) the KL that is compared with its mean over samples; (5.1) the
 # identity that holds at the exact posterior; section 11 the model in which that is known; (5.5) the estimate that is
@@ -100,8 +100,8 @@ def draw(caught):
 # %% [markdown]
 # ## How to read it
 #
-# First by column: no check sees everything, and the curve of training sees next to nothing. Then by row: every bug has
-# a check that catches it, and 25 of the 40 are caught by exactly one.
+# By column: no check sees everything, and the curve of training next to nothing. By row: every bug is caught, 25 of the
+# 40 by exactly one check.
 
 # %%
 if __name__ == "__main__":

@@ -6,17 +6,17 @@
 #
 # - *printed*: q goes up from the data, and the third part is a KL in closed form, as Luo 2022 prints it. It is not
 #   the bound of that q, and the upper levels die.
-# - *exact*: the same q with its own bound. The levels live, but the third part is no KL: of one draw it may be
-#   negative, and it is as noisy as a draw is.
+# - *exact*: the same q with its own bound. The levels live, but the third part is not a KL: one draw of it may be
+#   negative, and is noisy.
 # - *top-down*: q comes down from the top. Now the third part **is** a KL in closed form, and exact all the same.
 #
 # **Words.** A *level* t is one set of latents, z_t; level 1 stands next to the data. The *KL of a level* is what it
 # costs the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
 #
-# **The idea.** In lesson 9 the trouble was that z_{t+1} was drawn *from* z_t. Now the order is turned round: z_{t+1} is
-# drawn first, and z_t after it. So with z_{t+1} fixed z_t is still random, and the mean over it is a real KL. To make
-# such a q, a network first goes up from x without noise and gives each level a *measurement*: a value m_t with a
-# variance. On the way down, p gives mu_p with its variance. Bayes' rule combines the two.
+# **The idea.** In lesson 9 the trouble was that z_{t+1} was drawn *from* z_t. Now z_{t+1} is drawn first, and z_t after
+# it. So with z_{t+1} fixed z_t is still random, and the mean over it is a real KL. To make such a q, a network first
+# goes up from x without noise and gives each level a *measurement*: a value m_t with a variance. On the way down, p
+# gives mu_p with its variance. Bayes' rule combines the two.
 #
 # **The math.** MATH (12.1) is the bound, (12.2) the combination of the two, and (12.3) says it in logs, so that nothing
 # overflows:
@@ -197,11 +197,11 @@ lesson.save(page, "11_repair", args)
 # - *A measurement that is trusted too little.* After `exact.set_q(down, ...)` add `down.q[1].output.b[4:] += 0.5`:
 #   every logvar of m_1 is too large by 1/2. The 1000 log-weights are no longer one number: they go from -13.42 to
 #   -9.77. Their mean, the ELBO, is -10.94, and log p(x) is -10.79 as before: p has not changed, only q.
-# - *A level without a measurement.* After training, let the data say nothing of z_1:
-#   `q = models["top-down"].q[1].output`, then `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and
-#   `print(evaluate(models["top-down"], x_test))`. The merge leaves p(z_1 | z_2) as it is, and the KL of level 1 is
-#   exactly 0. The ELBO falls from -22.81 to -26.11, as z_1 now only knows what z_2 tells. But log p(x) is a matter of
-#   p alone: 1000 importance samples find -22.43 with this poor q, and -22.40 with the right one.
+# - *A level without a measurement.* After training, take away the data's information on z_1: `q =
+#   models["top-down"].q[1].output`, then `q.W[:, 16:] = 0` and `q.b[16:] = 40`, and `print(evaluate(models["top-down"],
+#   x_test))`. The merge leaves p(z_1 | z_2) as it is, and the KL of level 1 is exactly 0. The ELBO falls from -22.81 to
+#   -26.11, as z_1 depends on z_2 alone. But log p(x) depends on p alone: 1000 importance samples find -22.43 with this
+#   poor q, and -22.40 with the right one.
 # - *Train longer*, with more steps and their average: `python demos/11_repair.py --epochs 1000 --batch-size 32
 #   --average 0.998`. The printed form ends at -22.41, the exact one at -22.23, top-down at -22.02 nats (KL 2.00, 1.99,
-#   1.74). More training helps all three, and no training revives the upper levels of the printed form.
+#   1.74). More training helps all three, but does not revive the upper levels of the printed form.

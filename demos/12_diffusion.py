@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 12. Diffusion, from the hierarchy
 #
-# **What you will see.** Take the hierarchy of lesson 8, and do not learn q: let every level shrink the one below and
-# add a little noise, MATH (13.1). Then q(z_t | z_{t+1}, x) is known, MATH (13.2), and the third part of the bound is a
-# KL in closed form, MATH (13.3), as in lesson 11. One network guesses x from z at every level, and one random level for
-# each example trains it, MATH (13.6).
+# **What you will see.** Take the hierarchy of lesson 8 with a fixed q: every level shrinks the one below and adds a
+# little noise, MATH (13.1). Then q(z_t | z_{t+1}, x) is known, MATH (13.2), and the third part of the bound is a KL in
+# closed form, MATH (13.3), as in lesson 11. One network guesses x from z at every level, and one random level for each
+# example trains it, MATH (13.6).
 #
 # **Words.** *Diffusion*: q is fixed. Level t is a shrunken copy of level t - 1 plus new noise, z_t = √α z_{t-1} + √(1 -
 # α) eps, so that the top is pure noise. The only network looks at a noisy z and *guesses* the clean x; E[x | z] is this
@@ -15,8 +15,8 @@
 #
 # 1. Points in the plane: z_T is a cloud, and on its way down it becomes the data.
 # 2. Digits: the bound in nats, on the same held-out digits as in the other lessons.
-# 3. The third part in three writings, level by level: two are exact, and the one that is printed is another number,
-#    too high by almost one nat for each pixel and level.
+# 3. The third part in three writings, level by level: two are exact; the printed one is too high by almost one nat for
+#    each pixel and level.
 #
 # `python demos/12_diffusion.py` takes under a minute; with `--epochs 2000` some two, for a bound of -22.6 nats.
 
@@ -160,4 +160,4 @@ lesson.save(page, "12_diffusion", args)
 # - *The likelihood, by importance sampling.* `model.with_levels(200).log_likelihood(x_test[:50], 20)` is above the
 #   bound by what q misses of the posterior, MATH (13.8).
 # - *Where does the noise begin and end?* With `log_noise=(-3, 4)` prior matching grows from 0.01 to 0.6 nats: z_T still
-#   knows something of x, and N(0, I) does not know it.
+#   depends on x, which N(0, I) does not.

@@ -3,9 +3,8 @@
 #
 # **What you will see.** An autoencoder, a VAE, the hierarchy with its third part as printed, exact and from the top
 # down, and a diffusion, trained on the same digits, measured on the same 359 held-out digits with the same
-# binarisation, in nats. The bound is that of MATH (5.2) for each of them; log p(x) is estimated by importance
-# sampling, MATH (5.5), with --samples draws. An autoencoder has neither: its number is the reconstruction alone, MATH
-# (6.1).
+# binarisation, in nats. The bound is that of MATH (5.2) for each of them; log p(x) is estimated by importance sampling,
+# MATH (5.5), with --samples draws. An autoencoder has only the reconstruction, MATH (6.1).
 #
 # `python demos/13_one_bound.py` takes about a minute on a quiet core; with `--epochs 1000 --paths 300` some eight: the
 # numbers of ../README.md.
@@ -103,11 +102,11 @@ lesson.save(page, "13_one_bound", args)
 # ## What to read
 #
 # The numbers of `--epochs 1000 --paths 300` stand in ../README.md. (1) In every row log p(x) is above the bound. (2)
-# The reconstruction of the autoencoder, -5.15 nats, is the highest number and means least: it leaves out the price of
-# z. (3) More levels help: -22.45 nats with one, -22.23 with three in the exact form, -22.03 from the top down; the
-# printed form helps least, -22.41. (4) The diffusion has the highest log p(x), -21.95, with nearly three times the
-# parameters, and the lowest bound, -23.26: with 200 levels its q is far from the posterior. In the limit of many
-# levels the bound of the same network is -22.63.
+# The autoencoder's reconstruction, -5.15 nats, is the highest number and means least: it leaves out the price of z. (3)
+# More levels help: -22.45 nats with one, -22.23 with three in the exact form, -22.03 from the top down; the printed
+# form helps least, -22.41. (4) The diffusion has the highest log p(x), -21.95, with nearly three times the parameters,
+# and the lowest bound, -23.26: with 200 levels its q is far from the posterior. In the limit of many levels the bound
+# of the same network is -22.63.
 #
 # Mind the samples: the estimate of log p(x) rises with them, (5.5). With 20 paths the diffusion has -22.09, and would
 # seem to be behind the top-down hierarchy.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 14. Many draws: the importance-weighted bound
 #
-# **What you will see.** log p(x) was *measured* with 1000 draws in the earlier lessons, and the ELBO was *trained*
-# with one. Between the two stands the bound L_K, with K draws. It can be trained on as well. What do more draws buy,
-# and what do they cost?
+# **What you will see.** The earlier lessons *measured* log p(x) with 1000 draws, and *trained* the ELBO with one.
+# Between the two is the bound L_K, with K draws. It can be trained on as well. What do more draws buy, and what do they
+# cost?
 #
 # **Words.** A *weight* is w = p(x, z)/q(z | x) at a draw z ~ q(z | x). Its mean is p(x), so the log of a mean of K
 # weights is near log p(x), and the ELBO is the case K = 1, MATH (5.5). The *normalised weights* w̃_k = w_k/Σⱼ w_j add
@@ -18,14 +18,14 @@
 #   draw;
 # - *dreg*, doubly reparameterised: through z_k alone, with w̃_k² in the place of w̃_k, MATH (14.5).
 #
-# A framework that differentiates by itself needs a command for this, "stop gradient". Here we subtract: the whole
-# gradient, minus the *direct* gradient, that of log q at a z which is held still. For a VAE (`importance.py`):
+# A framework needs "stop gradient" for this. Here we subtract: the whole gradient, minus the *direct* gradient, that of
+# log q at a fixed z. For a VAE (`importance.py`):
 #
 #     whole                model.backward(delbo, cache)
 #     direct               _, dq, _ = model.compare.backward(delbo.dprior_matching, k_cache)
 #                          model.q.backward(dq, q_cache, False)
 #
-# model.compare is log q(z | x) - log p(z) at the draw, and dq is what log q itself says of its mu and logvar.
+# model.compare is log q(z | x) - log p(z) at the draw, and dq is the gradient of log q by its mu and logvar.
 #
 # `python demos/14_importance.py` takes under a minute.
 
@@ -185,8 +185,8 @@ lesson.save(page, "14_importance", args)
 # -21.89.
 #
 # *Paid*: q. The ELBO of the same three models is -22.64, -22.78 and -23.81: the gap, KL( q(z | x) || p(z | x) ), grows
-# from 0.40 to 0.80 and 1.92 nats. A bound that forgives a bad draw, if one of K is good, lets p have a posterior that a
-# Gaussian cannot follow. Where q itself is what one wants, as a code for x, that is a loss.
+# from 0.40 to 0.80 and 1.92 nats. A bound that forgives bad draws, if one of K is good, allows a posterior that a
+# Gaussian cannot follow. If you want q itself, as a code for x, that is a loss.
 #
 # ## Try this
 #

@@ -114,7 +114,7 @@ for steps in (5, 10, 20, 50, 1000):
 # ## 3. Two densities that are known
 #
 # If the data are normal, or a finite set of points with noise, the best guess E[a | u] and its trace have closed forms.
-# So has log p(u). Put them in the place of the network: what is left is the error of the solver.
+# So has log p(u). With them instead of the network, what is left is the error of the solver.
 
 # %%
 variances = rng.uniform(0.1, 2, 64)
@@ -264,15 +264,15 @@ lesson.save(page, "15_flow", args)
 # %% [markdown]
 # ## What the default run finds
 #
-# *Steps.* Down a column the digit stays the same from 10 steps on; with noise every number of steps ends in another
-# one. The distance to the end of the flow falls as steps to the power of -1.13, for many steps as one over their
-# number: DDIM is Euler's method, MATH (13.15). (That is the median. A few z_T lie between two digits, and arrive at one
-# of them only with many steps.)
+# *Steps.* Down a column the digit is the same from 10 steps on; with noise each number of steps ends in another one.
+# The distance to the end of the flow falls as steps to the power of -1.13, for many steps as one over their number:
+# DDIM is Euler's method, MATH (13.15). (That is the median. A few z_T lie between two digits, and arrive at one of them
+# only with many steps.)
 #
 # *The bound and the samples part company.* With 20 levels the bound is -32.8 nats, eight below that of 1000, and the
 # samples without noise are already as good as they get: MMD² -0.06 of a thousandth, where noisy ones have 0.59. The
-# bound charges for every level at which q and p differ a little; the eye does not. 50 steps without noise, the default
-# of `sample` for infinitely many levels, take a twentieth of the time of 1000 with noise.
+# bound charges for every level at which q and p differ a little. 50 steps without noise, the default of `sample` for
+# infinitely many levels, take a twentieth of the time of 1000 with noise.
 #
 # *Is it right?* The lesson prints `normal data: the largest error of log p is 7e-05 nats at a tolerance of 1e-06`, and
 # for the points, whose density has 1438 peaks, it prints `2e-08 at 1e-10`. A random probe is right in the mean, but one
@@ -280,8 +280,8 @@ lesson.save(page, "15_flow", args)
 #
 # *Another model with the same network.* The flow's log p(x) is exact, but it is the log p of the flow. For the points
 # in the plane it is -0.499 nats on average, where the diffusion's bound is -0.501 and the truth -0.358. For the digits
-# it is -23.38 and the bound -23.52. It may lie above or below: the two are different models, as one goes down with
-# noise and the other without. The density sums to 1.00 over the grid, as it should for any network.
+# it is -23.38 and the bound -23.52. It may lie above or below: these are different models, one with noise on the way
+# down and one without. The density sums to 1.00 over the grid, as for any network.
 #
 # ## Try this
 #

@@ -1,15 +1,14 @@
 # %% [markdown]
 # # 16. Where do codes come from?
 #
-# **What you will see.** Lesson 3 asked where to draw a new code from, and answered: from N(0, I), and training must
-# press the codes into it. The better answer: from a distribution that is learned, too. Here the prior of a VAE is a
-# diffusion over its codes, and all of it is trained at once, by one bound, by hand: MATH (15.1), (15.2). This closes
-# the circle of the course: the VAE and the diffusion are one model.
+# **What you will see.** Where do new codes come from? In lesson 3 from N(0, I), to which training fits the codes.
+# Better: from a distribution that is learned, too. Here the prior of a VAE is a diffusion over its codes, trained with
+# it on one bound: MATH (15.1), (15.2).
 #
-# **Words.** The *prior* p(z) is the distribution that new codes are drawn from. *Entropy* H(q) says how wide the cloud
-# of a code is, in nats. The VAE's price, KL( q || p ), is -H(q) - E[log p(z)]: a wide cloud is cheap, and so is one in
-# a place where the prior expects codes. For a learned prior log p(z) is replaced by the bound of the diffusion, whose
-# data are the codes.
+# **Words.** The *prior* p(z) is the distribution that new codes are drawn from. *Entropy* H(q) is the width of a code's
+# cloud, in nats. The VAE's price, KL( q || p ), is -H(q) - E[log p(z)]: a wide cloud is cheap, and so is one in a place
+# where the prior expects codes. For a learned prior log p(z) is replaced by the bound of the diffusion, whose data are
+# the codes.
 #
 # 1. Two latents, to be seen: the codes, and where each prior draws.
 # 2. Reconstruction, entropy and log p(z) while it is trained.

@@ -2,9 +2,8 @@
 # # 17. Conditions: tell the model what to draw
 #
 # **What you will see.** A diffusion that is told which digit to draw, by ten more columns of its network's input, MATH
-# (15.4). Then *guidance*, which makes the samples more certain of their label, MATH (15.5), and what it costs. And what
-# guidance and inpainting do with a perfect model, where everything can be computed: not what one would expect, MATH
-# (15.6), (15.7).
+# (15.4). Then *guidance*, which makes the samples more certain of their label, MATH (15.5), and its cost. And what
+# guidance and inpainting do with a perfect model: not what one would expect, MATH (15.6), (15.7).
 #
 # **Words.** A *label* y is what the model is told, here the class of a digit, as a row with one 1. *Dropped* labels are
 # rows of zeros: the same network learns p(x | y) and p(x). *Guidance* goes further in the direction from the guess
@@ -261,7 +260,7 @@ lesson.save(page, "17_conditions", args)
 #   digits do (14.5). w = 1: 0.99 and 11.3. w = 3: 1.00 and 9.2. MMD² to the data is smallest without guidance: the
 #   guided digits are more certain than real ones. The classifier's guidance needs a larger s, as its gradient is small
 #   where it is sure: s = 4 has 0.92 right with a diversity of 14.2.
-# - *A perfect model* loses diversity as well, and more than one would expect: 1/4 or 7/24 in the place of 1/3.
+# - *A perfect model* loses diversity as well, and more than one would expect: 1/4 or 7/24 instead of 1/3.
 #
 # ## Try this
 #
