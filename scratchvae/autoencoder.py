@@ -1,8 +1,8 @@
-"""The autoencoder: where the story starts.
+"""The autoencoder: a code without a prior.
 
-A network makes a short code z of x, another makes x of z again, and both are
-trained for one thing, that x comes back.  The codes may lie anywhere, so a z drawn
-from N(0, I) often falls where no code is, and g(z) looks like no data.  The VAE
+One network maps x to a short code z, another maps z back, and both are trained to
+reproduce x.  The codes may lie anywhere, so a z drawn from N(0, I) often falls where
+no code is, and g(z) does not look like data.  The VAE
 repairs this, with noise on z and a prior that it must match.
 """
 
@@ -20,10 +20,10 @@ from .objective import ELBO, ELBOGradient
 
 
 class Autoencoder(Model):
-    """z = f(x), and x is compared with what g(z) says of it.
+    """z = f(x), and x is compared with p(x | z), given by g(z).
 
     The objective is log p(x | z) at that z: the reconstruction part of an ELBO
-    whose other parts are zero, so beta has no effect.  It is no bound on log p(x).
+    whose other parts are zero, so beta has no effect.  It is not a bound on log p(x).
 
     Parameters
     ----------

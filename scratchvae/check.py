@@ -1,4 +1,4 @@
-"""The guard at the door: bad arguments get one sentence that names them.
+"""Argument checks. Every error is one sentence that names the argument.
 
 Nothing here is needed to follow the math.  Each function returns the argument,
 made ready for use, or raises a ValueError.  Use what is returned: it is a plain
@@ -64,7 +64,7 @@ def sizes(name: str, values: Any, high: float = MOST) -> tuple[int, ...]:
 
 
 def entries(name: str, values: Any) -> list[Any]:
-    """Return the entries of a sequence, of which an iterator can be read only once."""
+    """Return the entries of a sequence or iterator as a list that can be read more than once."""
     if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or not np.iterable(values):
         raise ValueError(f"{name} must be a sequence of whole numbers, such as (16, 8); got {shown(values)}")
     found = list(itertools.islice(values, 1001))
@@ -74,7 +74,7 @@ def entries(name: str, values: Any) -> list[Any]:
 
 
 def sizes_by_level(name: str, values: Any, n_levels: int) -> list[tuple[int, ...]]:
-    """Return a tuple of whole numbers for each level: one tuple serves every level."""
+    """Return a tuple of whole numbers for each level: a single tuple is used for every level."""
     given = entries(name, values)
     by_level = given if any(np.iterable(entry) for entry in given) else [given] * n_levels
     if len(by_level) != n_levels:
@@ -104,12 +104,12 @@ def layer(n_in: Any, n_out: Any, rng: Any, initialise: Any = len) -> tuple[int, 
 
 
 def new_name(value: Any) -> Any:
-    """Return an option by the name that it has now."""
+    """Return the current name of an option."""
     return OLD_NAMES.get(value, value) if isinstance(value, str) else value
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """Return one of the options; an old name is taken for its new one."""
+    """Return one of the options; an old name is replaced by its new one."""
     value = new_name(value)
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {shown(value)}")

@@ -1,4 +1,4 @@
-"""Conditions: p(x | y), for a label y that stands beside x in each row.
+"""Conditions: p(x | y), for a label y beside x in each row.
 
     log p(x | y) >= E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z) )
 

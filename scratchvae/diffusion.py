@@ -4,7 +4,7 @@
     p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, with one network for all levels, told the time
 
 z_0 is the signal a: x itself, or for binary x its pixels as -1 and 1, a = 2 x - 1.  The
-network guesses a from z_{t+1}, and its guess â stands in p where a stands in q:
+network guesses a from z_{t+1}, and its guess â replaces a in p:
 
     q(z_t | z_{t+1}, x) = N( c_z z_{t+1} + c_a a, v_q I )
     p(z_t | z_{t+1})    = N( c_z z_{t+1} + c_a â, v_p I )
@@ -12,8 +12,8 @@ network guesses a from z_{t+1}, and its guess â stands in p where a stands in q
 So the third part of the bound is a KL in closed form, and a weighted |a - â|².  For
 training one random level for each example stands for all of them.
 
-The guess starts from what each entry's own z tells of it, if nothing else is known: the
-network has to say only what the others add.
+The guess starts from the posterior of each entry given its own z alone: the network adds
+only what the other entries contribute.
 
 Sohl-Dickstein et al. 2015 (arXiv 1503.03585), Ho et al. 2020 (arXiv 2006.11239),
 Kingma et al. 2021 (arXiv 2107.00630); the view of it as a hierarchy: Luo 2022.
@@ -161,7 +161,7 @@ class Diffusion(Model):
         self.latent_dims = (self.x_dim,) * int(min(self.T, 2))
 
     def with_levels(self, T: float) -> Diffusion:
-        """Return a copy with another number of levels between the same ends: the network is told gamma, not t."""
+        """Return a copy with another number of levels between the same ends: the network's input is gamma, not t."""
         twin = copy.deepcopy(self)
         twin._set_levels(Schedule(T, self.schedule.ends, self.variance))
         return twin
@@ -173,7 +173,7 @@ class Diffusion(Model):
     # the network, as the parameter of p(x | z) and as a guess of a ------------------------------
 
     def read(self, z: Array, gamma: Array) -> tuple[Array, Cache]:
-        """Return h, the parameter of p(x | z): what each entry's own z tells, and what the network adds.  MATH (13.5).
+        """Return h, the parameter of p(x | z): from each entry's own z, and what the network adds.  MATH (13.5).
 
         Parameters
         ----------
@@ -341,8 +341,7 @@ class Diffusion(Model):
     def decode(self, z: ArrayLike, level: int = 1, rng: int | np.random.Generator | None = None) -> Array:
         """Return E[x | z_level] as the network guesses it, in one go; with a generator or a seed, a draw of x by it.
 
-        Above level 1 the entries of such a draw do not know of each other; `sample` comes down level by
-        level.  MATH (13.5).
+        Above level 1 the entries of such a draw are independent; `sample` comes down level by level.  MATH (13.5).
         """
         gamma = self.check_level(level)
         h, _ = self.read(check.array("z", z, ("n", self.x_dim), self.dtype), gamma)

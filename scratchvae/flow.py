@@ -11,7 +11,7 @@ The second line is what the first does to a small volume around u.  So log p of 
 little noise is that of N(0, I) at the top, and an integral.  DDIM's steps without noise,
 eta = 0 in `schedule.step`, are Euler's for the first line.
 
-The trace Σᵢ ∂âᵢ/∂uᵢ is exact: no random probe stands for it.  MATH (13.15) to (13.17).
+The trace Σᵢ ∂âᵢ/∂uᵢ is exact, not estimated by a random probe.  MATH (13.15) to (13.17).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ entropies and divergences are sums over the d independent dimensions, one number
 of nats for each row.  ``logvar`` is log σ², so σ = exp(logvar / 2); a network may give any real
 number for it.
 
-Below each function stands its backward: given the gradient of the loss with
+Below each function is its backward: given the gradient of the loss with
 respect to what the function returned, it returns the gradient with respect to
 each of its arguments but the noise, in their order.  A function takes any leading dimensions,
 (..., d), and returns (...); its backward takes (n, d).
@@ -247,7 +247,7 @@ def log_ratio_backward(dlog_ratio: Array, cache: Cache) -> tuple[Array, Array, A
 
 def merge(mu_m: Array, logvar_m: Array, mu_p: Array,
           logvar_p: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Return the Gaussian of z when N(mu_p, exp(logvar_p)) is known of it, and a measurement is made.
+    """Return the posterior of z, from its prior N(mu_p, exp(logvar_p)) and a measurement.
 
     The measurement mu_m is z plus noise of variance exp(logvar_m).  By Bayes' rule
     precisions add, and means are weighted by them.  With w = a / (a + b), the share of

@@ -6,7 +6,7 @@ With x = z_0,
     p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, p(z_T) = N(0, I)
 
 each a diagonal Gaussian (p(x | z_1): the likelihood) whose mu and logvar come
-from a network.  The input of the network is what stands after the bar.  It is the Markovian hierarchical VAE
+from a network, whose input is the condition.  It is the Markovian hierarchical VAE
 of Luo 2022 (arXiv 2208.11970).
 
     log p(x) >= E_q[ log p(x | z_1) ]                                   reconstruction
@@ -223,7 +223,7 @@ class HVAE(Model):
     def reconstruct(self, x: ArrayLike, level: int = 1) -> Array:
         """Return E[x | z_1] after going up to a level and down again by the means.
 
-        From level t it shows what z_t still knows of x.
+        From level t it shows how much of x is left in z_t.
         """
         level = check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)

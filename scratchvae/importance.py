@@ -20,7 +20,7 @@ the posterior the rest is 0 for every draw.  For K > 1 it is biased.  Sticking t
 Roeder et al. 2017 (arXiv 1703.09194).  MATH (14.4).
 
 ``"dreg"``: through z_k alone, with the weights w̃_k².  Unbiased for every K, and the
-signal in it does not drown in the noise as K grows.  Doubly reparameterised, Tucker et al. 2018
+signal-to-noise ratio grows with K.  Doubly reparameterised, Tucker et al. 2018
 (arXiv 1810.04152).  MATH (14.5).
 
 Where a framework calls stop_gradient, we subtract: the whole gradient, minus the direct gradient of log q at a z
@@ -78,7 +78,7 @@ def log_mean_exp_backward(dL: Array, cache: Array) -> Array:
 def log_q_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
     """Fill in the gradient of log q(z | x) alone, each z held still: the direct gradient.  MATH (14.4).
 
-    Top down, p's networks stand in q as well, by the merge.
+    Top down, p's networks are part of q as well, by the merge.
     """
     if isinstance(model, VAE):
         q_cache, _, _, _, k_cache = cache
@@ -159,7 +159,7 @@ class Importance:
         return checked
 
     def draw_noise(self, n: int, rng: np.random.Generator) -> Any:
-        """Draw the noise of n K rows; the K of an example follow each other."""
+        """Draw the noise of n K rows, the K rows of an example together."""
         return self.model.draw_noise(n * self.K, rng)
 
     def bound(self, x: Array, noise: Any) -> tuple[ELBO, Cache]:

@@ -8,8 +8,8 @@ The contract, the same for every part of this library::
 A gradient ``dv`` is d(loss)/dv, a real number for each entry of ``v``, and has
 v's shape.  The cache is returned, not hidden in the layer, so passes do not
 disturb each other.  ``backward`` *writes* the gradients of the parameters into
-the arrays that stand next to them (``dW``, ``db``): what they held before, such
-as the gradient of the last step, is gone.
+the arrays next to them (``dW``, ``db``), over what they contained before, such as
+the gradient of the last step.
 
 Rows are examples: x has shape (n, n_in), one row for each of the n examples.
 MATH (1.2) is an equation of MATH.md, which derives what the docstrings state.
@@ -80,7 +80,7 @@ class Layer:
     """What a layer is; write your own by giving it ``forward`` and ``backward``.
 
     A parameter ``v`` is an attribute named in ``parameter_names``; next to it
-    stands ``dv``, its gradient, of the same shape.  A layer without parameters,
+    is ``dv``, its gradient, of the same shape.  A layer without parameters,
     such as an activation, names none.  A layer is used once in a pass; see MATH (1.1).
     """
 

@@ -1,9 +1,8 @@
 """p(x | z): how a decoder's output h is read as a distribution over x.
 
-Each likelihood says how many numbers h it wants for each example
-(``n_outputs``), and has ``log_prob`` with its backward, the mean of x, a
-sampler, a check of the data, and the bias at which a fresh decoder's output
-lies around the data's mean.  `Likelihood` lists them: write your own by giving it
+Each likelihood needs a number of outputs h for each example (``n_outputs``), and has
+``log_prob`` with its backward, the mean of x, a sampler, a check of the data, and the
+bias at which a fresh decoder's output lies around the data's mean.  `Likelihood` lists them: write your own by giving it
 these.  (Two things it may have besides, as those of discrete.py and mixed.py do:
 ``first_layer``, a layer that a model puts before the network that sees x; and
 ``missing``, True if x may have NaN.)
@@ -18,7 +17,7 @@ from .layers import Array, Cache, sigmoid
 
 
 class Likelihood(Protocol):
-    """What a model asks of p(x | z); the docstrings of `Bernoulli` say more."""
+    """What a model needs of p(x | z); the docstrings of `Bernoulli` say more."""
 
     x_dim: int                                         # the columns of x
     n_outputs: int                                     # the columns of h
@@ -42,7 +41,7 @@ class Bernoulli:
     Grey values in [0, 1] are accepted, as is common.  Then ``log_prob`` is the mean of
     log p(b | z) over the binary images b that one may draw with the grey values as
     probabilities, and a bound or a log p(x) computed with it is a lower bound on the
-    mean log p(b).  It is no log-probability of the grey image itself.
+    mean log p(b).  It is not a log-probability of the grey image itself.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """p(x | z) for a table: positive numbers, columns with a likelihood each, and cells that are missing.
 
 Given z the variables of a row are independent, so that log p(x | z) is a sum over
-them.  A cell that is missing (NaN) is left out of the sum: what is left is the
-log-probability of the cells that are there, log ∫ p(x | z) d(missing).  So the bound is
-one on log p(what is there), without a value made up for the rest.  MATH (4.7).
+them.  A missing cell (NaN) is left out of the sum: this gives the log-probability of the
+observed cells, log ∫ p(x | z) d(missing).  So the bound is one on log p(observed cells),
+without a value made up for the rest.  MATH (4.7).
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Mixed:
         self.first_layer = Seen(self.groups)
 
     def log_prob(self, x: Array, h: Array) -> tuple[Array, Cache]:
-        """Return log p(x | h) in nats, a sum over the variables that are there.  MATH (4.7).
+        """Return log p(x | h) in nats, a sum over the observed variables.  MATH (4.7).
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class Mixed:
         return h
 
     def check_support(self, x: Array, name: str = "x") -> None:
-        """Raise a ValueError unless each variable is such as its likelihood takes, or missing."""
+        """Raise a ValueError unless each value is one that its likelihood accepts, or missing."""
         for part, at_x, _ in self.groups:
             for columns in at_x:
                 cells = x[..., columns]
@@ -210,7 +210,7 @@ class Seen(Layer):
     """How the network of q(z | x) sees a row: 0 where a cell is missing, counts as log(1 + x), what is lognormal
     as log x, all else as it is.
 
-    Any q gives a bound on log p(x), so that the 0 is no claim about the cell.
+    Filling in 0 for q's input keeps the bound valid: any q gives a lower bound.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:

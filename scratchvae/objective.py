@@ -1,7 +1,7 @@
 """The lower bound on log p(x) in its parts, and the loss: what is minimised, and its gradient by each part.
 
 A model computes the parts of the bound and, given d(loss)/d(each part), the gradient by its parameters.  What
-the loss makes of the parts stands here: the weights beta and alpha, the mean over the batch, free bits.  Importance
+the loss makes of the parts is here: the weights beta and alpha, the mean over the batch, free bits.  Importance
 weights are another loss of the same parts: see importance.py.
 """
 
@@ -41,8 +41,8 @@ class ELBO:
     The latents are z_1, ..., z_T, with z_0 = x; a VAE has one level, T = 1.  The
     bound is the mean over draws: a single draw may lie above log p(x).  Each part
     is summed over dimensions and kept for each example; the mean over the batch
-    is taken once, in `loss`.  (An autoencoder fills only the reconstruction, and then
-    it is no bound; the printed form of consistency makes it another bound: see hvae.py.)
+    is taken once, in `loss`.  (An autoencoder fills only the reconstruction, which is
+    not a bound; the printed form of consistency makes it another bound: see hvae.py.)
 
     Attributes
     ----------

@@ -3,9 +3,9 @@
     log p(x) >= E_q[ log p(x | z) ] + H( q(z | x) ) + E_q[ log p(z) ]
 
 is MATH (5.3) with the KL written out.  Where p(z) is N(0, I), the last two terms have a closed form.  Here
-log p(z) is that of a diffusion whose data are the draws z, and a bound on it takes its place: what is left is
-a bound on log p(x), and one gradient trains all of it.  The diffusion's gradient by its data, dz, tells q
-where the prior would like to have its draws.
+p(z) is a diffusion whose data are the draws z, and log p(z) is replaced by its bound: this is still a bound
+on log p(x), and one gradient trains all of it.  The diffusion's gradient by its data, dz, moves q to where
+the prior is high.
 
 A fresh diffusion over z is N(0, I), MATH (13.12): training begins with the plain VAE.
 
@@ -32,9 +32,9 @@ LEVELS = 200                                           # that stand for infinite
 
 
 class DiffusionPrior:
-    """-H( q ) - log p(z), with the bound of a diffusion in the place of log p(z).  MATH (15.1).
+    """-H( q ) - log p(z), with the bound of a diffusion for log p(z).  MATH (15.1).
 
-    It stands where `compare.StandardKL` stands for N(0, I); the noise of the diffusion stands in the place of p.
+    It replaces `compare.StandardKL`; its argument p is the noise of the diffusion.
     """
 
     def __init__(self, diffusion: Diffusion) -> None:

@@ -1,15 +1,15 @@
-"""How much noise is in z_t: all that a diffusion needs to know before it knows any data.
+"""How much noise is in z_t: the part of a diffusion that does not depend on data.
 
     q(z_t | z_{t-1}) = N( √α_t z_{t-1}, (1 - α_t) I ),    z_0 = a, the data as a signal
 
-Each level shrinks the last, and adds noise.  Noise added to noise is noise, so z_t may
+Each level shrinks the last and adds noise.  Noise added to noise is noise, so z_t may
 be drawn from a in one go.  With ᾱ_t = α_1 ... α_t, and with the noise-to-signal ratio in
 logarithms, gamma_t = log( (1 - ᾱ_t)/ᾱ_t ),
 
     q(z_t | a)          = N( √ᾱ_t a, (1 - ᾱ_t) I ),       ᾱ = sigmoid(-gamma),   1 - ᾱ = sigmoid(gamma)
     q(z_t | z_{t+1}, a) = N( c_z z_{t+1} + c_a a, v_q I )
 
-the second by Bayes' rule.  So gamma_1 < ... < gamma_T say everything.
+the second by Bayes' rule.  So gamma_1 < ... < gamma_T determine everything.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def between(gamma_s: Array, gamma_t: Array) -> tuple[Array, Array]:
 def step(gamma_s: Array, gamma_t: Array, eta: float) -> tuple[Array, Array, Array]:
     """Return c_z, c_a and v of the step z_s = c_z z_t + c_a â + √v eps from more to less noise.  MATH (13.14).
 
-    eta says how much of the noise is new: 1 is p(z_s | z_t) with the variance v_q, 0 is DDIM, without noise.
+    eta is the share of new noise: 1 is p(z_s | z_t) with the variance v_q, 0 is DDIM, without noise.
     Song, Meng and Ermon 2021 (arXiv 2010.02502), equation 12.
     """
     r = np.exp(gamma_s - gamma_t)                      # how much of the noise, as a variance of u = z/√ᾱ, is left
@@ -112,7 +112,7 @@ class Schedule:
     def pick(self, time: Array) -> tuple[Array, Array, Array]:
         """Return gamma of z_{t+1} at a level t < T chosen by time, and the weight and constant that estimate the sum.
 
-        What one level says stands for all: they are T - 1 times those of the level.  For
+        One level stands for all: they are T - 1 times those of the level.  For
         infinitely many levels gamma itself is uniform, and its density is divided out.  MATH (13.6), (13.7), (13.18).
 
         Parameters

@@ -16,11 +16,11 @@ In the hierarchy of hvae.py, q runs bottom up and no such step is possible.  The
 form takes it all the same: a lower bound, but the ELBO of no q, MATH (8.2).  MATH (12.1).
 
 *Up* runs a chain without noise: a network at each level sees the means of the
-level below, and says m_t and how far to trust it, a variance: a measurement of z_t.
-*Down*, p(z_t | z_{t+1}) says what was known of z_t before, and the two are merged by
-Bayes' rule, `gaussian.merge`.  At the top the network says q(z_T | x) itself, so
-that T = 1 is the VAE.  This is the ladder VAE of Sønderby et al. 2016 (arXiv
-1602.02282), with p's networks in its way down, and with means alone going up.
+level below and returns m_t with a variance: a measurement of z_t.  *Down*,
+p(z_t | z_{t+1}) is the prior of z_t, and the two are merged by Bayes' rule,
+`gaussian.merge`.  At the top the network returns q(z_T | x) itself, so T = 1 is the VAE.
+This is the ladder VAE of Sønderby et al. 2016 (arXiv 1602.02282), with p's networks on
+its way down, and with means alone going up.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class TopDown(HVAE):
         return said
 
     def down(self, said: Mapping[int, Pair], noise: Sequence[Array] | None = None) -> Levels:
-        """Come down from what `up` said.  MATH (12.1).
+        """Come down from the output of `up`.  MATH (12.1).
 
         Parameters
         ----------
