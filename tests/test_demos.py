@@ -31,7 +31,7 @@ PAGE = "00_one_page"                                   # test_one_page.py
 TABLE = "13_one_bound"
 # their texts quote longer runs
 WITHOUT = {"11_repair", "12_diffusion", TABLE, "16_prior", "17_conditions"}
-FAST = ("01_backprop_by_hand", "02_gradient_check", "04_reparameterisation")
+FAST = ("01_backprop_by_hand", "02_gradient_check")
 NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?"
 
 
@@ -114,6 +114,7 @@ def test_lesson_2_has_two_vs_and_a_flat_line(printed):
     assert verdicts == [("ok", "ok")] + 3 * [("WRONG", "WRONG")] + 3 * [("ok", "ok")]
 
 
+@pytest.mark.slow
 def test_lesson_4_by_quadrature(printed):
     """Its exact variances, by an integral over eps_1 and SciPy's moments of the other squares."""
     eps, weight = np.polynomial.hermite_e.hermegauss(20)
@@ -127,6 +128,7 @@ def test_lesson_4_by_quadrature(printed):
         assert round(estimate / 4) == int(ratio)
 
 
+@pytest.mark.slow
 def test_lesson_8b_by_differences(printed):
     """Its blackboard is the loss of two levels written out once more; each use that is forgotten is missed."""
     out = printed("08b_hierarchy_backward", *SHORT["08b_hierarchy_backward"])

@@ -5,6 +5,7 @@ test: `test_gaussian.py::test_gradients```.  The docstring of that code cites it
 """
 
 import ast
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -42,6 +43,9 @@ PLUMBING = {                                           # what moves numbers abou
 }
 NUMBER = r"\(([\d.]*\d)\)"
 CITATION = re.compile(rf"\bMATH(?:\.md)?\s+{NUMBER}(?:,?\s+(?:and\s+)?{NUMBER})*")
+
+
+parse = functools.lru_cache(maxsize=None)(ast.parse)
 
 
 class Equation(NamedTuple):
@@ -107,7 +111,7 @@ def definitions(files):
 
     for file, text in files.items():
         if re.fullmatch(r"scratchvae/(\w+/)?\w+\.py", file):
-            visit(ast.parse(text).body, file.removeprefix("scratchvae/").removesuffix(".py").replace("/", "."), file)
+            visit(parse(text).body, file.removeprefix("scratchvae/").removesuffix(".py").replace("/", "."), file)
     return found
 
 
@@ -149,7 +153,7 @@ def named_code_exists_and_cites(files):
 def named_tests_exist(files):
     """An equation names tests; each of them exists."""
     known = {f"{Path(file).name}::{node.name}" for file, text in files.items() if file.startswith("tests/")
-             for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+             for node in parse(text).body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
     for number, equation in equations(files).items():
         if not equation.tests:
             yield f"{equation.where}: ({number}) names no test"
