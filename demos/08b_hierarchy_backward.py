@@ -85,8 +85,14 @@ args = lesson.parse(parser)
 # Use 1 needs dmu_q2, which needs the dz of z_2, *complete*. So backward goes from the top level down, as forward went
 # up.
 #
-# The logvars have gradients as well, for example dlogvar_q1 = dz (z_1 - mu_q1)/2 - 1/2 = -0.390625: by the draw, and
-# by the entropy.
+# The logvars have gradients as well. Here every σ is 1, so exp(logvar) and exp(-logvar) are 1, but their derivatives
+# are not 0:
+#
+#     dlogvar_p1 = (1 - (z_1 - mu_p1)²)/2                       =  0.21875     C: log p(z_1 | z_2), (3.3)
+#     dlogvar_q2 = dz (z_2 - mu_q2)/2 + (σ² - 1)/2              = -0.140625    by the draw, (3.2), and the KL, (3.5)
+#     dlogvar_q1 = dz (z_1 - mu_q1)/2 - 1/2                     = -0.390625    by the draw, and the entropy, (3.4)
+#
+# In each line dz is that of the z that was drawn.
 
 # %%
 board = HVAE(1, (1, 1), (), likelihood=Gaussian(1, logvar=0.0), dtype=float)
