@@ -167,8 +167,8 @@ for K, value in zip(counts, weighted):
 # %% [markdown]
 # ## Beta trades
 #
-# In training, the KL may have a weight: loss = -(reconstruction - beta · KL), MATH (5.4). With beta = 1 it is the
-# ELBO. A larger beta asks for less information in z: the KL falls, and so does the reconstruction.
+# In training, the KL may have a weight: loss = -(reconstruction - beta · KL), MATH (5.4). With beta = 1 it is the ELBO.
+# A larger beta means less information in z: the KL falls, and so does the reconstruction.
 #
 # Here the best model for each beta is known. Multiplying the KL by beta is, up to a factor of the whole loss, the same
 # as dividing the reconstruction by beta. For noise of variance s² the reconstruction is -(squared error)/(2 s²) and a

@@ -70,8 +70,8 @@ for s2 in noises:
 #   the latents yet, so they do not repay their cost, and are given up.
 # - *warm-up*: beta rises from 0 to 1 in the first quarter of the training. The usual explanation: while it is small,
 #   latents are cheap, and the networks learn to use them.
-# - *free bits*: in a batch where a level's mean KL is not above so many nats, here 1.5, its beta is 0 for this step;
-#   otherwise it is 1. So a level gains nothing by giving up its last nats.
+# - *free bits*: where a level's mean KL in a batch is at most 1.5 nats, its beta is 0 for this step, otherwise 1. So a
+#   level gains nothing by giving up its last nats.
 
 # %%
 x_train, x_test = binarize(data.x_train, "sample", rng=1), binarize(data.x_test, "sample", rng=2)

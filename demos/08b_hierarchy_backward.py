@@ -35,7 +35,7 @@ args = lesson.parse(parser)
 #
 #     loss = -log p(x | z_1)  +  KL( q(z_2 | z_1) || N(0, I) )  -  H[ q(z_1 | x) ] - log p(z_1 | z_2)
 #
-# Look for z_1. It stands there three times:
+# Look for z_1. It is used three times:
 #
 #     use 1   in q(z_2 | z_1), as the condition      the way up: z_1 made z_2
 #     use 2   in p(x | z_1), as the condition        the way down: z_1 makes x
@@ -63,8 +63,8 @@ args = lesson.parse(parser)
 #     C = -(1/2)( log 2π + 1 ) + (1/2)( log 2π + (z_1 - mu_p1)² )      = -0.2188     (z_1 - mu_p1)² = 0.5625
 #     loss = -R + P + C                                                =  1.1064
 #
-# C is negative. That is no mistake: one draw of it may be, and even its mean. Only the mean of P + C may not, as the
-# sum is a KL, MATH (7.2).
+# C is negative. This is right: one draw of it may be negative, and even its mean. Only the mean of P + C may not, as
+# the sum is a KL, MATH (7.2).
 #
 # *Backward.* First all densities, from the last lines up; then from the top level down to x.
 #
@@ -124,11 +124,11 @@ print(f"  nudge a_1 by 0.001: the loss moves by {moved:.6f}, and da_1 = 0.875 pr
 #
 # ## Any number of levels
 #
-# With T levels nothing new comes. z_t has its three uses if a level stands above it; z_T, at the top, has use 2
-# alone. This is the whole of `HVAE.bound` and of `HVAE.backward`, MATH (7.4): two passes of three loops each. (There,
-# the lines of C stand in compare.py, so that another form can take their place.) In the code the number in dz_1[t],
-# dz_2[t] and dz_3[t] is that of the use: what it gives z_t. Read a line of the first, then the line with the same
-# comment in the second.
+# With T levels nothing new comes. z_t has its three uses if a level stands above it; z_T, at the top, has use 2 alone.
+# This is the whole of `HVAE.bound` and of `HVAE.backward`, MATH (7.4): two passes of three loops each. (There, the
+# lines of C are in compare.py, so another form can replace them.) In the code the number in dz_1[t], dz_2[t] and
+# dz_3[t] is that of the use: what it gives z_t. Read a line of the first, then the line with the same comment in the
+# second.
 
 
 # %%

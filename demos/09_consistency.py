@@ -32,7 +32,7 @@ from scratchvae.verify import exact
 
 parser = lesson.options("Lesson 9: the consistency part of the bound in two forms.", epochs=300)
 parser.add_argument("--seeds", type=lesson.whole, default=1,
-                    help="train every model with so many seeds, from --seed on (default 1)")
+                    help="number of seeds for each model, from --seed on (default 1)")
 args = lesson.parse(parser)
 if args.seeds < 1:
     parser.error("--seeds must be at least 1")
@@ -172,7 +172,7 @@ shown = x_test[chosen]
 rebuilt = [models[(16, 8), form, args.seed].reconstruct(shown, level)
            for form in ("exact", "printed") for level in (1, 2)]
 images(bottom.subplots(), np.stack([shown, *rebuilt]), data.image_shape,
-       "latents 16, 8: held-out digits, and what each level knows of them",
+       "latents 16, 8: held-out digits, and their reconstruction from each level",
        ["x", "exact, from $z_1$", "exact, from $z_2$", "printed, from $z_1$", "printed, from $z_2$"])
 
 lesson.save(page, "09_consistency", args)

@@ -10,8 +10,8 @@
 #   negative, and is noisy.
 # - *top-down*: q comes down from the top. Now the third part **is** a KL in closed form, and exact all the same.
 #
-# **Words.** A *level* t is one set of latents, z_t; level 1 stands next to the data. The *KL of a level* is what it
-# costs the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
+# **Words.** A *level* t is one set of latents, z_t; level 1 is next to the data. The *KL of a level* is what it costs
+# the bound, in nats: 0 means that the level does nothing. A level that has 0 is *dead*.
 #
 # **The idea.** In lesson 9 the trouble was that z_{t+1} was drawn *from* z_t. Now z_{t+1} is drawn first, and z_t after
 # it. So with z_{t+1} fixed z_t is still random, and the mean over it is a real KL. To make such a q, a network first
@@ -179,7 +179,7 @@ for name, model in models.items():
     labels += [f"{name}, from $z_{level}$" for level in model.levels]
 rows += [models["top-down"].sample(len(chosen), args.seed)]
 images(bottom.subplots(), np.stack(rows), data.image_shape,
-       "held-out digits, what each level knows of them, and new digits", [*labels, "top-down, new"])
+       "held-out digits, their reconstructions by level, and new digits", [*labels, "top-down, new"])
 
 lesson.save(page, "11_repair", args)
 

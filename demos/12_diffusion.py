@@ -129,9 +129,9 @@ lesson.save(page, "12_diffusion", args)
 #
 # For the points in the plane the bound is -0.435 nats, where log p(x) is -0.312: the network's guess is not perfect.
 # For the digits the bound is -23.47 nats with infinitely many levels, and -26.45 (standard error 0.44) with 50: many
-# levels matter. The exact writing, -25.7 (2.03), and the top-down one are estimates of the same number: they differ
-# by less than the error of the first, of which one draw scatters by 38 nats, where one of the second scatters by 8. The
-# printed form, -2779, is another number: lower by nearly 1 nat for each of 64 pixels at each of 49 levels.
+# levels matter. The exact writing, -25.7 (2.03), and the top-down one are estimates of the same number: they differ by
+# less than the error of the first. One draw of it scatters by 38 nats, one of the second by 8. The printed form, -2779,
+# is another number: lower by nearly 1 nat for each of 64 pixels at each of 49 levels.
 #
 # Level 1 is off the scale of the figure: printed 202, exact -51. Why below zero? At the top q(z_50 | z_49) is narrow,
 # and its KL with N(0, I) costs the exact writing 51.6 nats; top-down, q(z_50 | x) is nearly N(0, I), and costs 0.01.
@@ -139,13 +139,13 @@ lesson.save(page, "12_diffusion", args)
 #
 # ## Where is L_simple?
 #
-# Most texts train another loss: predict the noise, and take the plain squared error |eps - eps_hat|² at a random t.
-# It is the third part of this bound. Who guesses a has guessed the noise, eps_hat = (z - √ᾱ â)/√(1 - ᾱ), and
-# e^(-gamma) |a - â|² = |eps - eps_hat|², MATH (13.18). So with gamma uniform, as here, the noise error has no weight,
-# and another schedule for gamma is another weight of the same errors. With the weight of the cosine schedule the
-# bound of held-out digits is -22.83 nats, and without it -22.97 (500 epochs, parameters averaged as in lesson 13); the
-# samples are as good. What is missing in L_simple is L_0, the reconstruction of x from z_1; there the noise error at
-# t = 1 stands in its place.
+# Most texts train another loss: predict the noise, and take the plain squared error |eps - eps_hat|² at a random t. It
+# is the third part of this bound. Who guesses a has guessed the noise, eps_hat = (z - √ᾱ â)/√(1 - ᾱ), and e^(-gamma)
+# |a - â|² = |eps - eps_hat|², MATH (13.18). So with gamma uniform, as here, the noise error has no weight, and another
+# schedule for gamma is another weight of the same errors. With the weight of the cosine schedule the bound of held-out
+# digits is -22.83 nats, and without it -22.97 (500 epochs, parameters averaged as in lesson 13); the samples are as
+# good. What is missing in L_simple is L_0, the reconstruction of x from z_1; there the noise error at t = 1 replaces
+# it.
 #
 # ## Try this
 #

@@ -101,8 +101,8 @@ lesson.save(page, "13_one_bound", args)
 # %% [markdown]
 # ## What to read
 #
-# The numbers of `--epochs 1000 --paths 300` stand in ../README.md. (1) In every row log p(x) is above the bound. (2)
-# The autoencoder's reconstruction, -5.15 nats, is the highest number and means least: it leaves out the price of z. (3)
+# The numbers of `--epochs 1000 --paths 300` are in ../README.md. (1) In every row log p(x) is above the bound. (2) The
+# autoencoder's reconstruction, -5.15 nats, is the highest number and means least: it leaves out the price of z. (3)
 # More levels help: -22.45 nats with one, -22.23 with three in the exact form, -22.03 from the top down; the printed
 # form helps least, -22.41. (4) The diffusion has the highest log p(x), -21.95, with nearly three times the parameters,
 # and the lowest bound, -23.26: with 200 levels its q is far from the posterior. In the limit of many levels the bound
@@ -114,4 +114,4 @@ lesson.save(page, "13_one_bound", args)
 # ## Try this
 #
 # - *Fewer samples*: with `--samples 50` every log p(x) comes down towards the bound, MATH (5.5).
-# - *Another seed*: `--seed 1` moves a row by some hundredths of a nat; differences below that say nothing.
+# - *Another seed*: `--seed 1` moves a row by some hundredths of a nat; smaller differences mean nothing.

@@ -10,13 +10,13 @@
 # up to 1. *Signal to noise*: the length of the mean of a gradient, over the standard deviation of one draw.
 #
 # **The idea.** The derivative of log (1/K) Σₖ w_k by log w_k is w̃_k. So backward is the one that we have, with a
-# weight for each row in the place of 1/K, MATH (14.3). For q there are three forms of it. q's parameters enter log w_k
-# as those of the density log q(z_k | x), and through the draw z_k = mu + σ eps_k:
+# weight for each row instead of 1/K, MATH (14.3). For q there are three forms of it. q's parameters enter log w_k as
+# those of the density log q(z_k | x), and through the draw z_k = mu + σ eps_k:
 #
 # - *plain*: both ways;
 # - *stl*, sticking the landing: through z_k alone, MATH (14.4). Where q is the posterior nothing is left, for every
 #   draw;
-# - *dreg*, doubly reparameterised: through z_k alone, with w̃_k² in the place of w̃_k, MATH (14.5).
+# - *dreg*, doubly reparameterised: through z_k alone, with w̃_k² instead of w̃_k, MATH (14.5).
 #
 # A framework needs "stop gradient" for this. Here we subtract: the whole gradient, minus the *direct* gradient, that of
 # log q at a fixed z. For a VAE (`importance.py`):
@@ -181,7 +181,7 @@ lesson.save(page, "14_importance", args)
 # ## What was bought, and what it cost
 #
 # *Bought*: log p(x). With 1000 epochs (`python demos/14_importance.py --epochs 1000 --draws 1 5 50`, some 20 minutes,
-# of which 50 draws take 18) the model that was trained on the ELBO ends at -22.24 nats, on L_5 at -21.98, on L_50 at
+# 18 of them for 50 draws) the model that was trained on the ELBO ends at -22.24 nats, on L_5 at -21.98, on L_50 at
 # -21.89.
 #
 # *Paid*: q. The ELBO of the same three models is -22.64, -22.78 and -23.81: the gap, KL( q(z | x) || p(z | x) ), grows

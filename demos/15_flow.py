@@ -217,7 +217,7 @@ u = (2 * x_test[:60] - 1) + np.exp(first / 2) * rng.standard_normal((60, 64))
 _, change = flow.integrate(lambda u, gamma: flow.denoise(exact, u, gamma), u, first, last)
 probes = [flow.integrate(probe(rng.choice([-1.0, 1.0], u.shape)), u, first, last)[1] - change for _ in range(8)]
 scatter = np.std(probes, axis=0).mean()
-print(f"  one random probe in the place of the exact trace: log p scatters by {scatter:.1f} nats for a digit")
+print(f"  one random probe instead of the exact trace: log p scatters by {scatter:.1f} nats for a digit")
 
 # %% The figure
 page = figure(10, 8.6)

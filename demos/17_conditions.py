@@ -125,9 +125,9 @@ print(f"the judge on held-out digits: {(judge.forward(x_test)[0].argmax(axis=1) 
 
 
 # %% [markdown]
-# ## Ten labels, and guidance: `guess` is all that the way down asks of the network, and guidance replaces it
+# ## Ten labels, and guidance: the way down needs only `guess`, and guidance replaces it
 #
-# (The last line, x ~ p(x | z_1), does not ask for a guess: it is not guided.)
+# (The last line, x ~ p(x | z_1), needs no guess: it is not guided.)
 
 # %%
 def beside(y):

@@ -123,7 +123,7 @@ def network(dims_given: Any, activation: Any, known: Mapping[str, Any], rng: Any
 
 
 def likelihood(name: str, value: Any, known: Mapping[str, Any], x_dim: int) -> Any:
-    """Return a likelihood over x_dim columns that has all that a model asks of it: an object, or a known one's name."""
+    """Return a likelihood over x_dim columns with all that a model needs, from an object or a name."""
     if isinstance(value, str):
         value = known[choice(name, value, known)](x_dim)
     is_likelihood(name, value, f"a name or an object, such as Gaussian({x_dim})")
@@ -185,7 +185,7 @@ def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low:
 
 def array(name: str, value: Any, shape: tuple[int | str, ...] | None, dtype: Any = None,
           missing: bool = False) -> np.ndarray[Any, Any]:
-    """Return an array of finite numbers of this shape; a letter stands for any length but 0, None for any shape.
+    """Return an array of finite numbers of this shape; a letter is any length but 0, None any shape.
 
     With ``missing`` it may have NaN, too.
     """

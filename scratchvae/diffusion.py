@@ -189,7 +189,7 @@ class Diffusion(Model):
         return own * z + gain * f, (f_cache, own, gain)  # (13.5)
 
     def guess(self, z: Array, gamma: Array) -> Array:
-        """Return â, of shape (n, D): all that `descend` asks of the network, and where guidance changes it.
+        """Return â, of shape (n, D): all that `descend` needs of the network, and where guidance changes it.
 
         MATH (15.5), (15.6), (15.7).
         """

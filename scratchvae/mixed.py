@@ -173,7 +173,7 @@ class Mixed:
         return dx, dh
 
     def _columns(self, h: Array, read: Callable[[Any, Array], Array]) -> Array:
-        """Return x, of which each likelihood reads its columns from its own part of h."""
+        """Return x; each likelihood computes its columns from its own part of h."""
         x = np.empty((*h.shape[:-1], self.x_dim), h.dtype)
         for part, at_x, at_h in self.groups:
             x[..., at_x] = read(part, h[..., at_h].reshape(-1, part.n_outputs)).reshape(*h.shape[:-1], *at_x.shape)

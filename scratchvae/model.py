@@ -167,7 +167,7 @@ class Model:
         rng : numpy.random.Generator or int, default 0
             The source of randomness, or a seed.
         max_rows : int, default 256
-            At most so many draws pass through the networks at once: memory is
+            The number of draws that pass through the networks at once: memory is
             bounded, whatever n and K.
 
         Returns

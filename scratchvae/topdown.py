@@ -12,7 +12,7 @@ that both of its densities are conditioned on.  So the mean of their log-ratio o
                 - KL( q(z_T | x) || p(z_T) )                                    prior matching
                 - Σ_{t<T} E_q[ KL( q(z_t | z_{t+1}, x) || p(z_t | z_{t+1}) ) ]  consistency
 
-In the hierarchy of hvae.py, q runs bottom up and no such step is possible.  The printed
+In the hierarchy of hvae.py, q runs bottom up, so this step is not possible.  The printed
 form takes it all the same: a lower bound, but the ELBO of no q, MATH (8.2).  MATH (12.1).
 
 *Up* runs a chain without noise: a network at each level sees the means of the

@@ -3,7 +3,7 @@
 A decoder gives each pixel a logit l, any real number, and the pixel is 1 with probability s(l) = 1 / (1 + e^(-l)).
 Then log p(x) = Σ [ x l - softplus(l) ] over the D pixels, with softplus(l) = log(1 + e^l): the same as x log s(l) +
 (1 - x) log(1 - s(l)), but without the log of a number that rounds to 0.  Write it for every l, from -1000 to 1000, and
-its derivatives by x and by l, of which the second is remarkably simple.
+its derivatives by x and by l. The second is remarkably simple.
 
     x, logits, dx, dlogits   (n, D)
     log_prob, dlog_prob      (n,)

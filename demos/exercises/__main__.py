@@ -10,7 +10,7 @@ numbers worked out.
     python demos/exercises --watch          again, whenever you save a file
     python demos/exercises --hint 3         a hint for one of them
     python demos/exercises --start my       write blank copies into a folder of your own, and
-    python demos/exercises --folder my      grade what stands there
+    python demos/exercises --folder my      grade the files in it
     python demos/exercises --fill solved    write the solutions, which are the library's own code
 
 It exits with 0 if all that was graded is done, with 1 if not, and with 2 if the
@@ -107,7 +107,7 @@ def report(exercises: list[Exercise], verdicts: dict[str, Verdict], folder: Path
 
 
 def write(folder: Path, kind: str) -> int:
-    """Write the blank or the filled files into a folder; what stands there already is left alone."""
+    """Write the blank or the filled files into a folder; existing files are left alone."""
     texts = {exercise.file: (blank if kind == "blank" else filled)(exercise) for exercise in EXERCISES}
     command = "Grade it:  python demos/exercises "       # of this folder; in another it must name that one
     texts = {name: text.replace(command, f"{command}--folder {folder} ") for name, text in texts.items()}
