@@ -253,7 +253,7 @@ class HVAE(Model):
         rng, draw = check.generator("rng", rng), check.flag("draw", draw)
         noise = self.draw_noise(n, rng)
         if z is None and level != self.T:
-            raise ValueError("level says where z belongs, but z is not given")
+            raise ValueError("level needs z: pass z, or leave level out")
         z = check.array("z", noise[-1] if z is None else z, None, self.dtype)
         if z.shape not in ((self.d[level],), (n, self.d[level])):
             raise ValueError(f"z must have shape ({self.d[level]},) or ({n}, {self.d[level]}); got {z.shape}")

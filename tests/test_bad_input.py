@@ -88,7 +88,7 @@ CASES = [
     (lambda: hvae.sample(4, 0, z=np.zeros(3), level=2), r"^z must have shape \(2,\) or \(4, 2\); got \(3,\)"),
     (lambda: hvae.sample(4, 0, z=np.zeros((3, 2))), "^z must have shape"),
     (lambda: hvae.sample(4, 0, level=7), "^level must be a whole number from 1 to 2; got 7"),
-    (lambda: hvae.sample(4, 0, level=1), "^level says where z belongs, but z is not given"),
+    (lambda: hvae.sample(4, 0, level=1), "^level needs z: pass z, or leave level out"),
     (lambda: hvae.sample(0), "^n must be a whole number of at least 1; got 0"),
     (lambda: vae.encode(X + 2), r"^x must lie in \[0, 1\]"),
     (lambda: auto.encode(X + 2), r"^x must lie in \[0, 1\]"),

@@ -1,4 +1,4 @@
-"""What a long run owes to the person who waits: a line that says how far it is, and a Ctrl-C that loses nothing."""
+"""The progress line of a long run, and a Ctrl-C that waits for a safe moment."""
 
 from __future__ import annotations
 
