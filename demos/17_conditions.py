@@ -256,10 +256,11 @@ lesson.save(page, "17_conditions", args)
 #   (lesson 12, with more epochs), a difference of 2.2. The same network without the label has -23.3 only, a difference
 #   of 2.9: it saw no label in one row of five, and had to share its 102,464 parameters. A difference of two bounds is
 #   not the difference of two log p(x): their gaps differ.
-# - *Accuracy against diversity.* w = 0: 0.85 right, and two samples of a label differ in 14.1 pixels, as two training
-#   digits do (14.5). w = 1: 0.99 and 11.3. w = 3: 1.00 and 9.2. MMD² to the data is smallest without guidance: the
-#   guided digits are more certain than real ones. The classifier's guidance needs a larger s, as its gradient is small
-#   where it is sure: s = 4 has 0.92 right with a diversity of 14.2.
+# - *Accuracy against diversity.* w = 0: 0.85 right, and two samples of a label differ in 14.1 pixels, as two held-out
+#   digits do (14.2). w = 1: 0.99 and 11.3. w = 3: 1.00 and 9.2. Real digits are 0.905 right: the guided ones are more
+#   certain, and MMD² to the data grows with w. The classifier's guidance is weaker: s = 4 has 0.92 right with a
+#   diversity of 14.2, where (15.5) says that w = 3 is the same for an exact classifier. Only the slope of a classifier is
+#   used here, and it was trained for its value.
 # - *A perfect model* loses diversity as well, and more than one would expect: 1/4 or 7/24 instead of 1/3.
 #
 # ## Try this
