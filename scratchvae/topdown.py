@@ -32,14 +32,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import gaussian
-from .compare import KL
+from .compare import KL, LogRatio
 from .hvae import HVAE
 from .layers import Array, Cache
 from .likelihood import Likelihood
 from .objective import ELBO, ELBOGradient
-
-Pair = tuple[Array, Array]                             # mu and logvar
-Levels = dict[int, tuple[Array, Pair, Pair]]           # of each level: z_t; its mu and logvar under q; those under p
 
 
 def merge(m: Array, p: Array) -> tuple[Array, Cache]:
@@ -148,50 +145,46 @@ class TopDown(HVAE):
                 dm[t - 1][:, :self.d[t - 1]] += dmean                 # q's network above saw the mean of m   (12.5, up)
         return dmean
 
-    def up(self, x: Array) -> dict[int, Pair]:
-        """Return m_t and logvar_m of every level, of shape (n, d_t), from x of shape (n, x_dim).  MATH (12.1)."""
-        m, said = x, {}
+    def up(self, x: Array) -> dict[int, Array]:
+        """Return every m_t = [ mu_m | logvar_m ], of shape (n, 2 d_t), from x of shape (n, x_dim).  MATH (12.1)."""
+        m, mean = {}, x
         for t in self.levels:
-            said[t] = gaussian.halves(self.q[t].forward(m)[0])
-            m, _ = said[t]
-        return said
+            m[t], _ = self.q[t].forward(mean)
+            mean, _ = gaussian.halves(m[t])
+        return m
 
-    def down(self, said: Mapping[int, Pair], noise: Sequence[Array] | None = None) -> Levels:
-        """Come down from the output of `up`.  MATH (12.1).
+    def down(self, m: Mapping[int, Array],
+             noise: Sequence[Array] | None = None) -> dict[int, tuple[Array, Array, Array]]:
+        """Come down from the m_t that `up` returns.  MATH (12.1).
 
         Parameters
         ----------
-        said : dict of int to pair of arrays of shape (n, d_t)
+        m : dict of int to array of shape (n, 2 d_t)
         noise : list of T arrays of shape (n, d_t), optional
             Without it, each z_t is the mean of q(z_t | z_{t+1}, x).
 
         Returns
         -------
-        dict of int to z_t, mu and logvar of q(z_t | z_{t+1}, x), and those of p(z_t | z_{t+1})
+        dict of int to z_t, of shape (n, d_t), and q(z_t | z_{t+1}, x) and p(z_t | z_{t+1}), of shape (n, 2 d_t)
         """
-        found: Levels = {}
-        of_q, zero = said[self.T], np.zeros_like(said[self.T][0])
-        of_p = zero, zero                                                       # p(z_T) = N(0, I)
+        q, p, levels = m[self.T], np.zeros_like(m[self.T]), {}                  # q(z_T | x), p(z_T) = N(0, I)
         for t in reversed(self.levels):
-            if t < self.T:
-                of_p = gaussian.halves(self.p[t + 1].forward(found[t + 1][0])[0])
-                of_q, _ = gaussian.merge(*said[t], *of_p)
-            z = of_q[0] if noise is None else gaussian.sample(*of_q, noise[t - 1])[0]
-            found[t] = z, of_q, of_p
-        return found
+            z = gaussian.halves(q)[0] if noise is None else gaussian.draw(q, noise[t - 1])[0]
+            levels[t] = z, q, p
+            if t > 1:
+                p, _ = self.p[t].forward(z)
+                q, _ = merge(m[t - 1], p)
+        return levels
 
     def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (12.1)."""
-        copies = {t: (np.tile(m, (n_samples, 1)), np.tile(logvar_m, (n_samples, 1)))            # up once for all draws
-                  for t, (m, logvar_m) in self.up(x).items()}
-        found = self.down(copies, self.draw_noise(n_samples * len(x), rng))
-        log_ratio = np.zeros(n_samples * len(x), self.dtype)
-        for z, of_q, of_p in found.values():                                    # log q(z | x) - log p(z)
-            log_ratio = log_ratio + gaussian.log_prob(z, *of_q)[0] - gaussian.log_prob(z, *of_p)[0]
-        h = self.p[1].forward(found[1][0])[0].reshape(n_samples, len(x), -1)
+        m = {t: np.tile(m_t, (n_samples, 1)) for t, m_t in self.up(x).items()}  # up once for all draws
+        levels = self.down(m, self.draw_noise(n_samples * len(x), rng))
+        log_ratio = np.sum([LogRatio().forward(*level)[0] for level in levels.values()], axis=0)        # log q - log p
+        h = self.p[1].forward(levels[1][0])[0].reshape(n_samples, len(x), -1)
         return self.likelihood.log_prob(x, h)[0] - log_ratio.reshape(n_samples, len(x))
 
-    def encode(self, x: ArrayLike) -> list[Pair]:
+    def encode(self, x: ArrayLike) -> list[tuple[Array, Array]]:
         """Return mu and logvar of q(z_t | z_{t+1}, x), each at z_{t+1} = mu of the level above.  MATH (12.1).
 
         Parameters
@@ -202,5 +195,5 @@ class TopDown(HVAE):
         -------
         list of T pairs of arrays of shape (n, d_t)
         """
-        found = self.down(self.up(self.check_x(x)))
-        return [found[t][1] for t in self.levels]
+        levels = self.down(self.up(self.check_x(x)))
+        return [gaussian.halves(levels[t][1]) for t in self.levels]

@@ -237,8 +237,8 @@ def log_p_and_q(model, z):
     for t in range(1, T):
         of_p[t] = gaussian.halves(model.networks[f"p{t + 1}"].forward(z[t + 1])[0])
     if isinstance(model, TopDown):
-        said = model.up(z[0])
-        of_q = {t: said[t] if t == T else gaussian.merge(*said[t], *of_p[t])[0] for t in of_p}
+        m = {t: gaussian.halves(m_t) for t, m_t in model.up(z[0]).items()}
+        of_q = {t: m[t] if t == T else gaussian.merge(*m[t], *of_p[t])[0] for t in of_p}
     else:
         of_q = {t: gaussian.halves(model.networks[f"q{t}"].forward(z[t - 1])[0]) for t in of_p}
     log_px, _ = model.likelihood.log_prob(z[0], model.networks["p1"].forward(z[1])[0])

@@ -147,7 +147,7 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
     """
     if isinstance(model, TopDown):
         found = model.down(model.up(x), model.draw_noise(len(x), rng))
-        pairs = [found[t][1:] for t in model.levels]
+        pairs = [[gaussian.halves(g) for g in found[t][1:]] for t in model.levels]
         return [mu for (mu, _), _ in pairs], [kl_by_latent(of_q, of_p) for of_q, of_p in pairs]
     q, p = (networks if isinstance(networks, dict) else {1: networks} for networks in (model.q, model.p))
     z, of_q = {0: x}, {}

@@ -161,7 +161,7 @@ def changes(function: Function, arrays: Mapping[str, Array],
 
 def change(changed: Callable[[float], Mapping[str, Any]], weights: Mapping[str, Any]) -> Callable[[float], float]:
     """Return t -> Σ weight · [f(θ + t v) - f(θ)], from what `changes` returned."""
-    return lambda t: float(sum(np.sum(weight * changed(t)[of]) for of, weight in weights.items()))
+    return lambda t: float(sum(np.sum(weight * changed(t)[of]).real for of, weight in weights.items()))
 
 
 def relative(given: Any, right: Any, scale: float = 0.0, floor: float = 0.0) -> float:
