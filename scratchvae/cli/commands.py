@@ -79,7 +79,7 @@ def train(args: argparse.Namespace, given: Config) -> int:
         config.update({"average": 0.999, **budget(len(data.x["train"]), config["batch_size"])._asdict(), **given})
     rows = examples.for_training(config, data)
     if config["patience"] and rows.held_out is None:
-        raise ValueError("--patience watches the rows that are held out, and there are none: --hold-out 10 holds some")
+        raise ValueError("--patience needs rows that are held out, such as --hold-out 10")
     doubts = examples.doubts(config, data.x["train"])
     run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
     make_folder(run.folder)
@@ -140,7 +140,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     workers = run.config["workers"]
     run.config.update(given)
     if run.config["epochs"] < run.state.epoch:
-        raise ValueError(f"--epochs must be at least {run.state.epoch}, which {run.folder} has behind it; "
+        raise ValueError(f"--epochs must be at least {run.state.epoch}, as {run.folder} has trained for that long; "
                          f"got {run.config['epochs']}")
     rows = examples.for_training(run.config, examples.read_own(run.config))
     from ..train import team                           # multiprocessing takes its time
@@ -172,7 +172,7 @@ def finish(run: Run) -> None:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
         note(str(error))
-    output.say(f"done: scratchvae evaluate {run.folder} tells how good it is")
+    output.say(f"done; scratchvae evaluate {run.folder} measures it")
 
 
 def measure(args: argparse.Namespace, given: Config) -> int:
@@ -192,7 +192,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
         output.check_path(args.rows, output.NUMBERS, run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
     if len(x) < 2:
-        raise ValueError(f"evaluate needs at least 2 rows, as units are active that vary; {name} has {len(x)}")
+        raise ValueError(f"evaluate needs at least 2 rows, to see which units vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
     of_model = {"diffusion": 10}.get(run.config["model"], 100 if run.config["prior"] == "diffusion" else 1000)
     n_samples = args.samples or of_model
@@ -202,7 +202,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     log_scale = float(np.mean(run.log_scales(x)))
     mean = float(found.log_likelihood.mean())
     if not np.isfinite(mean):
-        note(f"log p(x) is not finite: rows of {name} lie too far from all that the model knows")
+        note(f"log p(x) is not finite: some rows of {name} are too far from those trained on")
     if args.rows is not None:
         write_rows(args.rows, run, look, found, n_samples)
     if args.json:
@@ -411,7 +411,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         about = (f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}; the "
                  f"pass is that of {len(x)} row{'s' * (len(x) > 1)} that {'was' if len(x) == 1 else 'were'} {part}.")
     if args.importance and config["consistency"] == "printed":
-        raise ValueError("--importance needs --consistency exact: the printed form is the bound of no weights")
+        raise ValueError("--importance needs --consistency exact: the printed form has no importance weights")
     output.check_path(args.out, (".html",), config, args.data)
     if args.run is None and epochs:
         fit(model, rows.x, epochs=epochs, learning_rate=3e-3, rng=config["seed"])

@@ -175,8 +175,7 @@ def read_own(config: Config) -> Data:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; the run began with it: put it back, or a link to it") from None
     if checksum(data) != config["checksum"]:
-        raise ValueError(f"{config['data']} has changed since the run began, so that what it was trained on, and what "
-                         "was held out, is not known any more")
+        raise ValueError(f"{config['data']} has changed since the run began: the rows held out are no longer known")
     return data
 
 
@@ -314,7 +313,7 @@ def with_labels(config: Config, x: Array, y: Array | None) -> Array:
 def one_hot(config: Config, label: Any) -> Array:
     """Return a row with a 1 in the place of this label's class."""
     if str(label) not in config["classes"]:
-        raise ValueError(f"the label must be one that the rows trained on have, {listed(config['classes'])}; "
+        raise ValueError(f"the label must be one of the rows trained on, {listed(config['classes'])}; "
                          f"got {label}")
     return np.array([float(str(label) == name) for name in config["classes"]])
 

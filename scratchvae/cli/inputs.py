@@ -49,9 +49,8 @@ def about_files(given: Config, data: str | None) -> None:
     """Raise a ValueError if there is an option that says how to read a file, but no file."""
     for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without", "decimal"):
         if name in given and (data is None or data in examples.NAMED):
-            raise ValueError(f"{options.word(name)} says how to read a file, and --data "
-                             + ("is not given: the run's own data are read as they were" if data is None else
-                                f"{data} is none"))
+            raise ValueError(f"{options.word(name)} only applies to files; " + (
+                "without --data the run's own data are read" if data is None else f"{data} is a built-in data set"))
 
 
 def opened(folder: Path, best: bool = False) -> tuple[Run, int]:
@@ -82,7 +81,7 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
         config = {**config, "key": None, "labels": None, "image_shape": None, **given}
         if config["data"] not in examples.NAMED:
             if args.split:
-                raise ValueError(f"--split has no parts to choose from: all rows of {config['data']} are looked at")
+                raise ValueError(f"--split only applies to the run's own data; all rows of {config['data']} are used")
             config["hold_out"] = 1                     # all of the file is new to the model
         data, name = examples.in_order(run.config, examples.read(config), config["data"]), config["data"]
     else:

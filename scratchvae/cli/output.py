@@ -60,7 +60,7 @@ def check_path(path: Path, endings: Sequence[str], config: Config, data: str | N
     if path.name in set(NAMES) - DRAWN and any((path.parent / name).exists() for name in CHECKPOINTS):
         raise ValueError(f"--out would replace a part of a run: {path}")
     if path.suffix in PICTURES and config["image_shape"] is None:
-        raise ValueError("--out cannot be a picture, as the run's data are none: use .npz or .csv")
+        raise ValueError("--out cannot be a picture, as the run's data are not pictures: use .npz or .csv")
 
 
 def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, what: str, labels: Sequence[str] = (),

@@ -128,7 +128,7 @@ class Run:
         """Raise a ValueError if another folder has taken the place of ours."""
         if self.place is not None and self.place != place(self.folder):
             raise ValueError(f"{self.folder} was removed or replaced while this run trained in it; nothing more is "
-                             "written there, and what it had saved went with its folder")
+                             "saved")
 
     @property
     def stale(self) -> int:
@@ -257,11 +257,9 @@ def drawn_from(model: Any, n: int, rng: int | np.random.Generator, draw: bool, s
 def levels(model: Any, x: Array) -> list[tuple[Array, Array]]:
     """Return mu and logvar of every level."""
     if isinstance(model, Conditional):
-        raise ValueError("a model that is given labels has latents only beside a label: sample --label and evaluate "
-                         "look at it")
+        raise ValueError("a model that is given labels has no latents without a label: use sample --label or evaluate")
     if isinstance(model, Diffusion):
-        raise ValueError("the latents of a diffusion are x with noise: there is nothing to encode, or to walk "
-                         "through; sample, evaluate and reconstruct look at it")
+        raise ValueError("the latents of a diffusion are x with noise: use sample, evaluate or reconstruct")
     encoded = model.encode(x)
     return encoded if isinstance(encoded, list) else [encoded]                  # the VAE has one
 

@@ -96,7 +96,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
             x = x[..., 0]
         if x.ndim not in (2, 3):
-            raise ValueError("must hold rows of shape (n, D), or grey pictures of shape (n, height, width); "
+            raise ValueError("must have rows of shape (n, D), or grey pictures of shape (n, height, width); "
                              f"the array has shape {x.shape}")
         if image_shape is not None:
             shape = check.sizes("image_shape", image_shape)
@@ -110,11 +110,11 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         x = numbers(path, x, columns)
     if isinstance(labels, str) and y is None:                # in a file of their own
         if not os.path.isfile(labels):
-            raise ValueError(f"{str(path)!r}: has no labels {check.shown(labels)}: they are another IDX or .npy file, "
-                             "and there is none of this name")
+            raise ValueError(f"{str(path)!r}: has no labels {check.shown(labels)}: they must be in another IDX or .npy "
+                             "file, and there is no file of this name")
         y = read(labels)
         if y.shape != (len(x),):
-            raise ValueError(f"{labels!r}: must hold a label for each of {len(x)} rows; it has shape {y.shape}")
+            raise ValueError(f"{labels!r}: must have a label for each of {len(x)} rows; it has shape {y.shape}")
         y = _whole(y)
     return Examples(x.reshape(len(x), -1), y, image_shape, columns)
 
@@ -235,7 +235,7 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
             raise ValueError(f"has no labels {check.shown(labels)}: they must be in another file, which labels names")
         return binary(file, _limit(file, max_bytes)), None, None
     if b"\0" in head:
-        raise ValueError("is none of IDX, .npy, .npz and CSV")
+        raise ValueError("is not IDX, .npy, .npz or CSV")
     try:
         x, y, columns = read_table(file, labels, header, MAX_BYTES if max_bytes is None else max_bytes)
     except ValueError as error:
@@ -247,11 +247,11 @@ def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], limit: int, 
     """Read the rest of the file as numbers of this dtype, exactly as many as the shape wants."""
     if dtype.kind not in "biuf":
         what = "Python objects (pickles), which are never loaded" if dtype.hasobject else str(dtype)[:40]
-        raise ValueError(f"must hold real numbers, not {what}")
+        raise ValueError(f"must have real numbers, not {what}")
     if any(type(length) is not int for length in shape):     # a bool is an int, too
         raise ValueError("must have an axis of whole length; its header says otherwise")
     if not 1 <= len(shape) <= 4 or min(shape) < 1:
-        raise ValueError("must hold an array of 1 to 4 axes, each of length 1 or more; its header says otherwise")
+        raise ValueError("must have an array of 1 to 4 axes, each of length 1 or more; its header says otherwise")
     n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes > limit:
         raise ValueError(f"promises an array of more than {limit} bytes, the most that is read"
@@ -269,7 +269,7 @@ def _finite(x: Array) -> Array:
     if x.dtype.kind == "f":
         finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
         if not finite.all():
-            raise ValueError(f"must hold finite numbers; row {finite.argmin()}, counted from 0, has NaN or infinity")
+            raise ValueError(f"must have finite numbers; row {finite.argmin()}, counted from 0, has NaN or infinity")
     return x
 
 
@@ -331,7 +331,7 @@ def _npz(file: Any, key: str | None, labels: str | int | None, max_bytes: int | 
             if "[Content_Types].xml" in archive.namelist():
                 raise ValueError("is an Excel workbook: save the sheet as CSV UTF-8")
             if not keys:
-                raise ValueError("is a zip archive of arrays by its kind, but there is none in it")
+                raise ValueError("is a zip archive without arrays")
             choice = [name for name in keys if name != labels] if key is None else [key]
             if len(choice) != 1:
                 raise ValueError(f"key must say which array to take; there is {listed(keys)}")

@@ -64,7 +64,7 @@ def mnist(folder: Folder = None, *, mirrors: Sequence[str] = MNIST_MIRRORS, time
         paths = download(MNIST_FILES, target, mirrors, timeout)
     (x_train, y_train, image_shape), (x_test, y_test, test_shape) = _mnist_part(*paths[:2]), _mnist_part(*paths[2:])
     if image_shape != test_shape:
-        raise ValueError(f"{str(paths[2])!r}: must hold pictures of shape {image_shape}, as those to train on; "
+        raise ValueError(f"{str(paths[2])!r}: must have pictures of shape {image_shape}, as those to train on; "
                          f"has {test_shape}")
     return Dataset(x_train, y_train, x_test, y_test, image_shape)
 
@@ -73,9 +73,9 @@ def _mnist_part(images_path: Path, labels_path: Path) -> tuple[Array, Array, tup
     images, _, image_shape, _ = files.load(images_path)
     labels = files.read(labels_path)
     if images.dtype != np.uint8 or image_shape is None:
-        raise ValueError(f"{str(images_path)!r}: must hold pictures of 8-bit pixels, of shape (n, height, width)")
+        raise ValueError(f"{str(images_path)!r}: must have pictures of 8-bit pixels, of shape (n, height, width)")
     if labels.dtype != np.uint8 or labels.shape != (len(images),):
-        raise ValueError(f"{str(labels_path)!r}: must hold one 8-bit label for each of {len(images)} pictures; "
+        raise ValueError(f"{str(labels_path)!r}: must have one 8-bit label for each of {len(images)} pictures; "
                          f"has {labels.dtype} of shape {labels.shape}")
     return Scaling(scale=255).apply(images), labels.astype(np.int64), image_shape
 

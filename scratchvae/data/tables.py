@@ -70,8 +70,8 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         if index is not None and cells:
             index.add(cells.pop(0).strip())
             if len(index) != number - 1:
-                raise ValueError(f"column 0 has no name, and line {number} has the same in it as another: if it is no "
-                                 "index, give it a name")
+                raise ValueError(f"column 0 has no name, and line {number} repeats the cell of another: if it is not "
+                                 "an index, give it a name")
         if len(cells) != len(top):
             title = "; if line 1 is a title above the table, take it out" if number == 2 else ""
             raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(top)}{title}")

@@ -158,7 +158,7 @@ CASES = [
                       "tall_pictures.npy", "late.npy", "one.npy", "words.csv")],
     (file("two.npz"), "key must say which array"), (file("two.npz", "--key", "c"), "'c' is not there"),
     (file("good.npy", "--key", "a"), "only an .npz file has keys"),
-    (file("good.npy", "--labels", "y"), "they are another IDX or .npy file"),
+    (file("good.npy", "--labels", "y"), "they must be in another IDX or .npy file"),
     (file("table.csv", "--labels", "kind"), "there is no one 'kind'"), (file("table.csv", "--labels", "9"), "9"),
     (file("good.npy", "--image-shape", "2,3"), "does not fit"), (file("good.npy", "--image-shape", "5"), "height"),
     (file("good.npy", "--hold-out", "1"), "--hold-out 1 leaves no row to train on"),
@@ -178,17 +178,17 @@ CASES = [
     (["train", "--resume", "vae", "--batch-size", "64"], "leave out --batch-size"),
     (["train", "--resume", "vae", "--seed", "0"], "leave out --seed"),
     (["train", "--resume", "vae", "--overwrite"], "leave out --overwrite"),
-    (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, which long has behind it; got 1"),
+    (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, as long has .* got 1"),
     *[([*words, "changed"], "data.npy has changed since the run began")
       for words in (["train", "--resume"], ["evaluate"], ["encode", "--out", "new.csv"])],
     (["evaluate", "changed_labels"], "data.csv has changed since the run began"),
-    *[(["evaluate", "table", *words], f"{words[0]} says how to read a file, and --data is not given")
+    *[(["evaluate", "table", *words], f"{words[0]} only applies to files; without --data the run")
       for words in (["--labels", "0"], ["--key", "a"], ["--image-shape", "1,5"], ["--header", "no"])],
-    *[(train("--data", "digits", *words), f"{words[0]} says how to read a file, and --data digits is none")
+    *[(train("--data", "digits", *words), f"{words[0]} only applies to files; digits is a built-in data set")
       for words in (["--labels", "0"], ["--key", "a"], ["--image-shape", "8,8"], ["--header", "no"],
                     ["--hold-out", "3"])],
-    (["evaluate", "vae", "--data", "digits", "--key", "a"], "--key says how to read a file, and --data digits is none"),
-    (["evaluate", "table", "--data", "good.npy", "--split", "train"], "--split has no parts .* all rows of good.npy"),
+    (["evaluate", "vae", "--data", "digits", "--key", "a"], "--key only applies to files; digits is"),
+    (["evaluate", "table", "--data", "good.npy", "--split", "train"], "--split only .* all rows of good.npy"),
     (["evaluate", "table", "--data", "one.npy"], "evaluate needs at least 2 rows.*; one.npy has 1"),
     (["evaluate", "pictures", "--data", "tall_pictures.npy"],
      r"tall_pictures.npy has pictures of shape \(5, 4\), the run's own data of \(4, 5\)"),

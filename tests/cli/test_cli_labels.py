@@ -58,7 +58,7 @@ def test_sample_takes_a_label(home, tmp_path, capsys):
         with np.load(tmp_path / "x.npz") as archive:
             assert len(archive["x"]) == 7
     assert cli.main(["sample", str(home / "digits"), "--label", "10", "--out", str(tmp_path / "y.npz")]) != 0
-    assert "the label must be one that the rows trained on have" in capsys.readouterr().err
+    assert "the label must be one of the rows trained on" in capsys.readouterr().err
 
 
 def test_gradients_are_right(capsys):
@@ -71,8 +71,8 @@ def test_what_is_refused(home, tmp_path, capsys):
     for words, message in (
             (["train", "--given", "labels", "--data", home / "table.csv", "--columns", "a,b", "--likelihood",
               "gaussian", "--out", out], "--given labels needs labels: --labels names the column"),
-            (["encode", home / "digits", "--out", tmp_path / "z.npz"], "has latents only beside a label"),
-            (["reconstruct", home / "diffusion", "--out", tmp_path / "z.npz"], "has latents only beside a label"),
+            (["encode", home / "digits", "--out", tmp_path / "z.npz"], "has no latents without a label"),
+            (["reconstruct", home / "diffusion", "--out", tmp_path / "z.npz"], "has no latents without a label"),
             (["evaluate", home / "table", "--data", home / "table.csv", "--columns", "a,b"], "these data have none")):
         assert cli.main(list(map(str, words))) != 0
         assert message in capsys.readouterr().err

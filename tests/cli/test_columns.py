@@ -98,7 +98,7 @@ def test_labels_of_an_idx_file_are_another_file(table, capsys):
     (table / "y.idx").write_bytes((table / "x.idx").read_bytes())
     capsys.readouterr()
     assert cli.main([*words, "--overwrite"]) == 2
-    assert "'y.idx': must hold a label for each of 40 rows; it has shape (40, 2, 2)" in capsys.readouterr().err
+    assert "'y.idx': must have a label for each of 40 rows; it has shape (40, 2, 2)" in capsys.readouterr().err
 
 
 def test_an_unknown_word_names_the_help_of_its_own_command(capsys):
@@ -123,7 +123,7 @@ def test_pictures_have_no_columns_to_choose(table, capsys):
     assert cli.main(["train", "--data", "x.npy", "--out", "new", *FAST, "--columns", "1"]) == 2
     assert "the data are pictures" in capsys.readouterr().err
     assert cli.main(["train", "--out", "new", *FAST, "--columns", "1"]) == 2
-    assert "--columns says how to read a file, and --data digits is none" in capsys.readouterr().err
+    assert "--columns only applies to files; digits is a built-in data set" in capsys.readouterr().err
 
 
 def test_names_with_commas_survive_the_config():

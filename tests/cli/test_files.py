@@ -166,7 +166,7 @@ for n in (2, 3, 9, 10, 11, 30, 60, len(gzip.compress(PIXELS)) - 9, len(gzip.comp
 for at in (2, 3, 12, 30, 70, -6, -1):
     malformed(f"gzip flipped at {at}", flip(gzip.compress(PIXELS), at % len(gzip.compress(PIXELS))), "compressed data")
 malformed("gzip and garbage", gzip.compress(PIXELS) + b"garbage", "compressed data are cut short or damaged")
-malformed("gzip of gzip", gzip.compress(gzip.compress(PIXELS)), "none of IDX|UTF-8")
+malformed("gzip of gzip", gzip.compress(gzip.compress(PIXELS)), "not IDX|UTF-8")
 malformed("gzip of npz", gzip.compress(ARCHIVE), "within gzip: unpack it")
 malformed("empty", b"", "is empty")
 malformed("gzip of nothing", gzip.compress(b""), "is empty")
@@ -186,13 +186,13 @@ malformed("idx just below the bound", idx(np.zeros(9, np.uint8), shape=(2, 2**31
 malformed("idx just below the bound in gzip", gzip.compress(idx(np.zeros(9, np.uint8), shape=(2, 2**31 - 1))),
           "more than 33554432 bytes")
 malformed("idx of length 0", idx(np.zeros((0, 4), np.uint8)), "each of length 1 or more")
-malformed("idx of labels", idx(np.arange(9, dtype=np.uint8)), r"must hold rows of shape \(n, D\)")
+malformed("idx of labels", idx(np.arange(9, dtype=np.uint8)), r"must have rows of shape \(n, D\)")
 malformed("idx of colours", idx(np.zeros((2, 4, 4, 3), np.uint8)), r"grey pictures .* has shape \(2, 4, 4, 3\)")
 malformed("idx little-endian", struct.pack("<BBBB2I", 0, 0, 8, 2, 3, 4) + bytes(12), "more than 4294967296 bytes")
 malformed("idx bomb", gzip.compress(PIXELS + bytes(30_000_000)), "has more")
 
 malformed("npy and one byte", ARRAY + b"\0", "promises 288 bytes of numbers and has more")
-malformed("npy with wrong magic", flip(ARRAY, 1), "none of IDX|UTF-8")
+malformed("npy with wrong magic", flip(ARRAY, 1), "not IDX|UTF-8")
 for version in (0, 3, 9):
     malformed(f"npy of version {version}", ARRAY[:6] + bytes([version]) + ARRAY[7:], "version 1.0 or 2.0")
 malformed("npy of version 1.1", ARRAY[:7] + b"\1" + ARRAY[8:], "version 1.0 or 2.0")
@@ -225,7 +225,7 @@ for name, shape, says in [
     malformed(f"npy shape: {name}", npy_with(HEADER.format("'<f8'", shape), bytes(48)), says)
 for name, kind in [("text", "'<U3'"), ("bytes", "'|S8'"), ("complex", "'<c16'"), ("dates", "'<M8[s]'"),
                    ("void", "'|V8'"), ("durations", "'<m8[s]'"), ("a structure", "[('a', '<f8')]")]:
-    malformed(f"npy of {name}", npy_with(HEADER.format(kind, "(2, 3)"), bytes(96)), "must hold real numbers, not")
+    malformed(f"npy of {name}", npy_with(HEADER.format(kind, "(2, 3)"), bytes(96)), "must have real numbers, not")
 malformed("npy of objects", npy(np.array([[1, "a"]], dtype=object)), r"Python objects \(pickles\), which are never")
 malformed("npy of objects without a pickle", npy_with(HEADER.format("'|O'", "(2, 3)"), bytes(48)), "Python objects")
 malformed("npz of objects", zipped(x=npy(np.array([[1, None]], dtype=object))), "array 'x' must .* Python objects")
@@ -233,10 +233,10 @@ for dtype in ("<f2", "<f4", ">f8"):
     for value in (np.nan, np.inf, -np.inf):
         array = np.ones((3, 4), dtype)
         array[1, 2] = value
-        malformed(f"npy of {dtype} with {value}", npy(array), "must hold finite numbers; row 1, counted from 0")
-malformed("idx with NaN", idx(np.array([[0, 1], [2, np.nan]], ">f4")), "must hold finite numbers; row 1")
+        malformed(f"npy of {dtype} with {value}", npy(array), "must have finite numbers; row 1, counted from 0")
+malformed("idx with NaN", idx(np.array([[0, 1], [2, np.nan]], ">f4")), "must have finite numbers; row 1")
 
-malformed("npz without members", zipped(), "there is none")
+malformed("npz without members", zipped(), "is a zip archive without arrays")
 malformed("npz of text", zipped(readme=b"hello"), r"array 'readme' must be in the \.npy")
 malformed("npz with two arrays", npz(a=ROWS, b=ROWS), "key must say which array to take; there is 'a', 'b'")
 malformed("npz with forty arrays", npz(False, **{f"a{i}": ROWS for i in range(40)}),
@@ -246,8 +246,8 @@ malformed("npz without those labels", ARCHIVE, "array 'y' is not there; there is
 malformed("npz, the one array as labels", ARCHIVE, "key must say", labels="x")
 malformed("npz with labels for other rows", npz(x=ROWS, y=np.arange(5)), r"shape \(6,\).*'y' has \(5,\)", labels="y")
 malformed("npz with labels in a table", npz(x=ROWS, y=ROWS), r"shape \(6,\)", key="x", labels="y")
-malformed("npz with text labels", npz(x=ROWS, y=np.array(list("abcdef"))), "'y' must hold real numbers", labels="y")
-malformed("npz with NaN", npz(x=np.array([[1.0, np.nan]])), "array 'x' must hold finite numbers")
+malformed("npz with text labels", npz(x=ROWS, y=np.array(list("abcdef"))), "'y' must have real numbers", labels="y")
+malformed("npz with NaN", npz(x=np.array([[1.0, np.nan]])), "array 'x' must have finite numbers")
 malformed("npz, flipped in the data", flip(npz(False, x=ROWS), 400), "zip archive is damaged")
 malformed("npz, flipped in the directory", flip(ARCHIVE, len(ARCHIVE) - 20), "zip archive is damaged|cannot be read")
 malformed("npz whose directory lies about its place", flip(ARCHIVE, len(ARCHIVE) - 4), "zip archive is damaged")
@@ -270,15 +270,15 @@ malformed("image_shape against pictures", PIXELS, r"\(3, 4\), a height and a wid
           image_shape=(3, 4))
 
 for protocol in range(6):
-    malformed(f"a pickle of protocol {protocol}", pickle.dumps([ROWS.tolist()], protocol), "UTF-8|CSV|none of IDX")
+    malformed(f"a pickle of protocol {protocol}", pickle.dumps([ROWS.tolist()], protocol), "UTF-8|CSV|not IDX")
 for name, head in {"PNG": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "JPEG": b"\xff\xd8\xff\xe0\0\x10JFIF",
                    "PDF": b"%PDF-1.7\n1 0", "ELF": b"\x7fELF\2\1\1\0", "HDF5": b"\x89HDF\r\n\x1a\n",
                    "MATLAB": b"MATLAB 5.0 MAT-file, Platform\0", "Parquet": b"PAR1\x15\0", "GIF": b"GIF89a\1\0",
                    "XZ": lzma.compress(PIXELS), "HTML": b"<html>\n<body>\n", "JSON": b"[[1, 2]]",
                    "a PK of text": b"PKEY,b\nx,y\n"}.items():
-    malformed(f"foreign: {name}", head + b"and more", "none of IDX|UTF-8|read as CSV|to_csv|put all of them")
+    malformed(f"foreign: {name}", head + b"and more", "not IDX|UTF-8|read as CSV|to_csv|put all of them")
 for seed in range(20):
-    malformed(f"random bytes {seed}", np.random.default_rng(seed).bytes(1 + 37 * seed), "none of IDX|UTF-8|read as CSV")
+    malformed(f"random bytes {seed}", np.random.default_rng(seed).bytes(1 + 37 * seed), "not IDX|UTF-8|read as CSV")
 
 
 def refused(load, name, says):

@@ -260,12 +260,12 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("name, data, says", [
     (NAMES[0], FILES[NAMES[0]][:-9], "its compressed data are cut short"),
-    (NAMES[0], idx(X["train"].astype(">f4")), "must hold pictures of 8-bit pixels"),
-    (NAMES[0], idx(X["train"].reshape(40, 20)), "must hold pictures of 8-bit pixels"),
+    (NAMES[0], idx(X["train"].astype(">f4")), "must have pictures of 8-bit pixels"),
+    (NAMES[0], idx(X["train"].reshape(40, 20)), "must have pictures of 8-bit pixels"),
     (NAMES[1], FILES[NAMES[3]], r"one 8-bit label for each of 40 pictures; has uint8 of shape \(10,\)"),
     (NAMES[1], idx(Y["train"].astype(">f4")), r"one 8-bit label for each of 40 pictures; has float32 of shape \(40,\)"),
     (NAMES[1], FILES[NAMES[0]], r"one 8-bit label for each of 40 pictures; has uint8 of shape \(40, 5, 4\)"),
-    (NAMES[2], idx(X["t10k"][:, :4]), r"must hold pictures of shape \(5, 4\), as those to train on; has \(4, 4\)"),
+    (NAMES[2], idx(X["t10k"][:, :4]), r"must have pictures of shape \(5, 4\), as those to train on; has \(4, 4\)"),
     (NAMES[3], b"", "is empty"),
 ])
 def test_an_mnist_file_that_is_not_what_it_should_be_is_named(tmp_path, name, data, says):

@@ -61,5 +61,5 @@ def test_resume_after_the_end_changes_nothing_and_a_killed_run_ends_in_the_same_
 
 def test_there_must_be_rows_held_out(home, capsys):
     assert cli.main(["train", "--data", "x.npy", "--out", "run", *WORDS, "--hold-out", "0"]) == 2
-    assert "--patience watches the rows that are held out, and there are none" in capsys.readouterr().err
+    assert "--patience needs rows that are held out" in capsys.readouterr().err
     assert not (home / "run").exists()

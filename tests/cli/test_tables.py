@@ -124,7 +124,7 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("a,,c\n0,1,2\n", "column 1 has no name: give it one", {}), ('1,"2\n3,4\n', "row 0, .* '2.n3,4', and", {}),
     ('1,"' + "2" * 200_000, "cannot be told apart", {}),
     ("1,2\n3," + "x" * 1000 + "\n", "row 1, .* '" + "x" * 40 + "', and", {}),
-    ("1,2\n3,\x1b[31m\n", r"row 1, .* '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "none of IDX", {}),
+    ("1,2\n3,\x1b[31m\n", r"row 1, .* '.x1b\[31m'", {}), ("1,2\n3,4\0\n" + " " * 2000, "not IDX", {}),
     ("1,2\n" * 1000 + "3,4\0\n", "row 1000, .* '4.x00'|line contains NUL", {}),     # by Python's version
     ("a,b\n1,2\n".encode("utf-16"), "text in UTF-16: save it in UTF-8", {}),
     ("My table\na,b\n1,2\n", "line 2 has 1 columns, the first has 2; if line 1 is a title", {}),
