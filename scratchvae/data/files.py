@@ -122,8 +122,11 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
 def format_of(path: str | os.PathLike[str]) -> str:
     """Return what the first bytes of a file say that it is: idx, npy, npz, or else csv."""
     with opened(path) as file:
-        head = bytes(file.read(6))
-    return ("npy" if head == b"\x93NUMPY" else "idx" if head[:2] == b"\0\0" else
+        return _format(bytes(file.read(6)))
+
+
+def _format(head: bytes) -> str:
+    return ("npy" if head[:6] == b"\x93NUMPY" else "idx" if head[:2] == b"\0\0" else
             "npz" if head[:3] in (b"PK\3", b"PK\5") else "csv")
 
 
@@ -222,18 +225,17 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
     for start, what in OTHERS.items():
         if head.startswith(start):
             raise ValueError(f"is {what}")
-    zipped = head[:3] in (b"PK\3", b"PK\5")
-    binary = _npy if head[:6] == b"\x93NUMPY" else _idx if head[:2] == b"\0\0" else None
-    if header is not None and (zipped or binary):
+    kind = _format(head)
+    if header is not None and kind != "csv":
         raise ValueError("has no header: only a CSV file may have a line of names (--header auto)")
-    if zipped:
+    if kind == "npz":
         return *_npz(file, key, labels, max_bytes), None
     if key is not None:
         raise ValueError(f"has no array {key[:40]!r}: only an .npz file has keys")
-    if binary is not None:
+    if kind != "csv":
         if not (labels is None or isinstance(labels, str)):
             raise ValueError(f"has no labels {check.shown(labels)}: they must be in another file, which labels names")
-        return binary(file, _limit(file, max_bytes)), None, None
+        return {"npy": _npy, "idx": _idx}[kind](file, _limit(file, max_bytes)), None, None
     if b"\0" in head:
         raise ValueError("is not IDX, .npy, .npz or CSV")
     try:
