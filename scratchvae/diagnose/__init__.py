@@ -102,7 +102,7 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
     try:
         return examine(function_pair(forward, backward, inputs, names, called), equation(backward, forward))
     except Problem as problem:
-        return Diagnosis(called, [structural(called, {}, problem)])
+        return Diagnosis(called, [structural(called, problem)])
 
 
 def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
@@ -129,7 +129,7 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
             return examine_pass(pair, wholes)
         return examine(pair, equation(type(layer)))
     except Problem as problem:
-        return Diagnosis(called, [structural(called, {}, problem)])
+        return Diagnosis(called, [structural(called, problem)])
 
 
 def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
@@ -154,4 +154,4 @@ def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
         return examine_pass(*model_pair(model, x, noise))
     except Problem as problem:
         called = f"{type(model).__name__}.backward"
-        return Diagnosis(called, [structural(called, {}, problem)])
+        return Diagnosis(called, [structural(called, problem)])

@@ -41,30 +41,22 @@ def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys
     try:
         at = case(pair, pair.inputs, dys)
         names = [name for name in (at.claimed if by is None else by) if name in at.claimed]
-        diagnosis.findings += [structural(pair.name, pair.inputs, problem) for problem in at.problems]
+        diagnosis.findings += [structural(pair.name, problem) for problem in at.problems]
         if repeatable(pair, at, diagnosis) and finite(pair, at, diagnosis):
             look(pair, at, diagnosis, names)
             if diagnosis.ok or all(f.kind in ("unknown", "missing", "zero", "derivative", "point") or not f.tensor
                                    for f in diagnosis.findings):
                 diagnosis.findings = [*in_place(pair, at), *diagnosis.findings]
     except Problem as problem:
-        diagnosis.findings.append(structural(pair.name, pair.inputs, problem))
+        diagnosis.findings.append(structural(pair.name, problem))
     for found in diagnosis.findings:
         found.equation = equation
     return diagnosis
 
 
-def structural(name: str, inputs: Arrays, problem: Problem) -> Finding:
-    """Turn a problem into a finding; a gradient of another shape may be one that was not summed."""
-    given, by, kind, hint = problem.given, problem.tensor, problem.kind, problem.hint
-    if given is not None and by in inputs and kind == "shape":
-        shape = inputs[by].shape
-        lead = given.ndim - len(shape)
-        if lead > 0 and given.shape[lead:] == shape:
-            kind, hint = "not summed", f"sum over the rows: d{leaf(by)} = (...).sum(axis=0)"
-        elif given.shape == shape[::-1]:
-            kind, hint = "transposed", f"d{leaf(by)} must have the shape of {leaf(by)}: transpose it"
-    return Finding(name, by, kind, problem.says, hint)
+def structural(name: str, problem: Problem) -> Finding:
+    """Turn a problem into a finding."""
+    return Finding(name, problem.tensor, problem.kind, problem.says, problem.hint)
 
 
 def repeatable(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:

@@ -119,9 +119,9 @@ def formulas(w: Wrong, values: list[Array], right: list[Array], over: bool = Fal
 
 def ratio(w: Wrong) -> Reason | None:
     """C = c R g(a), with a one of the arrays; what is said of it depends on which."""
-    found = [f for f in formulas(w, w.C, w.R, over=True) if not any(word in f for word in (
-        "cos", "sin", "log(", "|", "sign", " > ", " < ", "tanh"))] if w.R[0].size > 2 else []
-    found = [f for f in found if any(name in f for name, _ in w.alike(0))]     # not a constant
+    names, others = [name for name, _ in w.alike(0)], ("cos", "sin", "log(", "|", "sign", " > ", " < ", "tanh")
+    found = [f for f in formulas(w, w.C, w.R, over=True) if any(name in f for name in names)       # not a constant
+             and not any(word in f for word in others)] if w.R[0].size > 2 else []
     if not found:
         return None
     says, first = f"it is the right one times {found[0]}", found[0]

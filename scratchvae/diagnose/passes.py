@@ -21,7 +21,7 @@ from ..verify.pairs import Problem, parameters, with_parameters
 from ..verify.recorder import Part, Pass, Step
 from ..verify.search import WRONG, Compared, search
 from .evidence import Reference, beside, case, elsewhere
-from .examine import directional, examine, found as explained, single, structural, witness
+from .examine import directional, examine, found as explained, repeatable, single, structural, witness
 from .finding import Diagnosis, Finding, equation
 
 
@@ -34,6 +34,8 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
             raise at.problems[0]
     except Problem as problem:                         # the pass breaks off; perhaps one of its steps is the reason
         broken(p, problem, diagnosis)
+        return diagnosis
+    if not repeatable(pair, at, diagnosis):
         return diagnosis
     p.run(None)
     for step in p.steps:
@@ -72,9 +74,6 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
     left = [c.name for c in wrong if c.which == "left" and c.name not in named]
     for name in left:
         diagnosis.findings.append(at_the_end(p, at.dys, name))
-    if at.drew[0]:
-        diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "random", "forward draws noise "
-                                         "anew in each call; the check held the noise still"))
     if diagnosis.findings:
         named |= {f.tensor for f in diagnosis.findings if not f.places}
         diagnosis.consequences = [name for name in at.claimed if name not in named
@@ -93,7 +92,7 @@ def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
             continue
         diagnosis.findings += seen.findings
     if diagnosis.ok:
-        diagnosis.findings.append(structural(p.pair.name, p.pair.inputs, problem))
+        diagnosis.findings.append(structural(p.pair.name, problem))
 
 
 def step_pair(step: Step) -> Pair:

@@ -40,15 +40,13 @@ class Problem(ValueError):
     ----------
     kind, tensor, says, hint : str
         As of `diagnose.Finding`.
-    given : array, optional
-        A gradient that has another shape.
     found : dict of str to array
         The gradients that can be compared all the same.
     """
 
-    def __init__(self, kind: str, tensor: str, says: str, hint: str, given: Array | None = None) -> None:
+    def __init__(self, kind: str, tensor: str, says: str, hint: str) -> None:
         super().__init__(says)
-        self.kind, self.tensor, self.says, self.hint, self.given = kind, tensor, says, hint, given
+        self.kind, self.tensor, self.says, self.hint = kind, tensor, says, hint
         self.found: Arrays = {}
         self.others: list[Problem] = []
 
@@ -98,11 +96,15 @@ def gradient(value: Any, name: str, array: Array, what: str) -> Array:
         raise Problem("nothing returned", name, f"{what} returned {'None' if value is None else type(value).__name__} "
                       f"for {d}", f"return {d}, an array of shape {array.shape}")
     if found.shape != array.shape and not (found.shape == () and array.size == 1):
-        raise Problem("shape", name, f"{what} gives {d} the shape {found.shape}; {name} has {array.shape}",
-                      f"{d} must have the shape of {name}", found)
+        kind, hint = "shape", f"{d} must have the shape of {name}"
+        if found.ndim > array.ndim and found.shape[found.ndim - array.ndim:] == array.shape:
+            kind, hint = "not summed", f"sum over the rows: {d} = (...).sum(axis=0)"
+        elif found.shape == array.shape[::-1]:
+            kind, hint = "transposed", f"{hint}: transpose it"
+        raise Problem(kind, name, f"{what} gives {d} the shape {found.shape}; {name} has {array.shape}", hint)
     if found.dtype.kind in "bi" and found.any():
         raise Problem("integer", name, f"{what} gives {d} as whole numbers ({found.dtype}), which cannot hold "
-                      "fractions", f"make it of floats, such as np.zeros({array.shape})", found)
+                      "fractions", f"make it of floats, such as np.zeros({array.shape})")
     return found.reshape(array.shape)
 
 

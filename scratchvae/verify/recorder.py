@@ -193,8 +193,7 @@ class Pass:
 
     def forward(self, place: Place, value: Array, arrays: Arrays) -> Arrays:
         """Return the outputs with another array at a place: the function whose derivative is wanted there."""
-        with self.apart(), still(self.pair.generators) if self.drew else nullcontext(), self.watching({place: value}):
-            self.only = place[1]
+        with still(self.pair.generators) if self.drew else nullcontext(), self.watching({place: value}, place[1]):
             if self.drew:
                 self.rewind()                          # to draw what the pass drew
             return self.pair.forward(arrays)[0]
@@ -211,27 +210,26 @@ class Pass:
         return along(self.at(place), {**self.pair.inputs, "": value}, {"": v}, dys)
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Let nothing that runs in the block be part of the pass that is recorded."""
+    def watching(self, moved: Mapping[Place, Array], only: int | None = None) -> Iterator[None]:
+        """Put the wrapped parts in their places for as long as the block lasts; ``only``: a step apart from the pass."""
         before = self.steps, self.count, self.open, self.moved, self.only
-        self.steps, self.count, self.open, self.moved, self.only = [], 0, [], {}, None
+        self.open, self.moved, self.only = [], moved, only
+        if only is not None:
+            self.steps, self.count = [], 0
         try:
-            yield
+            with ExitStack() as stack:
+                stack.callback(setattr, self, "on", self.on)
+                for part, key, new in [] if self.on else self.wrapped:
+                    space = part.holder if isinstance(part.holder, dict) else vars(part.holder)
+                    stack.callback(*((space.update, {key: space[key]}) if key in space else (space.pop, key)))
+                    space[key] = new
+                self.on = True
+                yield
         finally:
+            here = self.steps, self.count
             self.steps, self.count, self.open, self.moved, self.only = before
-
-    @contextmanager
-    def watching(self, moved: Mapping[Place, Array]) -> Iterator[None]:
-        """Put the wrapped parts in their places for as long as the block lasts."""
-        self.open, self.moved = [], moved
-        with ExitStack() as stack:
-            stack.callback(setattr, self, "on", self.on)
-            for part, key, new in [] if self.on else self.wrapped:
-                space = part.holder if isinstance(part.holder, dict) else vars(part.holder)
-                stack.callback(*((space.update, {key: space[key]}) if key in space else (space.pop, key)))
-                space[key] = new
-            self.on = True
-            yield
+            if only is None:
+                self.steps, self.count = here
 
     def _forward(self, part: Part) -> Callable[..., Any]:
         names, outs, function = part.takes, part.gives, part.forward
