@@ -63,7 +63,7 @@ from ..layers import Array
 from ..model import Model
 from ..verify.pairs import Problem, argument_names, function_pair, layer_pair, layers_in, model_pair
 from .examine import examine, structural
-from .finding import Diagnosis, Finding, equation
+from .finding import Diagnosis, Finding
 from .passes import examine_pass
 
 __all__ = ["Diagnosis", "Finding", "diagnose_function", "diagnose_layer", "diagnose_model"]
@@ -100,7 +100,7 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
     called = str(name or getattr(backward, "__qualname__", "backward"))
     called = "backward" if "<lambda>" in called else called.replace("<locals>.", "").rpartition("test_")[2]
     try:
-        return examine(function_pair(forward, backward, inputs, names, called), equation(backward, forward))
+        return examine(function_pair(forward, backward, inputs, names, called))
     except Problem as problem:
         return Diagnosis(called, [structural(called, problem)])
 
@@ -127,7 +127,7 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
         pair.name = called
         if layers_in(layer):
             return examine_pass(pair, wholes)
-        return examine(pair, equation(type(layer)))
+        return examine(pair)
     except Problem as problem:
         return Diagnosis(called, [structural(called, problem)])
 

@@ -24,24 +24,19 @@ HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgot
               numbers.derivative, numbers.ratio, operation)
 
 
-def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys: Arrays | None = None) -> Diagnosis:
+def examine(pair: Pair, by: Iterable[str] | None = None) -> Diagnosis:
     """Check one pair, and say of each wrong gradient what kind of mistake it looks like.
 
     Parameters
     ----------
     pair : Pair
-    equation : str
-        Of MATH.md, to be named in a message.
     by : names, optional
         Of the inputs to look at; by default all.
-    dys : dict of str to array, optional
-        The gradients by the outputs; by default random ones.
     """
     diagnosis = Diagnosis(pair.name)
     try:
-        at = case(pair, pair.inputs, dys)
+        at = case(pair, pair.inputs)
         names = [name for name in (at.claimed if by is None else by) if name in at.claimed]
-        diagnosis.findings += [structural(pair.name, problem) for problem in at.problems]
         if repeatable(pair, at, diagnosis) and finite(pair, at, diagnosis):
             look(pair, at, diagnosis, names)
             if diagnosis.ok or all(f.kind in ("unknown", "missing", "zero", "derivative", "point") or not f.tensor
@@ -49,8 +44,6 @@ def examine(pair: Pair, equation: str = "", by: Iterable[str] | None = None, dys
                 diagnosis.findings = [*in_place(pair, at), *diagnosis.findings]
     except Problem as problem:
         diagnosis.findings.append(structural(pair.name, problem))
-    for found in diagnosis.findings:
-        found.equation = equation
     return diagnosis
 
 
@@ -122,33 +115,23 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
     if spread:
         diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "broadcast", "forward "
                                          f"broadcasts: {spread}; was one number for each row meant?"))
-    tolerance, wrong, there = reference.tolerance, list[str](), other_case(pair, at)  # off a ReLU's zeros here
+    there, explained = other_case(pair, at), dict[str, Case]()         # an entry may be 0 here, as off a ReLU
     for name in names:
-        if not directional(reference, at, name) <= tolerance or (
-                reference.follows and name in there.claimed and not directional(reference, there, name) <= max(
-                    tolerance, 1e-8) and no_mistake(reference, there, name)[0] is None):
-            wrong.append(name)
-        elif reference.follows and not seen_by_difference(reference, at, name):
-            wrong.append(name)
-            reference = Reference(pair, False)
-    explained: dict[str, Case] = {}
-    for name in wrong:
-        here = at if not directional(reference, at, name) <= tolerance else there
-        remark, kinked = no_mistake(reference, here, name)
-        if remark is None:                             # some of its entries may lie on a kink: look beside it
-            explained[name] = case(pair, beside(here.inputs, 21), here.dys) if kinked else here
-        elif all(remark.kind != other.kind for other in diagnosis.remarks):
-            diagnosis.remarks.append(remark)
-    if not explained:
-        return
-    if at.drew[1]:
-        says = "backward draws noise anew, where it needs the noise that forward used"
-        diagnosis.findings += [Finding(pair.name, name, "noise", says, "put the noise of forward into the cache")
-                               for name in explained]
-        return
+        off = [c for c in ([at, there] if reference.follows else [at]) if name in c.claimed and not directional(
+            reference, c, name) <= max(reference.tolerance, 1e-8 if c is there else 0)]
+        if not off and reference.follows and not seen_by_difference(reference, at, name):
+            reference, off = Reference(pair, False), [at]
+        for here in off[:1]:
+            remark, kinked = no_mistake(reference, here, name)
+            if remark is None:                         # some of its entries may lie on a kink: look beside it
+                explained[name] = case(pair, beside(here.inputs, 21), here.dys) if kinked else here
+            elif here is at and all(remark.kind != other.kind for other in diagnosis.remarks):
+                diagnosis.remarks.append(remark)
     for name, here in explained.items():
-        cases = [here, case(pair, here.inputs, number=11), other_case(pair, here)]
-        diagnosis.findings.append(found(reference, cases, name))
+        diagnosis.findings.append(Finding(
+            pair.name, name, "noise", "backward draws noise anew, where it needs the noise that forward used",
+            "put the noise of forward into the cache") if at.drew[1] else found(
+            reference, [here, case(pair, here.inputs, number=11), other_case(pair, here)], name))
 
 
 def witness(pair: Pair, at: Case) -> Reference:

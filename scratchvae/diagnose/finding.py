@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Any
-
 REMARKS = ("not analytic", "kink", "rounding", "random", "stepwise", "broadcast", "constant")
 UNCHECKED = "Not checked: that forward computes what you mean. Backward was compared with forward, not with the math."
 
@@ -28,8 +25,6 @@ class Finding:
         What to write instead.
     evidence : list of str
         Numbers.
-    equation : str
-        Of MATH.md.
     places : list of str
         The steps of a pass in which it shows: ``["q1.dense2", "q1.dense1"]``.
     """
@@ -40,7 +35,6 @@ class Finding:
     says: str
     hint: str = ""
     evidence: list[str] = field(default_factory=list)
-    equation: str = ""
     places: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -52,8 +46,6 @@ class Finding:
         lines += [f"    {text}" for text in self.evidence]
         if self.hint:
             lines += _indented(f"Instead: {self.hint}.")
-        if self.equation:
-            lines.append(f"  See MATH ({self.equation}).")
         return "\n".join(lines)
 
 
@@ -120,12 +112,3 @@ class Diagnosis:
                          f"{'these come' if n > 1 else 'it comes'} after: " + ", ".join(self.consequences[:4])
                          + (" ..." if n > 4 else ""))
         return "\n".join([*parts, UNCHECKED])
-
-
-def equation(*things: Any) -> str:
-    """Return the number of the equation that a docstring cites first, or an empty text."""
-    for thing in things:
-        cited = re.search(r"\bMATH \((\d+\.\d+)\)", getattr(thing, "__doc__", None) or "")
-        if cited and str(getattr(thing, "__module__", "")).startswith("scratchvae"):
-            return cited[1]
-    return ""

@@ -22,7 +22,7 @@ from ..verify.recorder import Part, Pass, Step
 from ..verify.search import WRONG, Compared, search
 from .evidence import Reference, beside, case, elsewhere
 from .examine import directional, examine, found as explained, repeatable, single, structural, witness
-from .finding import Diagnosis, Finding, equation
+from .finding import Diagnosis, Finding
 
 
 def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
@@ -30,8 +30,6 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
     diagnosis, p = Diagnosis(pair.name), Pass(pair, wholes)
     try:
         at = case(pair, pair.inputs)
-        if at.problems:
-            raise at.problems[0]
     except Problem as problem:                         # the pass breaks off; perhaps one of its steps is the reason
         broken(p, problem, diagnosis)
         return diagnosis
@@ -87,7 +85,7 @@ def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
         p.run(None)
     for step in {step.part.called: step for step in reversed(p.steps)}.values():
         try:
-            seen = examine(step_pair(step), equation(step.part.backward, type(step.part.layer)))
+            seen = examine(step_pair(step))
         except (Problem, NotComplex, TypeError, ValueError, ArithmeticError):
             continue
         diagnosis.findings += seen.findings
@@ -125,7 +123,7 @@ def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
     for step in sorted(steps, key=lambda s: sum(np.size(a) for a in s.inputs.values()) + sum(
             a.size for a in s.after.values()))[:3]:    # where it is small, it is quickly explained
         try:
-            seen = examine(step_pair(step), equation(step.part.backward, type(step.part.layer)), [name])
+            seen = examine(step_pair(step), [name])
         except (Problem, NotComplex, TypeError, ValueError, ArithmeticError):
             continue
         best = next((f for f in seen.findings if f.tensor == name), best)

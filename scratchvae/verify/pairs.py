@@ -40,15 +40,11 @@ class Problem(ValueError):
     ----------
     kind, tensor, says, hint : str
         As of `diagnose.Finding`.
-    found : dict of str to array
-        The gradients that can be compared all the same.
     """
 
     def __init__(self, kind: str, tensor: str, says: str, hint: str) -> None:
         super().__init__(says)
         self.kind, self.tensor, self.says, self.hint = kind, tensor, says, hint
-        self.found: Arrays = {}
-        self.others: list[Problem] = []
 
 
 def run(what: str, call: Callable[[], Any], params: Mapping[str, Array] | None = None) -> Any:
@@ -102,24 +98,7 @@ def gradient(value: Any, name: str, array: Array, what: str) -> Array:
         elif found.shape == array.shape[::-1]:
             kind, hint = "transposed", f"{hint}: transpose it"
         raise Problem(kind, name, f"{what} gives {d} the shape {found.shape}; {name} has {array.shape}", hint)
-    if found.dtype.kind in "bi" and found.any():
-        raise Problem("integer", name, f"{what} gives {d} as whole numbers ({found.dtype}), which cannot hold "
-                      "fractions", f"make it of floats, such as np.zeros({array.shape})")
     return found.reshape(array.shape)
-
-
-def gradients(values: Mapping[str, Any], arrays: Mapping[str, Array], what: str) -> Arrays:
-    """Return the gradients by name; raise one Problem that has all others, and what is right in form, with it."""
-    found, problems = {}, []
-    for name, value in values.items():
-        try:
-            found[name] = gradient(value, name, arrays[name], what)
-        except Problem as problem:
-            problems.append(problem)
-    if problems:
-        problems[0].found, problems[0].others = found, problems[1:]
-        raise problems[0]
-    return found
 
 
 def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any],
@@ -271,7 +250,7 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
                 raise Problem("rebound", full, f"{called} makes a new array of d{n}{shape}, with self.d{n} = ...; the "
                               "optimiser looks at the old one, which does not change",
                               f"write into the array that is there: self.d{n}[:] = ...")
-        return gradients({**found, **buffers}, given, back)
+        return {n: gradient(a, n, given[n], back) for n, a in {**found, **buffers}.items()}
 
     return Pair(back, run_forward, run_backward, {**inputs, **params}, fills,
                 list({id(g): g for g in generators(source)}.values()))
