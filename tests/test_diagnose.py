@@ -135,8 +135,9 @@ def failing(self, dy, x, dx):
     (not_summed, "b", "not summed", r"\.sum\(axis=0\)"),
     (lambda self, dy, x, dx: None, "x", "nothing returned", "returned None for dx"),
     (lambda self, dy, x, dx: dx.T, "x", "transposed", r"the shape \(4, 5\); x has \(5, 4\)"),
+    (lambda self, dy, x, dx: dx.round().astype(int), "x", "integer", "whole numbers"),
     (failing, "", "error", "AttributeError: .*missing"),
-], ids=["rebound", "not summed", "None", "transposed", "error"])
+], ids=["rebound", "not summed", "None", "transposed", "integer", "error"])
 def test_structure(spoil, tensor, kind, says, x, rng):
     diagnosis = diagnose_layer(spoiled(spoil, rng), x)
     assert (diagnosis.where, diagnosis.tensor, diagnosis.kind) == ("Affine.backward", tensor, kind)

@@ -120,15 +120,9 @@ def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
     steps = [c.step for c in group if c.step is not None]
     best = Finding(called, name, "unknown", "it is wrong in this pass, and right when it is called alone: what it has "
                    "in its cache is changed, or it is called again before its backward")
-    for step in sorted(steps, key=lambda s: sum(np.size(a) for a in s.inputs.values()) + sum(
-            a.size for a in s.after.values()))[:3]:    # where it is small, it is quickly explained
-        try:
-            seen = examine(step_pair(step), [name])
-        except (Problem, NotComplex, TypeError, ValueError, ArithmeticError):
-            continue
-        best = next((f for f in seen.findings if f.tensor == name), best)
-        if best.kind != "unknown":
-            break
+    with suppress(Problem, NotComplex, TypeError, ValueError, ArithmeticError):
+        small = min(steps, key=lambda s: sum(np.size(a) for a in [*s.inputs.values(), *s.after.values()]))
+        best = next((f for f in examine(step_pair(small), [name]).findings if f.tensor == name), best)
     best.places = [step.part.name for step in steps]
     return best
 

@@ -98,6 +98,9 @@ def gradient(value: Any, name: str, array: Array, what: str) -> Array:
         elif found.shape == array.shape[::-1]:
             kind, hint = "transposed", f"{hint}: transpose it"
         raise Problem(kind, name, f"{what} gives {d} the shape {found.shape}; {name} has {array.shape}", hint)
+    if found.dtype.kind in "bi" and found.any():
+        raise Problem("integer", name, f"{what} gives {d} as whole numbers ({found.dtype}), which cannot hold "
+                      "fractions", f"make it of floats, such as np.zeros({array.shape})")
     return found.reshape(array.shape)
 
 
