@@ -99,10 +99,7 @@ def diagnose_function(forward: Callable[..., Any], backward: Callable[..., Any],
         names, inputs = names or own, (*inputs, *(named[n] for n in own[len(inputs):]))
     called = str(name or getattr(backward, "__qualname__", "backward"))
     called = "backward" if "<lambda>" in called else called.replace("<locals>.", "").rpartition("test_")[2]
-    try:
-        return examine(function_pair(forward, backward, inputs, names, called))
-    except Problem as problem:
-        return Diagnosis(called, [structural(called, problem)])
+    return told(called, lambda: examine(function_pair(forward, backward, inputs, names, called)))
 
 
 def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
@@ -122,14 +119,12 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
     Diagnosis
     """
     called = f"{name or type(layer).__name__}.backward"
-    try:
+
+    def look() -> Diagnosis:
         pair, wholes = layer_pair(layer, x)
         pair.name = called
-        if layers_in(layer):
-            return examine_pass(pair, wholes)
-        return examine(pair)
-    except Problem as problem:
-        return Diagnosis(called, [structural(called, problem)])
+        return examine_pass(pair, wholes) if layers_in(layer) else examine(pair)
+    return told(called, look)
 
 
 def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
@@ -150,8 +145,12 @@ def diagnose_model(model: Model, x: Array, noise: Any = None) -> Diagnosis:
     -------
     Diagnosis
     """
+    return told(f"{type(model).__name__}.backward", lambda: examine_pass(*model_pair(model, x, noise)))
+
+
+def told(called: str, look: Callable[[], Diagnosis]) -> Diagnosis:
+    """Return a diagnosis, or the problem that comes before there can be one."""
     try:
-        return examine_pass(*model_pair(model, x, noise))
+        return look()
     except Problem as problem:
-        called = f"{type(model).__name__}.backward"
         return Diagnosis(called, [structural(called, problem)])

@@ -37,7 +37,7 @@ def examine(pair: Pair, by: Iterable[str] | None = None) -> Diagnosis:
     try:
         at = case(pair, pair.inputs)
         names = [name for name in (at.claimed if by is None else by) if name in at.claimed]
-        if repeatable(pair, at, diagnosis) and finite(pair, at, diagnosis):
+        if sound(pair, at, diagnosis):
             look(pair, at, diagnosis, names)
             if diagnosis.ok or all(f.kind in ("unknown", "missing", "zero", "derivative", "point") or not f.tensor
                                    for f in diagnosis.findings):
@@ -52,34 +52,25 @@ def structural(name: str, problem: Problem) -> Finding:
     return Finding(name, problem.tensor, problem.kind, problem.says, problem.hint)
 
 
-def repeatable(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
-    """Tell whether forward gives the same again; say so if it does so only while its noise is held still."""
+def sound(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
+    """Tell whether forward gives finite numbers, and the same again; if not, backward is not to blame, and say so."""
     forward, again = pair.name.replace("backward", "forward"), pair.values(copies(at.inputs))
+    spoilt = [f"{y[i]} in {name}{[int(k) for k in i]}" for name, y in at.outputs.items()
+              for i in map(tuple, np.argwhere(~np.isfinite(y))[:1])]
     if any(np.shape(y) != np.shape(again[n]) or not np.allclose(y, again[n], rtol=1e-9, atol=0, equal_nan=True)
            for n, y in at.outputs.items()):
         diagnosis.findings.append(Finding(
             pair.name, "", "not deterministic", f"{forward} gives another y for the same input each time, so that no "
             "gradient can be compared with it", "draw the noise outside, and hand it to forward as an argument"))
-        return False
-    if at.drew[0]:
+    elif spoilt:
+        diagnosis.findings.append(Finding(
+            forward, "", "not finite", f"forward already gives {spoilt[0]}, so there is no derivative there; backward "
+            "was not looked at", "look for a log of 0, a division by 0 or an exponential that overflows in forward"))
+    elif at.drew[0]:
         diagnosis.remarks.append(Finding(
             forward, "", "random", "forward draws noise anew in each call, so two calls do not agree; the check held "
             "the noise still", "hand the noise to forward as an argument, so that a pass can be repeated"))
-    return True
-
-
-def finite(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
-    """Tell whether forward is finite; backward is not to blame for what is not."""
-    for name, y in at.outputs.items():
-        off = np.argwhere(~np.isfinite(y))
-        if len(off):
-            entry = f"{name}{[int(i) for i in off[0]] if y.ndim else ''}"
-            diagnosis.findings.append(Finding(
-                pair.name.replace("backward", "forward"), "", "not finite", f"forward already gives "
-                f"{y[tuple(off[0])]} in {entry}, so there is no derivative there; backward was not looked at",
-                "look for a log of 0, a division by 0 or an exponential that overflows in forward"))
-            return False
-    return True
+    return diagnosis.ok
 
 
 def in_place(pair: Pair, at: Case) -> Iterator[Finding]:
@@ -130,8 +121,7 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
     for name, here in explained.items():
         diagnosis.findings.append(Finding(
             pair.name, name, "noise", "backward draws noise anew, where it needs the noise that forward used",
-            "put the noise of forward into the cache") if at.drew[1] else found(
-            reference, [here, case(pair, here.inputs, number=11), other_case(pair, here)], name))
+            "put the noise of forward into the cache") if at.drew[1] else found(reference, here, name))
 
 
 def witness(pair: Pair, at: Case) -> Reference:
@@ -219,15 +209,15 @@ def other_case(pair: Pair, at: Case) -> Case:
     return case(pair, at.inputs, number=12)
 
 
-def found(reference: Reference, cases: list[Case], by: str) -> Finding:
+def found(reference: Reference, at: Case, by: str) -> Finding:
     """Return what is wrong with one gradient: the first hypothesis that fits, or "unknown" with the ratios."""
-    w = Wrong(reference, by, cases)
+    w = Wrong(reference, by, [at, case(reference.pair, at.inputs, number=11), other_case(reference.pair, at)])
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reasons: Iterator[Reason | None] = (hypothesis(w) for hypothesis in HYPOTHESES)
         reason = next((reason for reason in reasons if reason is not None), None) or numbers.unknown(w)
     gap = np.abs(w.C[0] - w.R[0])
     worst = np.unravel_index(int(np.argmax(np.where(np.isfinite(gap), gap, np.inf))), gap.shape)
-    at = [int(np.asarray(i).ravel()[j]) for i, j in zip(w.index, worst)]
-    entry = f"{w.d}{at if at else ''}: given {w.C[0][worst]:.6g}, right {w.R[0][worst]:.6g}"
-    return Finding(w.pair.name, by, reason.kind, reason.says, reason.hint, [entry, *reason.evidence])
+    entry = [int(np.asarray(i).ravel()[j]) for i, j in zip(w.index, worst)]
+    shown = f"{w.d}{entry if entry else ''}: given {w.C[0][worst]:.6g}, right {w.R[0][worst]:.6g}"
+    return Finding(w.pair.name, by, reason.kind, reason.says, reason.hint, [shown, *reason.evidence])

@@ -23,7 +23,7 @@ from typing import Any, Optional
 import numpy as np
 
 from ..layers import Array, sigmoid
-from ..verify.derivative import COMPLEX_STEP, NotComplex, complex_step
+from ..verify.derivative import NotComplex, complex_step
 from ..verify.dual import Dual, derived, dual, plain, value
 from .evidence import Case, Reason, Reference, Wrong, nice, over_an_axis
 
@@ -215,7 +215,7 @@ def operation(w: Wrong) -> Reason | None:
         return None
     try:
         search = Search(w)
-        for hypothesis in (weights, two_missing, products, overwritten, formulas, stops):
+        for hypothesis in (weights, two_missing, products, overwritten, formulas):
             reason = next(hypothesis(search), None)
             if reason is not None:
                 return reason
@@ -308,7 +308,8 @@ def formulas(s: Search) -> Iterator[Reason]:
     """An operation on single entries has the derivative of another formula."""
     for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
         call = s.call(key)
-        if call.function in (np.add, np.subtract, np.negative) or not elementwise(call.function) or (
+        single = isinstance(call.function, np.ufunc) and call.function.signature is None       # entry by entry
+        if not single or call.function in (np.add, np.subtract, np.negative) or (
                 np.shape(call.inputs[path]) != call.result.shape):
             continue
         others = [p for p, a in enumerate(call.inputs) if p != path and isinstance(a, np.ndarray) and a.ndim]
@@ -332,11 +333,6 @@ def formulas(s: Search) -> Iterator[Reason]:
 def nice_formula(c: float, text: str, name: str) -> str:
     """Return a formula with a constant before it."""
     return ("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", name)
-
-
-def elementwise(function: Any) -> bool:
-    """Whether each entry of the result comes from one entry of each operand."""
-    return isinstance(function, np.ufunc) and function.signature is None or function in (np.where, np.clip)
 
 
 def t(a: Array) -> Array:
@@ -367,13 +363,3 @@ def products(s: Search) -> Iterator[Reason]:
                                  f"what comes of {words}")
             except ValueError:                         # the shapes do not fit, or the product's is another
                 continue
-
-
-def stops(s: Search) -> Iterator[Reason]:
-    """The gradient is by a value on the way, not by the input."""
-    for key, group in s.groups.items():
-        if len(group) == 1 and s.call(key).result.shape == s.w.shape and s.w.everywhere(lambda c: np.array([s.run(
-                c, 0 * v, s.at(key, lambda call, _: np.real(call.result) + 1j * COMPLEX_STEP * v))     # noqa: B023
-                for v in s.w.directions])):
-            yield Reason("derivative", f"it is the gradient by a value on the way, the result of {where(s, key)}: the "
-                         f"derivative from {s.w.by} to there is missing")

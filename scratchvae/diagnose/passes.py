@@ -20,8 +20,8 @@ from ..verify.dual import value
 from ..verify.pairs import Problem, parameters, with_parameters
 from ..verify.recorder import Part, Pass, Step
 from ..verify.search import WRONG, Compared, search
-from .evidence import Reference, beside, case, elsewhere
-from .examine import directional, examine, found as explained, repeatable, single, structural, witness
+from .evidence import Reference, beside, case
+from .examine import directional, examine, found as explained, single, sound, structural, witness
 from .finding import Diagnosis, Finding
 
 
@@ -33,7 +33,7 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
     except Problem as problem:                         # the pass breaks off; perhaps one of its steps is the reason
         broken(p, problem, diagnosis)
         return diagnosis
-    if not repeatable(pair, at, diagnosis):
+    if not sound(pair, at, diagnosis):
         return diagnosis
     p.run(None)
     for step in p.steps:
@@ -71,7 +71,9 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
     named = {f"{place}.{f.tensor}" for f in diagnosis.findings for place in f.places}
     left = [c.name for c in wrong if c.which == "left" and c.name not in named]
     for name in left:
-        diagnosis.findings.append(at_the_end(p, at.dys, name))
+        finding = explained(reference, at, name)
+        finding.says = f"each step computes it right, and it is changed or overwritten afterwards: {finding.says}"
+        diagnosis.findings.append(finding)
     if diagnosis.findings:
         named |= {f.tensor for f in diagnosis.findings if not f.places}
         diagnosis.consequences = [name for name in at.claimed if name not in named
@@ -147,8 +149,7 @@ def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
         return {c.name: np.zeros(at.shape) if arrived is None else np.broadcast_to(arrived[c.name], at.shape)}
 
     pair = Pair(caller(p, c), forward, backward, {c.name: np.array(value(step.outputs[c.name]), float)})
-    cases = [case(pair, pair.inputs, dys), case(pair, pair.inputs, number=11), case(pair, elsewhere(pair.inputs, 7))]
-    finding = explained(Reference(pair), cases, c.name)
+    finding = explained(Reference(pair), case(pair, pair.inputs, dys), c.name)
     finding.tensor = name
     return finding
 
@@ -163,12 +164,3 @@ def label(p: Pass, c: Compared) -> str:
     if source is None:
         return c.name
     return f"output of {source.part.name}" if source is step else f"{c.name} of {source.part.name.partition('.')[0]}"
-
-
-def at_the_end(p: Pass, dys: Arrays, name: str) -> Finding:
-    """Return what is wrong with a gradient that is left, though every step is right: it was changed or overwritten."""
-    inputs = p.pair.inputs
-    cases = [case(p.pair, inputs, dys), case(p.pair, inputs, number=11), case(p.pair, elsewhere(inputs, 7), number=12)]
-    finding = explained(Reference(p.pair), cases, name)
-    finding.says = f"each step computes it right, and it is changed or overwritten afterwards: {finding.says}"
-    return finding

@@ -180,8 +180,8 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
             second = confirmed(change(moved, {of: 1.0}), float((gradient[by] * v).sum()), whole,
                                ROUNDING * float(np.abs(value(arrays)[of])))
             if not cast and (entry.ok and not second or entry.error > FAR):            # the witnesses disagree
-                off = np.flatnonzero(~(np.abs(claimed - reference) <= tolerance * whole))
-                look = off if len(off) else np.unique(np.linspace(0, array.size - 1, min(array.size, 40)).astype(int))
+                look = np.unique(np.linspace(0, array.size - 1, min(array.size, 40)).astype(int)) if entry.ok else (
+                    np.flatnonzero(~(np.abs(claimed - reference) <= tolerance * whole)))
                 judge(entry, second, value, arrays, gradient[by], look if entry.ok or len(V) == array.size else None)
             entries.append(entry)
     return Ledger(entries, method)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..layers import Array
-from .derivative import Arrays, Pair, along, copies, gradient, relative, stream
+from .derivative import Arrays, along, copies, gradient, relative, stream
 from .dual import value
 from .noise import still
 from .recorder import Pass, Place, Step
@@ -76,7 +76,8 @@ def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True) ->
         Put the right array in the place of each wrong one, and go on.
     """
     found: list[Compared] = []
-    floor = rounding(p.pair, dys)
+    floor = ROUNDING * sum(float(np.abs(y).max(initial=0) * np.linalg.norm(dys[of])) for of, y in p.pair.values(
+        copies(p.pair.inputs)).items())
 
     def judge(seen: Compared, v: Array, right: float) -> Compared:
         seen.given, seen.right = float((seen.gradient * v).sum()), right
@@ -150,9 +151,3 @@ def gradient_at(p: Pass, where: Compared, array: Array, dys: Arrays) -> Array:
     if where.which == "returned" and not p.drew:
         return gradient(own, {"": array}, "", step.dys)
     return gradient(p.at(where.place), {**p.pair.inputs, "": array}, "", dys)
-
-
-def rounding(pair: Pair, dys: Arrays) -> float:
-    """Return what rounding alone may do to a derivative of the outputs."""
-    return ROUNDING * sum(float(np.abs(y).max(initial=0) * np.linalg.norm(dys[n])) for n, y in pair.values(
-        copies(pair.inputs)).items())
