@@ -51,9 +51,8 @@ class Finding:
 
 def _sentence(text: str) -> str:
     """Begin with a capital, unless it is with a symbol; end with a full stop, or with lines of code."""
-    first = text.partition(" ")[0]
-    begun = text[:1].upper() + text[1:] if first in (
-        "it", "its", "forward", "backward", "wrong", "the", "a", "what", "of", "for", "two") else text
+    plain = text.partition(" ")[0] in ("it", "its", "forward", "backward", "wrong", "what", "each")
+    begun = text[:1].upper() + text[1:] if plain else text
     return begun if "\n" in begun else begun + "."
 
 

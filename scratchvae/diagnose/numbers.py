@@ -39,8 +39,7 @@ def zero(w: Wrong) -> Reason | None:
     """All of it is 0."""
     if any(c.claimed[w.by].any() for c in w.cases):
         return None
-    return Reason("zero", "it is 0 in every entry: what was found for it does not arrive, or was never computed",
-                  evidence=[f"|right| = {np.linalg.norm(w.R[0]):.4g}"])
+    return Reason("zero", "it is 0 in every entry: what was found for it does not arrive, or was never computed")
 
 
 def dy_forgotten(w: Wrong) -> Reason | None:

@@ -129,11 +129,6 @@ def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:
     return best
 
 
-def caller(p: Pass, c: Compared) -> str:
-    """Return the backward that called that of a step."""
-    return p.pair.name if c.step is None or c.step.caller is None else c.step.caller.part.called
-
-
 def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
     """Return what is wrong with a gradient that a step was given."""
     step, name = c.step, label(p, c)
@@ -148,7 +143,8 @@ def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
         arrived = p.steps[index].dys
         return {c.name: np.zeros(at.shape) if arrived is None else np.broadcast_to(arrived[c.name], at.shape)}
 
-    pair = Pair(caller(p, c), forward, backward, {c.name: np.array(value(step.outputs[c.name]), float)})
+    pair = Pair(step.caller.part.called if step.caller else p.pair.name, forward, backward,
+                {c.name: np.array(value(step.outputs[c.name]), float)})
     finding = explained(Reference(pair), case(pair, pair.inputs, dys), c.name)
     finding.tensor = name
     return finding

@@ -37,8 +37,7 @@ from .pairs import PARTS, function_pair, layer_pair, model_pair
 
 CENTRAL_STEP = 1e-5
 TOLERANCE = {"complex": 1e-12, "central": 1e-7}
-DIFFERENCE = 1e-4                                      # of an entry that the second witness looks at
-FAR = 1e-4                                             # further than this, the two witnesses may disagree
+DIFFERENCE = 1e-4                                      # where the second witness judges; further off, it is asked
 ROUNDING = 1e-15                                       # of a value
 
 Value = Callable[[Mapping[str, Array]], Mapping[str, Any]]
@@ -179,7 +178,7 @@ def compare(value: Value, gradients: Mapping[str, Mapping[str, Array]], arrays: 
                           relative(claimed, reference, whole), tolerance)
             second = confirmed(change(moved, {of: 1.0}), float((gradient[by] * v).sum()), whole,
                                ROUNDING * float(np.abs(value(arrays)[of])))
-            if not cast and (entry.ok and not second or entry.error > FAR):            # the witnesses disagree
+            if not cast and (entry.ok and not second or entry.error > DIFFERENCE):            # the witnesses disagree
                 look = np.unique(np.linspace(0, array.size - 1, min(array.size, 40)).astype(int)) if entry.ok else (
                     np.flatnonzero(~(np.abs(claimed - reference) <= tolerance * whole)))
                 judge(entry, second, value, arrays, gradient[by], look if entry.ok or len(V) == array.size else None)
@@ -203,7 +202,7 @@ def slope(value: Value, arrays: Mapping[str, Array], directions: Mapping[str, Ar
 def judge(entry: Entry, second: bool, value: Value, arrays: Mapping[str, Array], gradient: Array,
           look: Array | None) -> None:
     """Settle what two witnesses disagree about, entry by entry; at a kink any slope between left and right is right."""
-    if entry.error > FAR and second:                   # forward is not what the complex step takes it for
+    if entry.error > DIFFERENCE and second:                   # forward is not what the complex step takes it for
         entry.error, entry.tolerance, entry.seen_by = 0.0, DIFFERENCE, "difference"
     elif look is not None:
         _, entry.kinks, error = off_entries(value, arrays, entry.by, {entry.of: 1.0}, gradient, look)
@@ -316,7 +315,6 @@ def check_model(model: Model, x: Array, noise: Any = None, *, by_part: bool = Tr
     """
     check.model("model", model, ("astype", "check_x", "draw_noise", "forward", "backward"))
     check.flag("by_part", by_part)
-    check.choice("method", options.get("method", "complex"), TOLERANCE)
     T = len(model.latent_dims)
     weights: dict[str, tuple[Any, float]] = {"loss": (np.ones(T), 1.0)}        # beta and alpha of each quantity
     if by_part:

@@ -164,13 +164,9 @@ class Pass:
     """
 
     def __init__(self, pair: Pair, wholes: list[Any]) -> None:
-        self.pair, self.parts = pair, list[Part]()
-        for whole in wholes:
-            known = {(id(part.holder), part.keys) for part in self.parts}
-            self.parts += [part for part in parts_of(whole) if (id(part.holder), part.keys) not in known]
-        self.steps: list[Step] = []
-        self.open: list[Step] = []
-        self.closing: list[Step] = []                  # whose backward runs
+        self.pair, self.parts = pair, [part for whole in wholes for part in parts_of(whole)]
+        self.steps, self.open = list[Step](), list[Step]()
+        self.closing = list[Step]()                    # whose backward runs
         self.moved: Mapping[Place, Array] = {}
         self.on, self.count = False, 0                 # whether the parts are wrapped; the steps so far
         self.only: int | None = None                   # the step that alone is looked at
