@@ -78,7 +78,7 @@ def test_two_fits_in_threads_leave_the_process_as_it_was(monkeypatch, rounds, fi
 
 def test_a_worker_multiplies_with_one_thread():
     with processes.Workers(tell_threads, 1) as workers:
-        assert workers.hear() == [(0, "1")]
+        assert workers.hear_all() == ["1"]
 
 
 def tell_threads(pipe, w, n, memory):

@@ -199,27 +199,22 @@ class Workers:
         except OSError:                                # it is no longer there
             raise self.loss(w) from None
 
-    def hear(self) -> list[tuple[int, Any]]:
-        """Wait until some workers have said something, and return which, and what; raise an exception that they had."""
-        heard = []
-        while not (ready := wait(self.pipes, 1)):
-            for process in self.processes:
+    def hear_all(self) -> list[Any]:
+        """Wait until every worker has said something, and return it; raise an exception that one had."""
+        heard: dict[int, Any] = {}
+        while len(heard) < len(self.pipes):
+            ready = wait([pipe for w, pipe in enumerate(self.pipes) if w not in heard], 1)
+            for process in () if ready else self.processes:
                 if hasattr(signal, "SIGCONT") and process.is_alive() and process.pid is not None:
                     os.kill(process.pid, signal.SIGCONT)                       # one that was stopped stops all others
-        for w in (w for w, pipe in enumerate(self.pipes) if pipe in ready):
-            try:
-                heard.append((w, self.pipes[w].recv()))
-            except (EOFError, OSError):
-                raise self.loss(w) from None
-            if isinstance(heard[-1][1], BaseException):
-                raise heard[-1][1]
-        return heard
-
-    def hear_all(self) -> None:
-        """Wait until every worker has said something."""
-        silent = set(range(len(self.pipes)))
-        while silent:
-            silent -= {w for w, _ in self.hear()}
+            for w in (w for w, pipe in enumerate(self.pipes) if pipe in ready):
+                try:
+                    heard[w] = self.pipes[w].recv()
+                except (EOFError, OSError):
+                    raise self.loss(w) from None
+                if isinstance(heard[w], BaseException):
+                    raise heard[w]
+        return [heard[w] for w in range(len(self.pipes))]
 
 
 def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callable[[], Any] = lambda: None) -> Any:
@@ -243,29 +238,24 @@ def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callabl
 
 def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model,
           jobs: list[tuple[Any, ...]]) -> None:
-    """Be a worker: say the number of every n-th job, and function(model, *job)."""
+    """Be a worker: say function(model, *job) of every n-th job."""
     pipe.send(None)
-    pipe.recv()                                        # not before all are there: else `hear_all` would take an answer
-    for i in range(w, len(jobs), n):
-        pipe.send((i, function(model, *jobs[i])))
+    for job in jobs[w::n]:
+        pipe.send(function(model, *job))
+    pipe.send(None)                                    # where others have one more
     pipe.recv()                                        # for ever: the main process ends this one
 
 
 def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ...]], workers: int | str,
             done: Callable[[int], Any] = lambda count: None) -> list[Any]:
     """Return function(model, *job) for each job, in order; a function that a module has, as workers import it."""
-    answers: dict[int, Any] = {}
+    answers: list[Any] = []
     n = min(number_of(workers), len(jobs))
     with started(workers, n, lambda: Workers(serve, n, function, model, jobs)) as team:
-        for w in range(0 if team is None else n):
-            team.say(w, None)
         while len(answers) < len(jobs):
-            if team is None:
-                answers[len(answers)] = function(model, *jobs[len(answers)])
-            else:
-                answers.update(answer for _, answer in team.hear())
-            done(len(answers))
-    return [answers[i] for i in range(len(jobs))]
+            answers += [function(model, *jobs[len(answers)])] if team is None else team.hear_all()
+            done(min(len(answers), len(jobs)))
+    return answers[:len(jobs)]
 
 
 # memory, and waiting without a word -----------------------------------------------------------------
