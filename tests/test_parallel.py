@@ -401,9 +401,9 @@ def test_a_worker_that_is_killed_before_it_has_read_what_it_is_given_is_said(mon
     """What it is given is larger than what a pipe holds."""
     started = processes.Workers.say
 
-    def say(self, w, words):
-        self.processes[w].kill()
-        started(self, w, words)
+    def say(self, copied):
+        self.processes[0].kill()
+        started(self, copied)
 
     monkeypatch.setattr(processes.Workers, "say", say)
     with pytest.raises(ChildProcessError, match="^worker 1 of 2 was killed by SIGKILL before its work was done$"):

@@ -41,9 +41,9 @@ try:
     from {__name__} import begin
 except BaseException as error:
     text = " ".join(str(error).split())
-    pipe.send(ChildProcessError(f"{{name}} could not start: {{type(error).__name__}}: {{text:.200}}"))
+    told[1].send(ChildProcessError(f"{{told[0]}} could not start: {{type(error).__name__}}: {{text:.200}}"))
 else:
-    begin(name, pipe, w, n, memory, errors, script)
+    begin(*told)
 """
 
 give_way = getattr(os, "sched_yield", lambda: time.sleep(0))       # to any other process that waits for this core
@@ -161,14 +161,12 @@ class Workers:
                     ours, theirs = context.Pipe()
                     self.pipes.append(ours)
                     name = f"worker {w + 1} of {n}"
-                    told = {"name": name, "pipe": theirs, "w": w, "n": n, "memory": memory, "errors": np.geterr(),
-                            "script": script}
+                    told = {"told": (name, theirs, w, n, memory, np.geterr(), script)}
                     process = context.Process(target=exec, args=(BEGIN, told), daemon=True, name=name)
                     process.start()
                     self.processes.append(process)
                     theirs.close()
-            for w in range(n):
-                self.say(w, copied)                    # not above: `start` would wait for ever if one is killed by then
+            self.say(copied)                           # not above: `start` would wait for ever if one is killed by then
             self.hear_all()                            # they are there
         except BaseException:
             Workers.__exit__(self)
@@ -192,12 +190,13 @@ class Workers:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return ChildProcessError(f"{self.processes[w].name} {how} before its work was done")
 
-    def say(self, w: int, words: Any) -> None:
-        """Send something to a worker, as pickle copies it."""
-        try:
-            self.pipes[w].send_bytes(words if isinstance(words, bytes) else ForkingPickler.dumps(words))
-        except OSError:                                # it is no longer there
-            raise self.loss(w) from None
+    def say(self, copied: Any) -> None:
+        """Send every worker something that pickle has copied."""
+        for w, pipe in enumerate(self.pipes):
+            try:
+                pipe.send_bytes(copied)
+            except OSError:                            # it is no longer there
+                raise self.loss(w) from None
 
     def hear_all(self) -> list[Any]:
         """Wait until every worker has said something, and return it; raise an exception that one had."""
@@ -263,7 +262,7 @@ def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ..
 
 def shared(layout: Mapping[str, tuple[tuple[int, ...], Any]]) -> Any:
     """Return memory, all zero, for arrays of these shapes and dtypes, that can be given to workers."""
-    size = sum(-(-np.empty(0, dtype).itemsize * int(np.prod(shape)) // 64) * 64 for shape, dtype in layout.values())
+    size = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) + 63 for shape, dtype in layout.values())
     try:
         memory = Arena(size)
         if hasattr(os, "posix_fallocate"):

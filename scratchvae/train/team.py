@@ -132,8 +132,7 @@ class Team(Workers):
             self.first, count = step, min(self.ahead, 1 + following)
             self.asked += count
             numbers = {name: value for name, value in vars(self.optimizer).items() if np.isscalar(value)}
-            for w in range(len(self.pipes)):
-                self.say(w, (epoch, range(step, step + count), numbers, beta))
+            self.say(ForkingPickler.dumps((epoch, range(step, step + count), numbers, beta)))
             self.hear_all()
             for name, (owner, _) in self.vectors.items():
                 setattr(owner, name, self.shared[name])
