@@ -129,7 +129,7 @@ class Own(VAE):
 """
 
 
-@pytest.mark.parametrize("words", [("-c",), ("-",)])
+@pytest.mark.parametrize("words", [("-c",), pytest.param(("-",), marks=pytest.mark.slow)])
 def test_a_class_that_no_file_defines(words):
     for workers, says in (("2", "ValueError: model must be of a class that a file defines"), ("'auto'", "")):
         text = BEGIN + CLASS + f"fit(Own(6, 2, (3,)), x, epochs=1, workers={workers})"
