@@ -124,7 +124,7 @@ class Steps:
         for s, half in halves.items():
             self.losses[s].finish(half, beta, whole[1:] / len(rows), len(rows))
         self.meet()
-        gradient = self.gradients[0][self.here]
+        gradient = self.model.gradient[self.here]      # that of share 0
         for s in range(1, len(shares)):                # from the first to the last: the same bits, whoever adds
             gradient += self.gradients[s][self.here]
         theta = self.model.theta[self.here]
