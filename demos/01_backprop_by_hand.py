@@ -156,8 +156,8 @@ print(f"\nThe library: largest difference between our gradients and the library'
 # ## The Jacobian, formed once
 #
 # The *Jacobian* of a map is the table of all derivatives of its outputs by its inputs: a row for each output, a column
-# for each input. The chain rule says that the Jacobian of a chain is the product of the Jacobians of its links. So
-# there is another way to the gradient of W1 and b1: form the Jacobians of the three links, and multiply.
+# for each input. By the chain rule, the Jacobian of a chain is the product of those of its links. So here is another
+# way to the gradient of W1 and b1: form three Jacobians, and multiply.
 #
 # - from the 6 numbers in W1 and b1 to the 6 numbers in a (3 examples, 2 units): J1, of shape 6 x 6;
 # - from a to h: J2, 6 x 6, with [a > 0] on its diagonal and 0 elsewhere;
@@ -191,10 +191,10 @@ zeros = 100 * (J1.size + J2.size + J3.size - sum(map(np.count_nonzero, (J1, J2, 
 print(f"Of the {J1.size + J2.size + J3.size} entries of the three Jacobians, {zeros:.0f} % are 0.")
 
 # %% [markdown]
-# The run prints `Of the 90 entries of the three Jacobians, 69 % are 0`. In a real network nearly all are, and there
-# are many more: for a layer of 400 units and a batch of 128 examples J2 would have (128 · 400)² = 2.6 billion entries,
-# of which 51,200 are not 0. Backward multiplies by that diagonal in 51,200 products. Each layer's `backward` is the
-# short way to multiply by its own Jacobian: `dy @ W.T` for J3, `dh * (a > 0)` for J2, `x.T @ da` for J1.
+# The run prints `Of the 90 entries of the three Jacobians, 69 % are 0`. In a real network nearly all are: for 400 units
+# and a batch of 128 examples J2 would have (128 · 400)² = 2.6 billion entries, and 51,200 of them are not 0. Backward
+# multiplies by that diagonal in 51,200 products. Each layer's `backward` is the short way to multiply by its Jacobian:
+# `dy @ W.T` for J3, `dh * (a > 0)` for J2, `x.T @ da` for J1.
 #
 # ## Is it true?
 #

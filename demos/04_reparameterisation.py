@@ -95,8 +95,7 @@ for d in dims:
 # large d, like √(2d); that of reparameterisation is 2, whatever d. The other dimensions add noise to f, but not to its
 # slope ∂f/∂z_1.
 #
-# So how many draws does the score function need to be as good as *one* reparameterised draw? The ratio of the
-# variances:
+# How many draws of the score function are as good as *one* reparameterised draw? The ratio of the variances:
 
 # %%
 for d in (16, 256):

@@ -63,8 +63,8 @@ print(f"  bound, printed form   {exact.elbo(linear, x).total[0]:8.4f}"
 #
 # ## Then digits
 #
-# Pairs of models with the same first weights, the same data in the same order and the same noise: they differ in that
-# part alone. With one level there is no third part: the VAE, for comparison. All are measured by the exact form.
+# Pairs of models with the same first weights, data and noise: they differ in that part alone. With one level, the VAE,
+# there is none. All are measured by the exact form.
 
 # %%
 data = digits()

@@ -1,16 +1,15 @@
 # %% [markdown]
 # # 15. The same network without noise
 #
-# **What you will see.** A diffusion goes down in a thousand noisy steps. The same trained network can also go down
-# without any noise. Then ten or twenty steps do, the same z_T always ends in the same digit, and log p(x) is an
-# integral that can be computed exactly.
+# **What you will see.** A diffusion goes down in a thousand noisy steps. The same network can also go down without
+# noise. Then ten or twenty steps are enough, a z_T always ends in the same digit, and log p(x) is an exact integral.
 #
 # **Words.** In u = z/√ᾱ the signal keeps its size, and only the noise grows with gamma, the log of noise over signal.
 # The *probability flow* moves u by du/dgamma = (u - â)/2: a little away from the guess â on the way up, towards it on
 # the way down. It has the same density as the diffusion at every gamma, MATH (13.15). *DDIM* is the flow in steps, or,
-# with `eta` between 0 and 1, something between the flow and the diffusion, MATH (13.14). The *trace* Σᵢ ∂âᵢ/∂uᵢ says
-# how the flow squeezes a small volume; log p needs it. Most code estimates it by a *random probe*. Here it is exact and
-# by hand: a unit vector goes up through the network, one for each column, MATH (13.16).
+# with `eta` between 0 and 1, something between the flow and the diffusion, MATH (13.14). log p needs the *trace* Σᵢ
+# ∂âᵢ/∂uᵢ, by which the flow squeezes a small volume. Most code estimates it by a *random probe*. Here it is exact: a
+# unit vector for each column goes up through the network, MATH (13.16).
 #
 # 1. Digits: the same z_T, with more and more steps.
 # 2. How many steps? The bound and the samples do not agree.

@@ -258,7 +258,7 @@ def test_blank_copies_are_blank_and_say_how_to_grade_them(run, tmp_path):
 
 
 def test_a_terminal_without_greek_letters(tmp_path):
-    text = fill.filled(EXERCISES[12]).replace("theta[block] -= w", "theta[block] += w")
+    text = fill.filled(EXERCISES[12]).replace("x -= w", "x += w")
     submit(tmp_path, EXERCISES[12], text)
     done = subprocess.run([sys.executable, str(FOLDER), "13", "--folder", str(tmp_path)], capture_output=True,
                           timeout=100, env={**os.environ, "PYTHONIOENCODING": "ascii"})
