@@ -68,8 +68,8 @@ for s2 in noises:
 #
 # - *beta = 1* from the first step: the full price at once. The usual explanation: at the start the decoder does not use
 #   the latents yet, so they do not repay their cost, and are given up.
-# - *warm-up*: beta rises from 0 to 1 in the first quarter of the training. The usual explanation: while it is small,
-#   latents are cheap, and the networks learn to use them.
+# - *warm-up*: beta rises from 0 to 1 in the first quarter of the training. While it is small, latents are cheap, and
+#   the networks learn to use them.
 # - *free bits*: where a level's mean KL in a batch is at most 1.5 nats, its beta is 0 for this step, otherwise 1. So a
 #   level gains nothing by giving up its last nats.
 
@@ -92,9 +92,9 @@ for latents in ((32,), (16, 8, 4)):
 # %% [markdown]
 # The numbers are less simple than the usual advice.
 #
-# - The VAE prints `32 beta = 1 -23.35 -23.71 24 4.73` and `32 warm-up -23.35 -23.79 19 5.30`. Here it is the other way
-#   round: with warm-up fewer latents are active (19 against 24), though they hold more together (5.30 against 4.73
-#   nats), and the ELBO is a little lower. log p(x) is the same: here a dead latent costs nothing.
+# - The VAE prints `32 beta = 1 -23.35 -23.71 24 4.73` and `32 warm-up -23.35 -23.79 19 5.30`. With warm-up fewer
+#   latents are active (19 against 24), though they hold more (5.30 against 4.73 nats), and the ELBO is a little lower.
+#   log p(x) is the same: a dead latent costs nothing here.
 # - The hierarchy prints `16, 8, 4 beta = 1 -23.14 -23.57 16, 8, 4 2.39 1.56 0.72` and `16, 8, 4 warm-up -23.03 -23.49
 #   16, 8, 4 2.58 1.71 0.98`. No latent dies, but with warm-up the top level holds a third more, and log p(x) is higher
 #   by a tenth of a nat.

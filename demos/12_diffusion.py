@@ -140,19 +140,18 @@ lesson.save(page, "12_diffusion", args)
 # ## Where is L_simple?
 #
 # Most texts train another loss: predict the noise, and take the plain squared error |eps - eps_hat|² at a random t. It
-# is the third part of this bound. Who guesses a has guessed the noise, eps_hat = (z - √ᾱ â)/√(1 - ᾱ), and e^(-gamma)
+# is the third part of this bound. A guess of a is a guess of the noise, eps_hat = (z - √ᾱ â)/√(1 - ᾱ), and e^(-gamma)
 # |a - â|² = |eps - eps_hat|², MATH (13.18). So with gamma uniform, as here, the noise error has no weight, and another
 # schedule for gamma is another weight of the same errors. With the weight of the cosine schedule the bound of held-out
 # digits is -22.83 nats, and without it -22.97 (500 epochs, parameters averaged as in lesson 13); the samples are as
-# good. What is missing in L_simple is L_0, the reconstruction of x from z_1; there the noise error at t = 1 replaces
-# it.
+# good. L_simple lacks L_0, the reconstruction of x from z_1; the noise error at t = 1 replaces it.
 #
 # ## Try this
 #
 # - *Where to look.* Measure |eps - eps_hat|² on a grid of gamma, and let `model.schedule.pick` draw gamma from a
-#   density proportional to the root of its mean square, with the weight e^(-gamma) over that density. The bound is
-#   the same, and the variance of the gradient falls from 92 to 44. After 300 epochs the bound is -22.96 and -23.02
-#   nats with two seeds, where it is -23.13 and -23.20 with gamma uniform.
+#   density proportional to the root of its mean square, with the weight e^(-gamma) over that density. The bound is the
+#   same, and the variance of the gradient falls from 92 to 44. After 300 epochs the bound is -22.96 and -23.02 nats
+#   (two seeds), against -23.13 and -23.20 with gamma uniform.
 # - *One writing for another.* `three_writings(model.with_levels(T), x_test, 0)` for T = 10, 100, 1000: the top-down
 #   bound rises with T towards the limit, -44.4, -25.1 and -24.0 nats; the exact one has the same mean, but of one
 #   draw its standard error grows, 1.2, 3.1 and 9.6; and the printed one falls without end, -250, -6233 and -69,007: by

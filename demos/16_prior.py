@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 16. Where do codes come from?
 #
-# **What you will see.** Where do new codes come from? In lesson 3 from N(0, I), to which training fits the codes.
-# Better: from a distribution that is learned, too. Here the prior of a VAE is a diffusion over its codes, trained with
-# it on one bound: MATH (15.1), (15.2).
+# **What you will see.** In lesson 3 new codes come from N(0, I), to which training fits the codes. Better: from a
+# distribution that is learned, too. Here the prior of a VAE is a diffusion over its codes, trained with it on one
+# bound: MATH (15.1), (15.2).
 #
 # **Words.** The *prior* p(z) is the distribution that new codes are drawn from. *Entropy* H(q) is the width of a code's
 # cloud, in nats. The VAE's price, KL( q || p ), is -H(q) - E[log p(z)]: a wide cloud is cheap, and so is one in a place
@@ -118,24 +118,23 @@ lesson.save(page, "16_prior", args)
 # %% [markdown]
 # ## What the default run finds
 #
-# The learned prior has infinitely many levels in the bound, and 200 in log p(x) and in its samples. Its log p(x) is from
-# 100 draws, that of the plain VAE from 1000; fewer draws give a lower mean, (5.5), so the comparison favours N(0, I).
+# The learned prior has infinitely many levels in the bound, and 200 in log p(x) and samples. Its log p(x) is from 100
+# draws, the plain VAE's from 1000: this favours N(0, I), (5.5).
 #
 # With two latents log p(x) rises from -24.51 to -24.27 nats, with sixteen from -23.11 to -22.76, and the bounds from
 # -24.69 to -24.57 and from -23.41 to -23.25. With `--epochs 1000` (three seeds) sixteen latents with a learned prior
 # have the bound -22.73 and log p(x) -22.21; with N(0, I) it is -22.81 and -22.45. The learned prior is as good as three
 # levels from the bottom up (lesson 8), with fewer parameters.
 #
-# In the figure: the codes no longer fill the disc of N(0, I). They may lie farther out, where the clouds can be
-# wider and overlap less. Below: q has more entropy, and the bound on log p(z) is lower by somewhat more, so that by the
-# bound z costs a little more than with N(0, I). The reconstruction gains more than that.
+# In the figure: the codes no longer fill the disc of N(0, I). They may lie farther out, where the clouds can be wider
+# and overlap less. Below: q has more entropy, the bound on log p(z) is lower by somewhat more, and the reconstruction
+# gains more than both.
 #
 # ELBO(z) stands in for log p(z), so the bound shows only part of the gain, 0.08 of a nat; log p(x) by importance
 # sampling shows 0.24.
 #
 # ## Try this
 #
-# - *The prior alone, afterwards.* Train a plain VAE; then a diffusion on draws of its q(z | x), as a second model. The
-#   latent diffusion of Rombach et al. 2022 has the same two steps, for pictures. It is simpler; its q does not learn
-#   from the prior.
+# - *The prior alone, afterwards.* Train a plain VAE; then a diffusion on draws of its q(z | x). So does the latent
+#   diffusion of Rombach et al. 2022, for pictures. It is simpler; its q does not learn from the prior.
 # - *Your own data*: `scratchvae train --data table.csv --prior diffusion --out runs/table`.

@@ -7,12 +7,11 @@
 #
 # **Words.** A *label* y is what the model is told, here the class of a digit, as a row with one 1. *Dropped* labels are
 # rows of zeros: the same network learns p(x | y) and p(x). *Guidance* goes further in the direction from the guess
-# without a label, u, to the guess with it, c: (1 + w) c - w u. It is the same as u + s (c - u) with s = 1 + w; both are
-# written. *Classifier guidance* has that direction from a classifier of noisy digits instead. *Diversity* is how much
-# two samples of the same label differ, in pixels. *MMD²* is a distance between two sets of pictures; its mean is 0 if
-# they are of the same distribution. *Inpainting* is to fill in the missing part of a picture. *Replacement* does it by
-# putting the known part, with fresh noise, into z before each step down; *RePaint* goes back up and down again, R times
-# for each level.
+# without a label, u, to the guess with it, c: (1 + w) c - w u, or u + s (c - u) with s = 1 + w. *Classifier guidance*
+# has that direction from a classifier of noisy digits instead. *Diversity* is how much two samples of the same label
+# differ, in pixels. *MMD²* is a distance between two sets of pictures; its mean is 0 if they are of the same
+# distribution. *Inpainting* is to fill in the missing part of a picture. *Replacement* does it by putting the known
+# part, with fresh noise, into z before each step down; *RePaint* goes back up and down again, R times for each level.
 #
 # 1. A label is worth at most log 10 = 2.3 nats.
 # 2. Ten labels, without guidance and with it: accuracy against diversity.
@@ -74,8 +73,8 @@ print(f"{model.theta.size} parameters, {history['seconds'][-1]:.0f} s; {len(x_te
 # %% [markdown]
 # ## 2. A classifier by hand, to judge the samples; and one of noisy digits, to guide
 #
-# p(y | x) = softmax(f(x)), and ∂log p(y | x)/∂f = y - p, where y is a row with one 1. The rest is MLP.backward; its dx is the gradient that
-# classifier guidance needs.
+# p(y | x) = softmax(f(x)), and ∂log p(y | x)/∂f = y - p, where y is a row with one 1. MLP.backward does the rest;
+# classifier guidance needs its dx.
 
 # %%
 class Classifier:
@@ -253,14 +252,14 @@ lesson.save(page, "17_conditions", args)
 # Three seeds; the judge is right for 0.905 of the held-out digits.
 #
 # - *A label is worth at most log 10 = 2.30 nats.* With it the bound is -20.4. A model of its own for p(x) has -22.6
-#   (lesson 12, with more epochs), a difference of 2.2. The same network without the label has -23.3 only, a difference
-#   of 2.9: it saw no label in one row of five, and had to share its 102,464 parameters. A difference of two bounds is
-#   not the difference of two log p(x): their gaps differ.
+#   (lesson 12, with more epochs), a difference of 2.2. The same network without the label has only -23.3, a difference
+#   of 2.9: it trained without labels on one row in five, and shares its 102,464 parameters. (A difference of bounds is
+#   not one of log p(x): their gaps differ.)
 # - *Accuracy against diversity.* w = 0: 0.85 right, and two samples of a label differ in 14.1 pixels, as two held-out
 #   digits do (14.2). w = 1: 0.99 and 11.3. w = 3: 1.00 and 9.2. Real digits are 0.905 right: the guided ones are more
 #   certain, and MMD² to the data grows with w. The classifier's guidance is weaker: s = 4 has 0.92 right with a
-#   diversity of 14.2, where (15.5) says that w = 3 is the same for an exact classifier. Only the slope of a classifier is
-#   used here, and it was trained for its value.
+#   diversity of 14.2, where (15.5) says that w = 3 is the same for an exact classifier. Only a classifier's slope is
+#   used here, but its value was trained.
 # - *A perfect model* loses diversity as well, and more than one would expect: 1/4 or 7/24 instead of 1/3.
 #
 # ## Try this

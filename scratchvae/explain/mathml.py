@@ -17,8 +17,8 @@ WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and"
          "variables", "that", "are", "there"}
 SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
 LETTER = "A-Za-zÀ-ÖØ-öø-ÿα-ωΑ-Ω"
-TOKEN = re.compile(r"\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio)|d?prior_matching|d?cell_log_p"
-                   r"|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
+TOKEN = re.compile(r"\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio)|d?prior_matching|"
+                   r"d?cell_log_p|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
                    rf"|[{LETTER}∂](?:[{LETTER}∂]|[\u0300-\u036f])*'?s?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
                    "|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
 
