@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_a_page_is_one_whole_file(name, pages):
     assert found.headings[0] == 1 and found.headings.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(found.headings, found.headings[1:])), "a level is left out"
     assert not re.search(r"https?://|@import|url\(", page), "it needs the network"
-    assert len(page.encode()) < (4e6 if "hvae" in name or "topdown" in name else 1.5e6)
+    assert len(page.encode()) < 1.5e6
 
 
 @each_case
@@ -293,6 +294,39 @@ def test_a_changed_sign_in_a_line_is_noticed(at, old, new):
                   for _, error in found.equations(visit)]
     wrong = {name for error, name in errors if error is None or not error < 1e-12}
     assert at.replace(":", ".") in wrong
+
+
+@pytest.mark.parametrize("name", ["vae", "vae, weights", "hvae, two levels", "topdown, mixed"])
+def test_one_entry_of_each_product_and_sum_is_worked_out(name, passes, pages):
+    """Its numbers stand on the page, and the terms that are written add up to it."""
+    found, page, seen = passes[name], pages(name), set()
+    for visit in (visit for call in found.trace.calls for visit in call.visits):
+        for equation, _ in found.equations(visit):
+            worked = found.evaluator(visit).worked(equation)
+            if equation.number == "1.2":
+                assert worked is not None
+            said, _, value = (worked or "").partition(" = ")[2].rpartition(" = ")
+            if said and not re.search("[^-+.()0-9e ·−]", said):                # all of its terms, and no function
+                size = eval(said.translate({8722: "+", 183: "*"}))             # without a minus
+                assert eval(said.translate({8722: "-", 183: "*"})) == pytest.approx(float(value), abs=2e-3 * size)
+                assert escape(worked) in page
+                seen.add(equation.text)
+    assert {"dW[i,j] = Σₙ x[n,i] dy[n,j]", "db[j] = Σₙ dy[n,j]"} <= seen
+
+
+def test_every_equation_has_a_sentence():
+    for equation in equations.table():
+        assert 10 < len(equation.words) < 100 and equation.words[-1] == "."
+        assert equation.words[0].isupper() or re.match(r"([b-z](_t)?|m's|p's) ", equation.words), equation.words
+
+
+@each_case
+def test_the_symbols_of_a_page_are_in_its_legend(name, pages):
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td></tr>', pages(name))
+    said = " ".join(head for head, _ in rows)
+    for symbol in ("x", "h", "n", "noise", "dv", *(["K"] if "weights" in name else [])):
+        assert re.search(rf"\b{symbol}\b", said), symbol
+    assert all(meaning for _, meaning in rows)
 
 
 # the equations are those of MATH.md -------------------------------------------------------------------
@@ -538,8 +572,78 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-sh
                                                "google-chrome"))), None)
 
 
+in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+PDF = shutil.which("pdftotext")
+
+
+def browse(path, *options):
+    """Return what a browser without a window says of a page."""
+    return subprocess.run([BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000",
+                           *options, path.as_uri()], capture_output=True, text=True, timeout=120).stdout
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@in_a_browser
+@pytest.mark.skipif(PDF is None, reason="no pdftotext is installed")
+def test_on_paper_the_first_dW_can_be_computed_with_a_pen(tmp_path, pages, passes):
+    """The printed sheet has every number of the first layer's x, dy and dW."""
+    (tmp_path / "page.html").write_text(pages("vae"), encoding="utf-8")
+    browse(tmp_path / "page.html", f"--print-to-pdf={tmp_path / 'page.pdf'}", "--no-pdf-header-footer")
+    text = subprocess.run([PDF, "-layout", str(tmp_path / "page.pdf"), "-"], capture_output=True, text=True,
+                          timeout=60).stdout
+    dense = next(call for call in reversed(passes["vae"].trace.calls) if call.function.name == "layers.Dense.backward")
+    x, dy = dense.args["cache"], dense.args["dy"]
+    for row in dense.owner.dW:
+        assert re.search(r"\d+: +" + " +".join(re.escape(f"{number:.4g}") for number in row), text)
+    for row in [*x.reshape(-1, 8), *dy]:
+        assert re.search(r"\d+: +" + " +".join(re.escape(f"{number:.4g}") for number in row), text)
+    np.testing.assert_allclose(dense.owner.dW, x.T @ dy)
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_in_a_notebook_a_link_stays_within_the_frame(tmp_path, pages):
+    """The frame goes to the array, and the notebook about it stays where it is."""
+    probe = """<script>addEventListener('load',()=>{const frame=document.querySelector('iframe');
+    const inside=frame.contentDocument;
+    inside.querySelectorAll('details').forEach(d=>d.open=true);const link=inside.querySelector('.code a[href^="#a"]');
+    const place=inside.querySelector(link.hash);link.click();setTimeout(()=>{document.title='at '+
+    (frame.contentDocument===inside&&inside.querySelector('h1')!==null&&
+    inside.querySelector(':target')===place)},500)})</script>"""
+    (tmp_path / "notebook.html").write_text(f"<title>-</title>{pages('vae')._repr_html_()}{probe}", encoding="utf-8")
+    assert "<title>at true</title>" in browse(tmp_path / "notebook.html", "--dump-dom")
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_a_click_on_a_number_shows_its_sum(tmp_path, pages, passes):
+    probe = """<script>document.querySelectorAll('details').forEach(d=>d.open=true);
+    const steps=[...document.querySelectorAll('[data-line^="layers.Dense.backward"]')];
+    const made=steps.flatMap(s=>[...s.querySelectorAll('.made')]).find(m=>
+    /self.dW/.test(m.textContent)&&/\\n *3:/.test(m.textContent)&&!/pixels/.test(m.textContent));
+    const pre=made.querySelector('pre'),text=pre.firstChild,lines=pre.textContent.split('\\n');
+    const line=lines.findIndex(l=>/^ *3:/.test(l)),start=lines.slice(0,line).join('\\n').length+1;
+    const cell=[...lines[line].matchAll(/[^ ]+/g)][2],range=document.createRange();
+    range.setStart(text,start+cell.index);range.setEnd(text,start+cell.index+cell[0].length);
+    pre.scrollIntoView();pre.scrollTop=0;pre.style.maxHeight='none';let b=range.getBoundingClientRect();
+    scrollBy(0,b.y-200);b=range.getBoundingClientRect();
+    pre.dispatchEvent(new MouseEvent('click',{bubbles:true,clientX:b.x+b.width/2,clientY:b.y+b.height/2}));
+    document.title=document.querySelector('.asked')?.textContent??'nothing'</script></body>"""
+    calls = [call for call in passes["vae"].trace.calls if call.function.name == "layers.Dense.backward"]
+    (tmp_path / "page.html").write_text(pages("vae").replace("</body>", probe), encoding="utf-8")
+    title = re.search("<title>(.*)</title>", browse(tmp_path / "page.html", "--dump-dom", "--window-size=1400,900"))[1]
+    said = re.fullmatch(r"dW\[3, 1\] = (.*) = (.*)", title)
+    assert said, title
+    terms = [[float(number.strip("()").replace("−", "-")) for number in term.split(" · ")]
+             for term in said[1].split(" + ")]
+    close = [call for call in calls if np.allclose(terms, np.column_stack(
+        [call.args["cache"][:, 3], call.args["dy"][:, 1]]), rtol=1e-3, atol=1e-12)]
+    assert len(close) == 1 and float(said[2].replace("−", "-")) == pytest.approx(
+        float(close[0].owner.dW[3, 1]), rel=2e-3)
+
+
+@pytest.mark.slow
+@in_a_browser
 @pytest.mark.parametrize("width", [400, 1400])
 def test_in_a_browser_nothing_stands_wider_than_the_window(width, tmp_path, pages):
     """The page measures itself, every fold open: what stands wider than its place is named in the title."""

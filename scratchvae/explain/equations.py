@@ -46,7 +46,7 @@ def table() -> list[Equation]:
                        for side in body[given.end() if given else 0:].split(" = ", 1))
         own = left.elts if isinstance(left, ast.Tuple) else [left]
         called = given.group(1).split(", ") if given else [base(ast.unparse(e)) for e in own]
-        found.append(Equation(number, case, tuple(called), left, right, words[0].upper() + words[1:] + "."))
+        found.append(Equation(number, case, tuple(called), left, right, words + "."))
     return found
 
 

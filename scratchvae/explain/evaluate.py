@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -213,23 +213,26 @@ class Evaluator:
     def value(self, node: ast.expr, **letters: Any) -> Any:
         """Return the value of an expression, its free indices being numbers, or all numbers that they can be."""
         code, names, entries = ready(node, "".join(letters))
-        for array, of_it in entries:
-            self.shaped(self.name(array), of_it)
+        self.measure(entries)
         return eval(code, {**self.tools, **{name: column(self.name(name)) for name in names}, **letters})
 
     def entry(self, name: str, *at: Any) -> Any:
         """Return entries of an array; where it has one for all, that."""
-        a = self.shaped(self.name(name), "n" * len(at))
+        a = self.shaped(self.name(name), len(at))
         return a[tuple(i if size > 1 else 0 for i, size in zip(at, a.shape))]
 
-    def shaped(self, value: Any, letters: list[str] | str) -> Array:
-        """Return an array with an axis for each letter: the K rows of an example are put apart."""
+    def shaped(self, value: Any, axes: int) -> Array:
+        """Return an array with so many axes: the K rows of an example are put apart."""
         a = np.asarray(value)
-        if 0 < a.ndim < len(letters):
+        if 0 < a.ndim < axes:
             a = a.reshape(-1, self.extra["K"], *a.shape[1:])
-        a = a.reshape((*a.shape, *[1] * len(letters))[:len(letters)])
-        self.sizes.update({c: size for c, size in zip(letters, a.shape) if size > 1 or c not in self.sizes})
-        return a
+        return a.reshape((*a.shape, *[1] * axes)[:axes])
+
+    def measure(self, entries: list[tuple[str, list[str]]], made: Any = None, letters: Sequence[str] = ()) -> None:
+        """Note the size of each index: of arrays of which entries are taken, and of what was made."""
+        for array, of_it in [(self.name(name), of_it) for name, of_it in entries] + [(made, letters)] * bool(letters):
+            for c, size in zip(of_it, self.shaped(array, len(of_it)).shape):
+                self.sizes[c] = max(size, self.sizes.get(c, 1))
 
     def part(self, text: str) -> Any:
         """Return what belongs to a level, q[t - 1] or gamma[t + 1], or a piece, h[:n]."""
@@ -289,10 +292,7 @@ class Evaluator:
             results = [v for n, v in self.visit.values if "cache" not in n]
             return max(distance(a, b) for a, b in zip(leaves(self.value(equation.right)), results) if is_number(b))
         letters, made = letters_of(left) if source(left)[-3:] != "[t]" else [], self.made(equation)
-        for array, of_it in ready(equation.right, "".join(letters))[2]:
-            self.shaped(self.name(array), of_it)
-        if letters:
-            self.shaped(made, letters)
+        self.measure(ready(equation.right, "".join(letters))[2], made, letters)
         sizes = [self.sizes[c] for c in letters]
         found = self.value(equation.right, **dict(zip(letters, np.ogrid[tuple(slice(size) for size in sizes)])))
         found = leaves(found)[0] if isinstance(found, tuple) else found
@@ -315,7 +315,7 @@ class Evaluator:
         if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or not kinds:
             return None
         letters = letters_of(equation.left) if source(equation.left)[-3:] != "[t]" else []
-        grid = self.shaped(made, letters) if letters else made
+        grid = self.shaped(made, len(letters)) if letters else made
         at = tuple(int(i) for i in np.unravel_index(np.nanargmax(np.abs(np.real(grid))), grid.shape))
         try:
             said = self.numbers(node, at, **dict(zip(letters, at)))

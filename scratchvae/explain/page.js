@@ -25,5 +25,5 @@ for(where[s.over]=0;where[s.over]<size;where[s.over]++){const f=s.times.map(entr
 terms.push(f.map(sign).join(' · '))}
 s.plus.map(entry).forEach(v=>{total+=v;terms.push(sign(v))});
 const out=q.querySelector('.asked')??q.appendChild(Object.assign(document.createElement('div'),{className:'worked asked'}));
-out.textContent=name+'['+s.of[2].map(l=>where[l])+'] = '+terms.join(' + ')+' = '+short(+total.toPrecision(4));
+out.textContent=name+'['+s.of[2].map(l=>where[l]).join(', ')+'] = '+terms.join(' + ')+' = '+short(+total.toPrecision(4));
 out.setAttribute('role','status')});
