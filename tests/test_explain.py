@@ -629,7 +629,8 @@ def test_a_click_on_a_number_shows_its_sum(tmp_path, pages, passes):
     scrollBy(0,b.y-200);b=range.getBoundingClientRect();
     pre.dispatchEvent(new MouseEvent('click',{bubbles:true,clientX:b.x+b.width/2,clientY:b.y+b.height/2}));
     document.title=document.querySelector('.asked')?.textContent??'nothing'</script></body>"""
-    calls = [call for call in passes["vae"].trace.calls if call.function.name == "layers.Dense.backward"]
+    calls = [call for call in passes["vae"].trace.calls if call.function.name == "layers.Dense.backward"
+             and call.args["cache"].shape[1] > 3]
     (tmp_path / "page.html").write_text(pages("vae").replace("</body>", probe), encoding="utf-8")
     title = re.search("<title>(.*)</title>", browse(tmp_path / "page.html", "--dump-dom", "--window-size=1400,900"))[1]
     said = re.fullmatch(r"dW\[3, 1\] = (.*) = (.*)", title)
