@@ -218,9 +218,11 @@ lesson.save(page, "06_vae", args)
 # %% [markdown]
 # ## The same pass as a page
 #
-# Every line of `bound` with the line of `backward` that answers it, its equation, the arrays it made, and for each
-# gradient its distance from the complex step. Each call unfolds to its own lines, down to dW = xᵀ dy. Open it in a
-# browser; it prints well. `scratchvae explain --model hvae --out three.html` writes one for a hierarchy.
+# Every line of `bound` with the line of `backward` that answers it, a sentence and its equation, how far the equation
+# is from what the line computed, the arrays it made, and for each gradient its distance from the complex step. Each call
+# unfolds to its own lines, down to dW = xᵀ dy; a click on one of its numbers shows the sum that it is. Open it in a
+# browser. On paper all calls are unfolded. `scratchvae explain --model hvae --out three.html` writes one for a
+# hierarchy.
 
 # %%
 path = args.out / "06_vae.html"
@@ -230,7 +232,7 @@ else:
     print(f"page: {path}: {explain(model, x, eps, path, about='The model and three digits of lesson 6.').verdict}")
 
 # %% [markdown]
-# The run prints `41 gradients are shown`, and each agrees with the complex step.
+# `41 gradients are shown`, and each agrees with the complex step.
 #
 # ## Try this
 #

@@ -433,6 +433,13 @@ def test_the_three_uses_of_a_latent_have_one_mark(pages):
     assert {"z[t - 1]", "z[t]"} <= set(uses) and uses.count("z[t]") >= 2
 
 
+@pytest.mark.parametrize("name", ["vae", "vae, counts", "hvae", "hvae, printed"])
+def test_a_backward_stands_beside_the_forward_that_it_answers(name, pages):
+    folds = re.findall("<summary>unfold ([^<]*)</summary>", pages(name))
+    alone = {fold for fold in folds if "backward" in fold and " and " not in fold}
+    assert alone <= {"gaussian.halves_backward"} and len(folds) > 10       # one line of forward, two of backward
+
+
 def test_a_changed_library_is_a_changed_page():
     bug = gallery.Bug("a constant", "", [("gaussian:sample", "np.exp(logvar / 2)", "np.exp(logvar / 2) * 1.0")])
     model, x, _ = CASES["vae"]()

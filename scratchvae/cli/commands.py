@@ -376,16 +376,17 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     """Write a page that shows every line of a pass at work.
 
     examples:
-      scratchvae explain --out vae.html                   # a small VAE, ten epochs on the digits of this package
-      scratchvae explain --model hvae --latents 4,3,2 --out three.html
+      scratchvae explain --out vae.html                   # a small VAE, 10 epochs on the digits of this package
+      scratchvae explain --model hvae --out three.html    # three levels, 60 epochs: until the upper ones are alive
       scratchvae explain --importance 5 --out weights.html
       scratchvae explain runs/digits --out page.html      # a run, with its own data
       scratchvae explain runs/table --data new.csv --rows 1 --out page.html
 
     The page is one file, which needs no network. Beside every line of the forward pass stand
-    its equation, the arrays that it made, the line of backward that answers it, and for each
-    gradient how far it is from its complex-step derivative. All is computed in float64. A
-    gradient that is wrong makes the exit code 1, and its line is marked.
+    its equation in words and in symbols, how far it is from what the line computed, the arrays
+    that the line made, the line of backward that answers it, and for each gradient how far it is
+    from its complex-step derivative. All is computed in float64. A gradient that is wrong makes
+    the exit code 1, and its line is marked.
     """
     if args.run is not None:
         for name in set(given) & {*FRESH, "scaling", "binarize"}:

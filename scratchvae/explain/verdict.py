@@ -149,10 +149,12 @@ def pairs_of(calls: list[Call]) -> dict[int, Call]:
     found: dict[int, Call] = {}
     for call in calls:
         if call.function.name.endswith("backward"):
-            cache, owner = call.args.get("cache", call.args.get("caches")), call.function.name.rpartition(".")[0]
-            mine = [other for other in calls[:call.index] if call.step is not None and other.step == call.step or (
-                cache is not None and isinstance(other.result, tuple) and other.result[-1] is cache)]
-            own = [other for other in mine if other.function.name.rpartition(".")[0] == owner]
+            cache, name = call.args.get("cache", call.args.get("caches")), call.function.name
+            mine = [other for other in calls[:call.index] if other.owner is call.owner and (
+                call.step is not None and other.step == call.step or cache is not None and isinstance(
+                    other.result, tuple) and other.result[-1] is cache)]
+            own = [other for other in mine if other.function.name in (name.removesuffix("_backward"),
+                                                                      name.replace(".backward", ".forward"))]
             found.update({call.index: (own or mine)[0]} if mine else {})
     return found
 

@@ -207,7 +207,7 @@ class Pass:
 
     @contextmanager
     def watching(self, moved: Mapping[Place, Array], only: int | None = None) -> Iterator[None]:
-        """Put the wrapped parts in their places for as long as the block lasts; ``only``: a step apart from the pass."""
+        """Put the wrapped parts in their places for as long as the block lasts; ``only``: of one step, apart."""
         before = self.steps, self.count, self.open, self.moved, self.only
         self.open, self.moved, self.only = [], moved, only
         if only is not None:

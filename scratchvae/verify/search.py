@@ -144,7 +144,7 @@ def gradient_at(p: Pass, where: Compared, array: Array, dys: Arrays) -> Array:
     inputs, outputs, call = step.inputs, step.outputs, step.part.call
 
     def own(arrays: Arrays) -> Arrays:                 # of one step alone: much cheaper
-        with still(p.pair.generators), p.watching({}, apart=True):
+        with still(p.pair.generators), p.watching({}, only=-1):
             ys, _ = call(*(arrays[""] if n == where.name else a for n, a in inputs.items()))
         return dict(zip(outputs, ys))
 
