@@ -219,9 +219,9 @@ lesson.save(page, "06_vae", args)
 # ## The same pass as a page
 #
 # Every line of `bound` with the line of `backward` that answers it, a sentence and its equation, how far the equation
-# is from what the line computed, the arrays it made, and for each gradient its distance from the complex step. Each call
-# unfolds to its own lines, down to dW = xᵀ dy; a click on one of its numbers shows the sum that it is. Open it in a
-# browser. On paper all calls are unfolded. `scratchvae explain --model hvae --out three.html` writes one for a
+# is from what the line computed, the arrays it made, and for each gradient its distance from the complex step. Each
+# call unfolds to its own lines, down to dW = xᵀ dy; a click on one of its numbers shows the sum that it is. Open it in
+# a browser. On paper all calls are unfolded. `scratchvae explain --model hvae --out three.html` writes one for a
 # hierarchy.
 
 # %%

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from .notation import text
@@ -25,7 +25,7 @@ class Equation:
     right: ast.expr
     words: str
 
-    @property
+    @cached_property
     def text(self) -> str:
         """Return the equation in the notation of MATH.md."""
         return f"{text(self.left)} = {text(self.right)}"

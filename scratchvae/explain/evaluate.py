@@ -310,9 +310,8 @@ class Evaluator:
     def worked(self, equation: Equation) -> str | None:
         """Return one entry of a product or a sum with its numbers, the largest; None where there is no such thing."""
         made, node = self.made(equation), equation.right
-        kinds = [part for part in ast.walk(node) if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult)
-                 or isinstance(part, ast.Call) and source(part.func)[0] == "Σ"]
-        if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or not kinds:
+        if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or (
+                "*" not in source(node) and "Σ" not in source(node)):
             return None
         letters = letters_of(equation.left) if source(equation.left)[-3:] != "[t]" else []
         grid = self.shaped(made, len(letters)) if letters else made

@@ -7,7 +7,6 @@ unfolds in place, in the same two columns.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from html import escape
@@ -18,12 +17,14 @@ import numpy as np
 from ..layers import Array
 from . import figures, pictures
 from .equations import Equation, base, read, sections, symbols
+from .evaluate import source
 from .mathml import broken
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import TOLERANCE, Record, is_gradient
 
 ALL = 640                                              # an array of so many numbers is written out; of a larger one,
 FEW, SOME, MANY = 8, 160, 4096                                 # the first so many; the script can sum over so many
+SUM = re.compile(r"(\w+\[[^]]+\]) = Σ(\w)\((\w+\[[^]]+\](?: \* \w+\[[^]]+\])?)\)( \+ \w+\[[^]]+\])?")
 
 
 class Writer:
@@ -137,9 +138,9 @@ class Writer:
 
     def summed(self, visit: Visit, equation: Equation) -> str:
         """Return what the script needs to write out the sum of any entry: index, factors and what is added."""
-        text = f"{ast.unparse(equation.left)} = {ast.unparse(equation.right)}"
-        found = re.fullmatch(r"(\w+\[[^]]+\]) = Σ(\w)\((\w+\[[^]]+\](?: \* \w+\[[^]]+\])?)\)( \+ \w+\[[^]]+\])?", text)
-        used = {base(ast.unparse(node)): self.found.trace.numbers[key] for node, key in visit.used}
+        text = f"{source(equation.left)} = {source(equation.right)}"
+        found = SUM.fullmatch(text)
+        used = {base(source(node)): self.found.trace.numbers[key] for node, key in visit.used} if found else {}
         parts = re.findall(r"(\w+)\[([^]]+)\]", text)
         if found is None or any(name not in used for name, _ in parts[1:]):
             return ""
@@ -147,7 +148,8 @@ class Writer:
             value = np.asarray(self.found.evaluator(visit).name(name), float)
             if value.size > MANY:
                 return ""
-            self.arrays[used[name]] = [[float(f"{number:.4g}") for number in row] for row in np.atleast_2d(value)]
+            if used[name] not in self.arrays:
+                self.arrays[used[name]] = [[float(f"{number:.4g}") for number in row] for row in np.atleast_2d(value)]
         entries = [[used.get(name, 0), name, index.split(", ")] for name, index in parts]
         of = {"of": entries[0], "over": found[2], "times": entries[1:len(entries) - bool(found[4])],
               "plus": entries[len(entries) - bool(found[4]):]}

@@ -57,11 +57,14 @@ class Record:
     about: str = ""
     columns: Sequence[str] = ()
     answers: dict[int, Call] = field(default_factory=dict)
+    by: dict[Any, list[Check]] = field(default_factory=dict)           # the checks, by memory or by name
     compared: list[tuple[Visit, Made, Check]] = field(default_factory=list)
     origin: tuple[int, Key] | None = None              # the first gradient in the order of backward that is wrong
 
     def __post_init__(self) -> None:
         self.answers = {self.pairs[call.index].index: call for call in self.trace.calls if call.index in self.pairs}
+        for one in self.checks:
+            self.by.setdefault(one.key[0] if one.key else "d" + one.name, []).append(one)
         made = [(visit, m) for call in self.trace.calls for visit in call.visits for m in visit.new()]
         made.sort(key=lambda pair: pair[0].end)
         self.compared = [(visit, m, check) for visit, m in made if is_gradient(visit, m)
@@ -76,7 +79,8 @@ class Record:
 
     def check(self, visit: Visit, made: Made) -> Check | None:
         """Return the comparison of an array where it was made: by the call that gave it there, or that got it."""
-        found = [check for check in self.checks if is_it(made, check)]
+        near = self.by.get(made.key[0], []) + self.by.get(made.label.rpartition(".")[2], [])
+        found = [check for check in near if is_it(made, check)]
         of_here = [check for check in found if check.which != "dys" and check.call is not None
                    and (check.call in visit.calls or within(visit.call, check.call))]
         return next(iter(of_here or [check for check in found if check.which == "dys"] or found), None)

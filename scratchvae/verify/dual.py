@@ -98,9 +98,10 @@ def plain(a: Any) -> Any:
     """Return what a Dual stands for, a complex array; also in tuples, lists and dicts."""
     if isinstance(a, Dual):
         return a.view(np.ndarray)
-    if isinstance(a, dict):
-        return {name: plain(b) for name, b in a.items()}
-    return type(a)(plain(b) for b in a) if type(a) in (tuple, list) else a
+    kind = type(a)
+    if kind is tuple or kind is list:
+        return kind([plain(b) for b in a])
+    return {name: plain(b) for name, b in a.items()} if kind is dict else a
 
 
 def value(a: Any) -> Any:
