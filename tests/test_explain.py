@@ -376,6 +376,8 @@ def test_a_number_is_read_from_the_end_of_a_comment():
     ("(a + b)/2", ["<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac>"]),
     ("z_{t+1}", ["<msub><mi>z</mi><mrow><mi>t</mi><mo>+</mo><mn>1</mn></mrow></msub>"]),
     ("√(v + 1)", ["<msqrt><mrow><mi>v</mi><mo>+</mo><mn>1</mn></mrow></msqrt>"]),
+    ("exp w[k]/Σⱼ exp w[j]", ['<mfrac><mrow><mi>exp</mi><mspace width="0.2em"/><mrow><mi>w</mi>', "<mi>j</mi><mo",
+                              "</mfrac></mrow></math>"]),
     ("a < b", ["<mo>&lt;</mo>", 'aria-label="a &lt; b"']),
 ])
 def test_a_formula_is_set_as_mathematics(text, parts):
