@@ -8,12 +8,13 @@ directions, whatever its size, and one that speaks of entries to the entries of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..layers import Array
-from ..verify.derivative import Arrays, Pair, along, copies, size, stream
+from ..verify.derivative import Arrays, NotComplex, Pair, along, copies, gradient, size, stream
 from ..verify.noise import still
 
 ENTRIES = 400                                          # a larger array is looked at in a block of entries
@@ -83,6 +84,9 @@ class Reference:
 
     def entries(self, inputs: Arrays, dys: Arrays, by: str, flat: Array) -> Array:
         """Return the gradient at these entries of an input, counted along its ravelled form."""
+        if self.follows and len(flat) == inputs[by].size:
+            with suppress(NotComplex):
+                return gradient(self.forward, inputs, by, dys).ravel()
         found, v = np.empty(len(flat)), np.zeros(inputs[by].size)
         for i, k in enumerate(flat):
             v[k] = 1

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from typing import Any, Optional
 
 import numpy as np
@@ -38,7 +37,7 @@ FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by 
     "tanh({a})": np.tanh, "1 - tanh²({a})": lambda a: 1 - np.tanh(a) ** 2, "cos({a})": np.cos, "sin({a})": np.sin,
     "log({a})": np.log, "|{a}|": np.abs, "sign({a})": np.sign}
 CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-EFFORT = 30_000                                       # operations that a search may take; a second, about
+RUNS = 450                                             # of forward, that a search may take
 SCALES = re.compile("var|std|sig|log|lv|scale|prec")   # names of inputs that stand for a variance
 HERE = tuple(__file__.rpartition("diagnose")[0] + folder for folder in ("diagnose", "verify"))
 
@@ -135,15 +134,11 @@ def outer(w: Reference, c: Case) -> str:
     return ""
 
 
-class Exhausted(Exception):
-    """The search has taken its time."""
-
-
 class Search:
     """The search for one wrong gradient."""
 
     def __init__(self, w: Wrong) -> None:
-        self.w, self.effort, self.size = w, 0.0, 1 + sum(a.size for a in w.cases[0].inputs.values()) / 2000
+        self.w, self.runs = w, 0
         self.groups, self.lines, self.cuts = dict[Key, dict[int, Call]](), dict[Key, str](), dict[Any, Array]()
         Watch.now = Watch()
         complex_step(w.reference.forward, w.cases[0].inputs, {w.by: w.directions[0]}, Watched)
@@ -172,9 +167,9 @@ class Search:
         """Return the derivative along v with other derivatives of some operations."""
         Watch.now = Watch({**self.rules, **rules})
         found = complex_step(self.w.reference.forward, c.inputs, {self.w.by: v}, Watched)
-        self.effort += Watch.now.count * self.size
-        if self.effort > EFFORT:
-            raise Exhausted
+        self.runs += 1
+        if self.runs > RUNS:
+            raise NotComplex("the search has taken its time")
         return float(sum((found[of] * dy).sum() for of, dy in c.dys.items()))
 
     def along(self, c: Case, rules: Mapping[int, Callable[[Call], Any]]) -> Array:
@@ -219,7 +214,7 @@ def operation(w: Wrong) -> Reason | None:
             reason = next(hypothesis(search), None)
             if reason is not None:
                 return reason
-    except (Exhausted, NotComplex, ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError):
+    except (NotComplex, ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError):
         pass
     return None
 
@@ -264,10 +259,12 @@ def weights(s: Search) -> Iterator[Reason]:
 
 def two_missing(s: Search) -> Iterator[Reason]:
     """Two paths that do not meet are not there, such as those through a mean and a variance."""
-    right, given = s.w.right[0], s.w.given[0]
-    for (one, path), (other, through) in combinations(every(s), 2):
-        left = s.cut(one, path) + s.cut(other, through) - right
-        if one != other and s.w.close(left, given) and not s.w.close(s.cut(one, path), right):
+    right, given, paths = s.w.right[0], s.w.given[0], list(every(s))
+    cuts = np.array([s.cut(key, path) for key, path in paths])
+    gaps = np.abs(cuts[:, None] + cuts - right - given).max(axis=2)            # (paths, paths)
+    for i, j in np.argwhere(gaps <= s.w.fit * np.abs(given).max()):
+        (one, path), (other, through) = paths[i], paths[j]
+        if i < j and one != other and not s.w.close(cuts[i], right) and not s.w.close(cuts[j], right):
             rules = {**s.at(one, weighted(path, 0.0)), **s.at(other, weighted(through, 0.0))}
             if s.w.everywhere(lambda c: s.along(c, rules)):            # noqa: B023
                 yield Reason("missing", f"two paths of forward are not in it, that through {where(s, one, path)}, and "

@@ -136,7 +136,7 @@ def wiring(p: Pass, dys: Arrays, c: Compared) -> Finding:
     place, index = c.place, step.index
 
     def forward(at: Arrays) -> tuple[Arrays, Any]:
-        return p.forward(place, at[c.name], copies(p.pair.inputs)), value(at[c.name])
+        return p.at(place)({**copies(p.pair.inputs), "": at[c.name]}), value(at[c.name])
 
     def backward(arriving: Arrays, at: Array) -> Arrays:
         p.run(arriving, {place: at})

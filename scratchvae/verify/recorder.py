@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Array
-from .derivative import Arrays, Function, Pair, along, copies
+from .derivative import Arrays, Pair, along, copies
 from .noise import snapshot, still
 
 
@@ -73,12 +73,6 @@ class Step:
     spoilt: list[str] = field(default_factory=list)    # inputs that forward changed in place
 
 
-def is_part(thing: Any) -> bool:
-    """Whether this is an object with a forward and a backward."""
-    return (not isinstance(thing, (type, ModuleType)) and callable(getattr(thing, "forward", None))
-            and callable(getattr(thing, "backward", None)))
-
-
 def inside(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield what an object holds, by name."""
     named = dict(getattr(thing, "networks", {}))       # a model's own names for its networks come first
@@ -108,7 +102,7 @@ def parts_of(root: Any) -> list[Part]:
             before = len(found)
             visit(value, full)
             classes.extend(type(value).__mro__)
-            if is_part(value):
+            if callable(getattr(value, "forward", None)) and callable(getattr(value, "backward", None)):
                 if len(found) == before:               # nothing inside: it is a part itself
                     found.append(Part(full, f"{type(value).__name__}.backward", value, ("forward", "backward"), value))
             else:
@@ -187,18 +181,14 @@ class Pass:
             self.drew = drawn() != before
             return {} if dys is None else copies(self.pair.backward(copies(dys), kept))
 
-    def forward(self, place: Place, value: Array, arrays: Arrays) -> Arrays:
-        """Return the outputs with another array at a place: the function whose derivative is wanted there."""
-        with still(self.pair.generators) if self.drew else nullcontext(), self.watching({place: value}, place[1]):
-            if self.drew:
-                self.rewind()                          # to draw what the pass drew
-            return self.pair.forward(arrays)[0]
-
-    def at(self, place: Place) -> Function:
-        """Return the same as a function of the pair's inputs, and of the array at this place, which is called ""."""
+    def at(self, place: Place) -> Callable[[Arrays], Arrays]:
+        """Return the outputs as a function of the pair's inputs, and of the array at this place, which is called ""."""
         def forward(arrays: Arrays) -> Arrays:
-            moved = arrays.pop("")
-            return self.forward(place, moved, arrays)
+            moved = {place: arrays.pop("")}
+            with still(self.pair.generators) if self.drew else nullcontext(), self.watching(moved, place[1]):
+                if self.drew:
+                    self.rewind()                      # to draw what the pass drew
+                return self.pair.forward(arrays)[0]
         return forward
 
     def slope(self, place: Place, value: Array, v: Array, dys: Arrays) -> float:
