@@ -40,7 +40,6 @@ class Visit:
     call: Call
     statement: Statement
     made: list[Made] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)      # names of what is no array: caches, tuples
     numbers: list[str] = field(default_factory=list)   # "t = 2"
     used: list[tuple[ast.expr, Key]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -122,7 +121,7 @@ class Trace:
     """The calls of one pass, from ``call`` inwards; `run` adds one more."""
 
     def __init__(self, known: dict[CodeType, tuple[str, Any]]) -> None:
-        self.known, self.functions = known, {}         # type: ignore[var-annotated]
+        self.known = known
         self.calls: list[Call] = []
         self.open: list[tuple[FrameType, Call]] = []
         self.alive: list[Any] = []                     # no array is freed, so that no other takes its place in memory
@@ -144,9 +143,7 @@ class Trace:
         """Begin a record, if a function of the math is called from another one, or from `run`."""
         if event != "call" or frame.f_code not in self.known:
             return None
-        if frame.f_code not in self.functions:
-            self.functions[frame.f_code] = read(*self.known[frame.f_code], frame.f_code)
-        function = self.functions[frame.f_code]
+        function = read(*self.known[frame.f_code], frame.f_code)
         if function is None:
             return None
         names = frame.f_code.co_varnames[:frame.f_code.co_argcount]
@@ -235,8 +232,6 @@ class Trace:
                 visit.made.append(Made(label, ("number", self.clock), np.asarray(value)))
             elif isinstance(value, int) and not isinstance(value, bool):
                 visit.numbers.append(f"{label} = {value}")
-            else:
-                visit.kept.append(label)
         visit.used += [(t, key_of(v)) for t in visit.statement.targets
                        if is_array(v := value_of(t, space, names)) and key_of(v) in self.numbers]
 
