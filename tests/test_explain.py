@@ -203,6 +203,12 @@ HANDS_ON = {                                           # what computes or calls 
 EXPECTATIONS = {"importance.Importance.backward: self.twin.backward(elbo.weighted_backward(to_z, beta, alpha), cache)"}
 
 
+def named(statement):
+    """Return what a statement is called in these lists: what it assigns to, or ``return``."""
+    targets = ", ".join(map(ast.unparse, statement.targets))
+    return "return" if isinstance(statement.node, ast.Return) else targets or ast.unparse(statement.node)
+
+
 def computes(node):
     """Whether a statement computes or calls anything; names alone, or the head of ``if`` or ``for``, do not."""
     return not isinstance(node, (ast.If, ast.For, ast.Raise)) and any(
@@ -210,7 +216,7 @@ def computes(node):
 
 
 def test_every_line_that_computes_has_an_equation_or_a_reason_to_have_none(functions):
-    without = {f"{name}: {s.name}" + (f" {ast.unparse(s.node.value)}" if s.name == "return" else "")
+    without = {f"{name}: {named(s)}" + (f" {ast.unparse(s.node.value)}" if named(s) == "return" else "")
                for name, function in functions.items() for s in function.statements
                if computes(s.node) and function.reference(s) is None}
     listed = [entry for entries in HANDS_ON.values() for entry in entries]
@@ -235,7 +241,7 @@ def test_every_equation_beside_a_line_is_what_the_line_computed(name, passes, pa
     for call in found.trace.calls:
         for visit in call.visits:
             equations_ = list(found.equations(visit))
-            at = f"{call.function.name}: {visit.statement.name}"
+            at = f"{call.function.name}: {named(visit.statement)}"
             if call.function.reference(visit.statement) and not equations_ and any(
                     made.value.size for made in visit.made) and at not in EXPECTATIONS:
                 wrong.append((at, "has a number, but no equation"))

@@ -21,12 +21,11 @@ from .equations import reference
 
 @dataclass
 class Statement:
-    """One statement: where it stands, what it is called in the table of equations, what it makes."""
+    """One statement: where it stands, and what it makes."""
 
     node: ast.stmt
     first: int                                         # lines, counted from 1 in the file
     last: int
-    name: str                                          # "mu, logvar", "return", "if ...", "for t"
     targets: list[ast.expr] = field(default_factory=list)
     body: tuple[int, int] | None = None                # of a loop: its lines
 
@@ -106,19 +105,15 @@ def statements(node: Any) -> Iterator[Statement]:
             continue
         if isinstance(child, (ast.If, ast.For)):
             head = child.test if isinstance(child, ast.If) else child.iter
-            name = (f"if {ast.unparse(child.test)}" if isinstance(child, ast.If) else
-                    f"for {ast.unparse(child.target).strip('()')}")
             made = [child.target] if isinstance(child, ast.For) else []
             body = (child.body[0].lineno, last_line(child.body)) if isinstance(child, ast.For) else None
-            yield Statement(child, child.lineno, head.end_lineno or child.lineno, name, flat(made), body)
+            yield Statement(child, child.lineno, head.end_lineno or child.lineno, flat(made), body)
             yield from statements(child)
             if child.orelse:
                 yield from statements(ast.Module(child.orelse, []))
         else:
             made = targets(child)
-            name = ("return" if isinstance(child, ast.Return) else
-                    ", ".join(ast.unparse(t) for t in made) or ast.unparse(child))
-            yield Statement(child, child.lineno, child.end_lineno or child.lineno, name, made)
+            yield Statement(child, child.lineno, child.end_lineno or child.lineno, made)
 
 
 def last_line(body: list[ast.stmt]) -> int:
