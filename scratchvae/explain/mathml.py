@@ -12,11 +12,14 @@ from html import escape
 
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇʰ", "0123456789-+Ttxyrlabh"))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖᵥ", "0123456789nijtkv"))
-WORDS = {"where", "else", "of", "the", "half", "left", "right"}
-SIGNS = {"||": "‖", "-": "−"}
+WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and", "level", "network", "backward",
+         "given", "one", "fixed", "network's", "over", "at", "the", "sees", "binary", "those", "missing", "is",
+         "variables", "that", "are", "there"}
+SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
 LETTER = "A-Za-zÀ-ÖØ-öø-ÿα-ωΑ-Ω"
-TOKEN = re.compile(r"\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|log_(?:prob|factorial|ratio)|prior_matching|cell_log_p|"
-                   rf"\|\||\d+(?:\.\d+)?|[{LETTER}](?:[{LETTER}]|[\u0300-\u036f])*'?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
+TOKEN = re.compile(r"\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio)|d?prior_matching|"
+                   r"d?cell_log_p|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
+                   rf"|[{LETTER}∂](?:[{LETTER}∂]|[\u0300-\u036f])*'?s?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
                    "|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
 
 
@@ -57,13 +60,18 @@ def row(tokens: list[str], at: int, until: str) -> tuple[list[str], int]:
             continue
         if token == "/" and out and at + 1 < len(tokens):
             below, at = element(tokens, at + 1)
-            if below.startswith("<msub><mo>∑"):        # w/Σⱼ w_j
+            if below.startswith(("<mi>∂log", "<msub><mo>∑")) and at + 1 < len(tokens):         # w/Σⱼ w_j
                 more, at = element(tokens, at)
                 below = f'<mrow>{below}<mspace width="0.2em"/>{more}</mrow>'
-            out[-1] = f"<mfrac>{bare(out[-1])}{bare(below)}</mfrac>"
+            start = len(out) - 1
+            if any(part.startswith("<mi>∂") for part in out[-3:-1]):             # ∂log w/∂z
+                start = max(i for i, part in enumerate(out[:-1]) if part.startswith("<mi>∂"))
+            above = out[start] if start == len(out) - 1 else f"<mrow>{''.join(out[start:])}</mrow>"
+            out[start:] = [f"<mfrac>{bare(above)}{bare(below)}</mfrac>"]
             gap = False
             continue
         made, at = element(tokens, at)
+        gap = gap or bool(out and out[-1].startswith("<mfrac>") and made.startswith("<mfrac>"))
         if gap and out and not out[-1].startswith("<mo") and not made.startswith("<mo"):
             out.append('<mspace width="0.25em"/>')
         out.append(made)
@@ -78,7 +86,7 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
     token = tokens[at]
     called = at > 0 and tokens[at - 1][0].isalpha()    # exp(...), not a bracket of its own
     at += 1
-    closing, named = {"(": ")", "[": "]"}.get(token, ""), token[0].isalpha()
+    closing = {"(": ")", "[": "]"}.get(token, "")
     if token == "√" and at < len(tokens):
         inner, at = element(tokens, at)
         made = f"<msqrt>{bare(inner)}</msqrt>"
@@ -92,9 +100,9 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
         made = f"<mn>{token}</mn>"
     elif token in WORDS:
         made = f"<mtext>&#160;{escape(token)}&#160;</mtext>"
-    elif token == "Σ":
-        made = "<mo>∑</mo>"
-    elif token[0].isalpha():
+    elif token in "ΣΠ∫":
+        made = f"<mo>{ {'Σ': '∑', 'Π': '∏'}.get(token, token) }</mo>"
+    elif token[0].isalpha() or token[0] == "∂":
         made = f"<mi>{escape(token)}</mi>"
     elif token == "|":
         made = '<mo stretchy="false">|</mo>'
@@ -109,15 +117,16 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
         elif after[0] == "_" and len(after) > 1:
             inner = "".join(row(TOKEN.findall(after[1:].strip("{}")), 0, "")[0])
             made = f"<msub>{made}<mrow>{inner}</mrow></msub>"
-        elif after == "[" and named and "]" in tokens[at:]:                    # x[n, i]: an entry
-            inside, at = row(tokens, at + 1, "]")
-            made = f'<mrow>{made}<mo stretchy="false">[</mo>{"".join(inside)}<mo stretchy="false">]</mo></mrow>'
-        elif after == " " and token in ("exp", "log") and tokens[at + 1][0].isalpha():         # exp x[n, i]
-            inner, at = element(tokens, at + 1)
-            made = f'<mrow>{made}<mspace width="0.2em"/>{inner}</mrow>'
+        elif after == "[" and token[0].isalpha() or (                          # an entry x[n, i]; exp x[n, i]
+                after == " " and token in ("exp", "log") and "".join(tokens[at + 1:at + 2])[:1].isalpha()):
+            inner, at = element(tokens, at)
+            made = f"<mrow>{made}" + '<mspace width="0.2em"/>' * (after == " ") + f"{inner}</mrow>"
             continue
         elif after == "^" and at + 1 < len(tokens):
             inner, at = element(tokens, at + 1)
+            if at < len(tokens) and tokens[at] == "(" and inner.startswith("<mi>m"):         # e^min(x, 0)
+                more, at = element(tokens, at)
+                inner = f"<mrow>{inner}{more}</mrow>"
             made = f"<msup>{made}{bare(inner)}</msup>"
             continue
         else:
