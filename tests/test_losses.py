@@ -60,7 +60,8 @@ def test_sums_are_double_precision():
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"n_samples": 0}, "^n_samples must be a whole number"), ({"objective": "ELBO"}, "^objective must be"),
+    ({"n_samples": 0}, "^n_samples must be a whole number"), ({"n_samples": True}, "^n_samples must be a whole number"),
+    ({"objective": "ELBO"}, "^objective must be"),
     ({"estimator": "best"}, "^estimator must be"),
     ({"objective": "iwae", "free_bits": [0.1] * 99}, "^free_bits must be left out where there is more than one draw of "
      r"z for each example, or the objective is 'iwae'; got \[0.1.* of type list$"),

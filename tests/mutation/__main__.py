@@ -52,7 +52,7 @@ TESTS = {
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
     "vae": ["vae", "bad_input", "importance", "prior", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
-    "train.optim": ["optim"], "train.schedules": ["schedules"],
+    "train.optim": ["optim"], "train.schedules": ["schedules"], "train.losses": ["losses"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
     "verify.writings": ["diffusion"],
     "prior": ["prior"], "conditions": ["conditions"],
