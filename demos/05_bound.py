@@ -41,7 +41,7 @@ if not 1 <= args.latents <= 5:
 # %% [markdown]
 # ## Where the bound comes from
 #
-# We want log p(x), and p(x) is an integral that nobody can do. Three steps lead around it.
+# We want log p(x), but p(x) is an integral without a formula. Three steps lead around it.
 #
 # *One.* The product rule says p(x, z) = p(x) p(z | x). Divide by the last factor, MATH (5.1):
 #
@@ -101,7 +101,7 @@ print()
 # `exact.log_likelihood`. And so is the best value that any such model can reach on these data: `exact.ppca`,
 # probabilistic PCA, MATH (11.6).
 #
-# After each epoch of training (an *epoch* is one pass over the data) both are computed: log p(x), and the ELBO.
+# After each *epoch*, one pass over the data, log p(x) and the ELBO are computed.
 
 # %%
 rng = np.random.default_rng(args.seed)

@@ -89,9 +89,9 @@ print(f"loss = -(mean of the three) = {loss:.4f} nats\n")
 # %% [markdown]
 # ## Backward
 #
-# From the last line up. Each line of forward has its line here, and each is one derivative that you can do on paper.
-# It begins with the loss: a mean over n digits of prior matching minus reconstruction. One array was used twice, q: by
-# the draw and by the KL. Its gradient is a sum of two.
+# From the last line up. Each line of forward has its line here, one derivative that you can do on paper. It begins with
+# the loss: a mean over n digits of prior matching minus reconstruction. One array was used twice, q: by the draw and by
+# the KL. Its gradient is a sum of two.
 
 # %%
 print("Backward, from the bottom of forward to its top")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 10. A gallery of bugs, and which check catches which
 #
-# **What you will see.** Mistakes that such code really contains, made one at a time in this very library
-# (gallery/bugs.py), and eleven small checks (gallery/checks.py), each of them run against every bug.
+# **What you will see.** Real mistakes, made one at a time in this very library (gallery/bugs.py), and eleven small
+# checks (gallery/checks.py), each run against every bug.
 #
 # "The loss goes down" is true of nearly every wrong VAE. "The gradients are right" means that backward matches forward
 # (lesson 2). Whether forward matches the math takes known answers: a density of SciPy, a KL by sampling, a model whose
@@ -117,8 +117,8 @@ if __name__ == "__main__":
     print(verdict(caught))
 
 # %% [markdown]
-# The last line that the run prints is `40 bugs, 40 caught; the gradient check alone misses 27`. A check of the
-# gradient, the best-known check of all, says that all is well in two of three wrong programs.
+# The last line that the run prints is `40 bugs, 40 caught; the gradient check alone misses 27`. The best-known check
+# passes two of three wrong programs.
 #
 # ## Try this
 #

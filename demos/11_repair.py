@@ -80,8 +80,8 @@ print(f"  printed bound                    {exact.elbo(up, x).total[0]:.10f}\n")
 # %% [markdown]
 # ## Digits
 #
-# The three are trained alike. All are measured by log p(x) from 1000 importance samples, and by a bound that is q's
-# own: for the printed one, that is the exact form.
+# The three are trained alike, and measured by log p(x) from 1000 importance samples, and by q's own bound: for the
+# printed one, the exact form.
 
 # %%
 data = digits()
@@ -112,8 +112,8 @@ print(f"\nlog p(x), top-down minus exact, digit by digit: {gain.mean():+.3f} nat
 # %% [markdown]
 # ## How noisy is the third part?
 #
-# A gradient step sees one draw. So take the digits once, and draw the noise many times: how far does the third part
-# of one digit move from draw to draw, and how often is it negative?
+# A gradient step sees one draw. For fixed digits, how far does the third part of one digit move from draw to draw, and
+# how often is it negative?
 
 # %%
 print("\nThe KL of level 1 of one digit, over 200 draws (mean over digits):")

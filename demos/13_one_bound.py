@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 13. One bound for all, in one table
 #
-# **What you will see.** An autoencoder, a VAE, the hierarchy with its third part as printed, exact and from the top
-# down, and a diffusion, trained on the same digits, measured on the same 359 held-out digits with the same
-# binarisation, in nats. The bound is that of MATH (5.2) for each of them; log p(x) is estimated by importance sampling,
-# MATH (5.5), with --samples draws. An autoencoder has only the reconstruction, MATH (6.1).
+# **What you will see.** An autoencoder, VAEs, the hierarchy with its third part as printed, exact and top-down, and a
+# diffusion, trained on the same digits and measured on the same 359 held-out ones, in nats. The bound is that of MATH
+# (5.2) for each of them; log p(x) is estimated by importance sampling, MATH (5.5), with --samples draws. An autoencoder
+# has only the reconstruction, MATH (6.1).
 #
 # `python demos/13_one_bound.py` takes about a minute on a quiet core; with `--epochs 1000 --paths 300` some eight: the
 # numbers of ../README.md.

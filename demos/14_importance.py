@@ -121,8 +121,7 @@ print(f"from K = 4 on, signal to noise is K to the power of {slope['plain']:.2f}
 # %% [markdown]
 # ## 3. Digits
 #
-# The hierarchy of lesson 8, three levels, hidden layers of 128. All are measured alike: log p(x) with 1000 draws, and
-# the ELBO.
+# The hierarchy of lesson 8, measured by log p(x) with 1000 draws, and the ELBO.
 
 # %%
 data = digits()

@@ -52,6 +52,8 @@ def test_every_equation_has_its_place_and_every_formula_is_set(pages):
     blocks = [line for line in MATH.split("\n") if line.startswith("    ")]
     assert sum(text.count('<div class="line">') for text in math.values()) == len(blocks) > 250
     assert not any(re.search(r"<pre>[^<]*=", text) for text in math.values())
+    assert all(any(sign in text for text in math.values())
+               for sign in ("<mo>∏</mo>", "<mo>∫</mo>", "<mo>≤</mo>", "<mfrac><mrow><mi>∂log</mi>"))
     labels = "".join(unescape(label) for text in math.values() for label in re.findall('aria-label="(.*?)"', text))
     for line in blocks:                                # nothing is lost on the way
         assert all(word in labels for word in re.findall(r"\w{4,}", line)), line
