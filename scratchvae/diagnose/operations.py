@@ -273,8 +273,8 @@ def two_missing(s: Search) -> Iterator[Reason]:
 
 def overwritten(s: Search) -> Iterator[Reason]:
     """Rounds of a loop, or rows that are taken twice, give to the same entries, and one overwrites the others."""
-    gaps = np.abs(s.w.C[0] - s.w.R[0]).ravel() if s.w.whole else np.zeros(0)
-    entries = np.argsort(-gaps)[:3]
+    wrong = np.flatnonzero(s.w.wrong(0)) if s.w.whole else np.zeros(0, int)
+    entries = wrong[np.linspace(0, len(wrong) - 1, min(len(wrong), 8)).astype(int)]
     for key, path in [(key, path) for key, paths in s.paths.items() for path in paths]:
         call, n = s.call(key), len(s.groups[key])
         rows = np.shape(call.inputs[1]) if call.function is take and n == 1 and path == 0 else ()
@@ -290,7 +290,7 @@ def overwritten(s: Search) -> Iterator[Reason]:
 
         @cache
         def given_by(k: int, entry: int, key: Key = key, n: int = n) -> list[float]:
-            v = (np.arange(gaps.size) == entry).astype(float).reshape(s.w.shape)
+            v = (np.arange(s.w.C[0].size) == entry).astype(float).reshape(s.w.shape)
             return [a for i in range(n) if (a := s.run(s.w.cases[k], v, s.at(key, only(i)))) != 0]
 
         for which, words in ((-1, "last"), (0, "first")) if 1 < n <= 100 else ():
