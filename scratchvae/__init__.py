@@ -1,7 +1,7 @@
 """scratchvae: autoencoders, VAEs and hierarchical VAEs in NumPy, every derivative by hand.
 
 This folder is the math, in reading order: layers, mlp, gaussian, compare, likelihood, objective, model,
-autoencoder, vae, hvae; then discrete and mixed, topdown, schedule, diffusion, flow, prior, conditions,
+autoencoder, vae, hvae; then mixed, topdown, schedule, diffusion, flow, prior, conditions,
 importance.  MATH.md derives it.  Argument checks are in check.  data/ reads and scales data, train/ fits and
 measures models, verify/ checks gradients and has exact answers, diagnose/ names the mistake in a backward,
 explain/ writes the page of lines, cli/ is the program.
@@ -14,11 +14,10 @@ from . import data, flow, gaussian, layers
 from .autoencoder import Autoencoder
 from .conditions import Conditional
 from .diffusion import Diffusion
-from .discrete import Categorical, Poisson
 from .hvae import HVAE
 from .importance import Importance
 from .likelihood import Bernoulli, Gaussian
-from .mixed import LogNormal, Mixed
+from .mixed import Categorical, LogNormal, Mixed, Poisson
 from .mlp import MLP
 from .model import Model
 from .objective import ELBO

@@ -34,7 +34,7 @@ class Autoencoder(Model):
     activation : str, default 'tanh'
         One of `layers.ACTIVATIONS`.
     likelihood : {'bernoulli', 'gaussian'} or object, default 'bernoulli'
-        p(x | z); see likelihood.py, and discrete.py and mixed.py for others.
+        p(x | z); see likelihood.py, and mixed.py for others.
     x_mean : array of shape (x_dim,), optional
         The data's mean, for the first bias of g's output.
     rng : numpy.random.Generator or int, default 0

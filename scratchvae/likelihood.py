@@ -3,7 +3,7 @@
 Each likelihood needs a number of outputs h for each example (``n_outputs``), and has
 ``log_prob`` with its backward, the mean of x, a sampler, a check of the data, and the
 bias at which a fresh decoder's output lies around the data's mean.  `Likelihood` lists them: write your own by
-giving it these.  (Two things it may have besides, as those of discrete.py and mixed.py do:
+giving it these.  (Two things it may have besides, as those of mixed.py do:
 ``first_layer``, a layer that a model puts before the network that sees x; and
 ``missing``, True if x may have NaN.)
 """

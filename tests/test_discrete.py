@@ -6,7 +6,7 @@ import scipy.special
 import scipy.stats
 
 from scratchvae import VAE, Categorical, Diffusion, Poisson
-from scratchvae.discrete import LogOnePlus, log_factorial, log_factorial_backward
+from scratchvae.mixed import LogOnePlus, log_factorial, log_factorial_backward
 from scratchvae.verify.gradcheck import check_function, check_layer, check_model
 
 MAKE = {"poisson": Poisson, "categorical": Categorical}

@@ -16,7 +16,7 @@ from beside import DEMOS, load
 
 from scratchvae import HVAE, VAE, Autoencoder, Bernoulli, Diffusion, Gaussian, TopDown, cli, gaussian
 from scratchvae.data import datasets
-from scratchvae.discrete import Categorical, Poisson
+from scratchvae.mixed import Categorical, Poisson
 from scratchvae.explain import equations, explain, mathml, pictures, trace_pass
 from scratchvae.mixed import LogNormal, Mixed
 

@@ -17,17 +17,17 @@ from scipy import integrate, stats
 from test_diffusion import mean_bound, mmse
 
 import scratchvae
-from scratchvae import Bernoulli, Categorical, Diffusion, LogNormal, Poisson, discrete, flow, gaussian, layers, schedule
+from scratchvae import Bernoulli, Categorical, Diffusion, LogNormal, Poisson, flow, gaussian, layers, mixed, schedule
 
 PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
-COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "discrete", "mixed", "objective", "model",
+COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "mixed", "objective", "model",
            "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "importance",
            "train.optim", "verify.exact", "verify.writings")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     "mixed.LogNormal.check_support",
-    "discrete.Poisson.check_support", "discrete.Categorical.check_support", "mixed.Mixed.check_support",
+    "mixed.Poisson.check_support", "mixed.Categorical.check_support", "mixed.Mixed.check_support",
     *(f"likelihood.Likelihood.{name}" for name in ("log_prob", "log_prob_backward", "mean", "sample", "bias",
                                                    "check_support")),
     *(f"model.Model.{name}" for name in ("pack", "astype", "with_first_layer", "set_output_bias", "check_x",
@@ -232,7 +232,7 @@ NAMES = {"np": np, "row": row, "gaussian": gaussian, "softplus": layers.softplus
          "lognormal": lambda x, h: LogNormal(x.shape[1]).log_prob(x, h)[0],
          "poisson": lambda x, h: Poisson(x.shape[1]).log_prob(x, h)[0],
          "categorical": lambda x, logits: Categorical(x.shape[1]).log_prob(x, logits)[0],
-         "log_factorial": lambda x: discrete.log_factorial(x)[0],
+         "log_factorial": lambda x: mixed.log_factorial(x)[0],
          "joint": lambda x, z: log_normal(z, 0, 1) + log_normal(x, z, 1),      # the model of (5.1)
          "posterior": lambda x, z: log_normal(z, x / 2, 0.5)}
 

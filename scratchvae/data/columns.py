@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..discrete import Categorical, Poisson
 from ..layers import Array
 from ..likelihood import Bernoulli, Gaussian
-from ..mixed import LogNormal, Mixed
+from ..mixed import Categorical, LogNormal, Mixed, Poisson
 from .tables import MISSING, is_number, listed, unformatted
 
 KINDS = ("gaussian", "lognormal", "hurdle", "poisson", "bernoulli", "categorical")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import (autoencoder, check, compare as compare_file, diffusion, discrete, gaussian, hvae,
+from .. import (autoencoder, check, compare as compare_file, diffusion, gaussian, hvae,
                 importance as importance_file, layers, likelihood, mixed, mlp, model as model_file, objective as
                 objective_file, schedule, topdown, vae)
 from ..data.writing import write
@@ -38,7 +38,7 @@ from .source import registry
 from .trace import Trace
 from .verdict import TOLERANCE, Record, checks, of_loss, pairs_of
 
-MATH = [layers, mlp, gaussian, compare_file, likelihood, discrete, mixed, objective_file, model_file, autoencoder, vae,
+MATH = [layers, mlp, gaussian, compare_file, likelihood, mixed, objective_file, model_file, autoencoder, vae,
         hvae, topdown, schedule, diffusion, importance_file]
 MODELS = (autoencoder.Autoencoder, vae.VAE, hvae.HVAE, diffusion.Diffusion)
 

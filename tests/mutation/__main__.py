@@ -56,7 +56,7 @@ TESTS = {
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
     "verify.writings": ["diffusion"],
     "prior": ["prior"], "conditions": ["conditions"],
-    "importance": ["importance"], "discrete": ["discrete"], "mixed": ["mixed"],
+    "importance": ["importance"], "mixed": ["mixed", "discrete"],
 }
 SECONDS = 60                                           # of computing: a mutant that takes longer is dead
 DEAD = (1, 2, 4, -signal.SIGXCPU)                      # a test failed; tests, conftest.py not imported; out of time
