@@ -77,9 +77,9 @@ class Bernoulli:
     def log_prob_backward(self, dlog_prob: Array, cache: Cache) -> tuple[Array, Array]:
         """Return dx, dlogits: ∂/∂x = l, and ∂/∂l = x - s(l), where s is the sigmoid, softplus'.  MATH (4.1)."""
         x, logits, e = cache
-        s = e / (1 + e)                                # sigmoid(-|l|); sigmoid(l) = 1 - s, or s if l < 0   (4.1)
+        tail = e / (1 + e)                             # sigmoid(-|l|); sigmoid(l) is 1 - tail, or tail if l < 0   (4.1)
         dx = dlog_prob[:, None] * logits               # (4.1)
-        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(s, logits))  # x - s(l)   (4.1)
+        dlogits = dlog_prob[:, None] * (x - ~np.signbit(logits) + np.copysign(tail, logits))  # x - s(l)   (4.1)
         return dx, dlogits
 
     def mean(self, logits: Array) -> Array:
