@@ -1,4 +1,4 @@
-"""All of it on one page: a hierarchical VAE, and every derivative by hand.  It needs NumPy and nothing else.
+"""All of it on one page: a hierarchical VAE, and every derivative by hand.  It needs NumPy and digits.npz.
 
     q(z_1, ..., z_T | x) = q(z_1 | x) q(z_2 | z_1) ... q(z_T | z_{T-1})        up
     p(x, z_1, ..., z_T)  = p(z_T) p(z_{T-1} | z_T) ... p(x | z_1)              down, p(z_T) = N(0, I)
@@ -96,6 +96,7 @@ def gradient(theta, kept, beta):
     """Return the gradient of loss = mean of -R + beta (P + C_1 + ...), by network; kept is the cache of bound.  (7.4)
 
     z_t is used three times: by q(z_{t+1} | z_t), by p(z_{t-1} | z_t), and where p(z_t | z_{t+1}) is taken at z_t.
+    dz_1, dz_2, dz_3 are what these uses, in this order, give z_t; their sum is d(loss)/dz_t.
     """
     z, q, p, cache = kept
     n, T = len(z[0]), len(q)

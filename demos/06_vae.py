@@ -142,7 +142,7 @@ print(f"relative difference: {abs(by_step - by_hand) / abs(by_hand):.0e}\n")
 # The same for *every* array of parameters and for x, for the loss and each part of the bound, in two full-size models.
 # An array has up to 400,000 entries. They are checked all at once along a random direction. Errors are relative to the
 # gradient of the whole array, so that one entry among 300,000 or 400,000, wrong by a thousandth, is an error of some
-# 1e-8 to 1e-6: small, and far above 1e-12.
+# 1e-8 to 1e-5: small, and far above 1e-12.
 
 # %%
 if args.broken:

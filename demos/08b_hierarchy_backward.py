@@ -31,7 +31,8 @@ args = lesson.parse(parser)
 # ## Where z_1 is used
 #
 # The bound of two levels has three parts, MATH (7.2). Here they are for one draw of z_1 and z_2, the third as in (7.3),
-# where H is the entropy:
+# where H is the entropy. (The mean of log q(z_1 | x) over its own draw is -H, known exactly. log p(z_1 | z_2) also
+# depends on z_2, which was drawn from z_1, so it is taken at the draw. This is the *exact form*.)
 #
 #     loss = -log p(x | z_1)  +  KL( q(z_2 | z_1) || N(0, I) )  -  H[ q(z_1 | x) ] - log p(z_1 | z_2)
 #
@@ -66,7 +67,7 @@ args = lesson.parse(parser)
 # C is negative. This is right: one draw of it may be negative, and even its mean. Only the mean of P + C may not, as
 # the sum is a KL, MATH (7.2).
 #
-# *Backward.* First all densities, from the last lines up; then from the top level down to x.
+# *Backward.* First R and C; then from the top level down to x. P joins dmu_q2 there.
 #
 #     dh     = h - x               = -0.5        R: the mean wants to be at x
 #     dmu_p1 = -(z_1 - mu_p1)      = -0.75       C: p's mean wants to be at z_1 ...
@@ -92,7 +93,9 @@ args = lesson.parse(parser)
 #     dlogvar_q2 = dz (z_2 - mu_q2)/2 + (σ² - 1)/2              = -0.140625    by the draw, (3.2), and the KL, (3.5)
 #     dlogvar_q1 = dz (z_1 - mu_q1)/2 - 1/2                     = -0.390625    by the draw, and the entropy, (3.4)
 #
-# In each line dz is that of the z that was drawn.
+# In each line dz is that of the z that was drawn. For another σ, use 3 is (z - mu)/σ², dmu_p is minus that, and
+# dlogvar_p is (1 - (z - mu)²/σ²)/2. And here the logvars of the networks do not depend on their inputs, so that use 1
+# is a_2 dmu_q2; in general both halves of dq2 go back through the network.
 
 # %%
 board = HVAE(1, (1, 1), (), likelihood=Gaussian(1, logvar=0.0), dtype=float)
@@ -124,11 +127,11 @@ print(f"  nudge a_1 by 0.001: the loss moves by {moved:.6f}, and da_1 = 0.875 pr
 #
 # ## Any number of levels
 #
-# With T levels nothing new comes. z_t has its three uses if a level stands above it; z_T, at the top, has use 2 alone.
-# This is the whole of `HVAE.bound` and of `HVAE.backward`, MATH (7.4): two passes of three loops each. (There, the
-# lines of C are in compare.py, so another form can replace them.) In the code the number in dz_1[t], dz_2[t] and
-# dz_3[t] is that of the use: what it gives z_t. Read a line of the first, then the line with the same comment in the
-# second.
+# With T levels nothing new comes (the entropy of level t + 1 depends on z_t by its logvar: that is a part of use 1).
+# z_t has its three uses if a level stands above it; z_T, at the top, has use 2 alone. This is the whole of `HVAE.bound`
+# and of `HVAE.backward`, MATH (7.4): two passes of three loops each. (There, the lines of C are in compare.py, so
+# another form can replace them.) In the code the number in dz_1[t], dz_2[t] and dz_3[t] is that of the use: what it
+# gives z_t. Read a line of the first, then the line with the same comment in the second.
 
 
 # %%
@@ -374,7 +377,8 @@ lesson.save(page, "08b_hierarchy_backward", args)
 # - In the *printed form* of the third part (lesson 9), a KL compares q[t] and p[t] without looking at z_t. So use 3 is
 #   gone, MATH (7.4).
 # - A q that *comes down from the top* (lesson 11): given the level above, z_t is drawn afresh, so the third part is a
-#   KL again, and exact. One use is left, use 2. Backward goes up where forward came down: MATH (12.5).
+#   KL again, and exact. q meets z_{t+1} only through p's network, so one use is left, use 2. Backward goes up where
+#   forward came down: MATH (12.5).
 # - *Diffusion* (lesson 12) writes its q from the top as well, MATH (13.4). That q is fixed and has no parameters, so
 #   nothing goes back along the way up. The parameters are met only where p's network reads a z, MATH (13.9). With
 #   infinitely many levels the sum over levels is an integral, MATH (13.7). One level, drawn at random, stands for it,

@@ -41,7 +41,6 @@ HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        
 FOLDER = Path(HERE.name)
 np.save(FOLDER / "x.npy", X)
 TABLE = np.column_stack([X[:, :2], ["a", "b", "a", "b", "a"]]).astype(object)
-budget.STEPS, budget.MOST_STEPS, budget.WAIT = 2, 40, 2                         # a short training of a table
 
 
 def junk(rng):
@@ -260,10 +259,13 @@ def run(seed, calls, only=""):
     rng, wrong = np.random.default_rng(seed), []
     fresh, home = doors(), Path.cwd()
     os.chdir(FOLDER)                                   # a text may be taken for the name of a file
+    usual = budget.STEPS, budget.MOST_STEPS, budget.WAIT
+    budget.STEPS, budget.MOST_STEPS, budget.WAIT = 2, 40, 2                     # a short training of a table
     try:
         return calls_of(rng, fresh, calls, only, wrong)
     finally:
         os.chdir(home)
+        budget.STEPS, budget.MOST_STEPS, budget.WAIT = usual
 
 
 def calls_of(rng, fresh, calls, only, wrong):
