@@ -31,7 +31,7 @@ from .train.schedules import decay, steps, warm_up
 from .train.state import State
 from .vae import VAE
 from .verify import gradcheck
-from .verify.writings import readings, three_writings
+from .verify.diffusion_forms import readings, three_writings
 
 __all__ = [
     "Adam", "Autoencoder", "Bernoulli", "Categorical", "Conditional", "Diffusion", "ELBO", "Evaluation",

@@ -76,8 +76,9 @@ def test_parameters():
     assert model.set_params(hidden=(8,)).get_params() == {**TableVAE().get_params(), "latents": 3, "hidden": (8,)}
     with pytest.raises(ValueError, match="every parameter must be one of 'latents'"):
         model.set_params(width=3)
-    with pytest.raises(ValueError, match="fit must be called first"):
-        model.score(frame())
+    for early in (lambda: model.score(frame()), lambda: model.sample(3), lambda: model.inverse_transform([[0, 0, 0]])):
+        with pytest.raises(ValueError, match="^fit must be called first$"):
+            early()
     with pytest.raises(ValueError, match="every name in kinds must be one of 'city'"):
         TableVAE(kinds={"town": "poisson"}).fit(frame())
 

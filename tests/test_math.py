@@ -23,7 +23,7 @@ PACKAGE, HERE = Path(scratchvae.__file__).parent, Path(__file__)
 MATH = "scratchvae/MATH.md"
 COVERED = ("layers", "mlp", "gaussian", "compare", "likelihood", "mixed", "objective", "model",
            "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "importance",
-           "train.optim", "verify.exact", "verify.writings")
+           "train.optim", "verify.exact", "verify.diffusion_forms")
 PLUMBING = {                                           # what moves numbers about, draws noise or checks: no equation
     "mlp.pack", "likelihood.Bernoulli.check_support", "likelihood.Gaussian.check_support",
     "mixed.LogNormal.check_support",

@@ -14,7 +14,7 @@ from scratchvae.explain import explain
 from scratchvae.layers import ACTIVATIONS, Dense, Layer, LeakyReLU, Tanh, glorot
 from scratchvae.train import checkpoint, team
 from scratchvae.verify.gradcheck import check_layer, check_model
-from scratchvae.verify.writings import readings, three_writings
+from scratchvae.verify.diffusion_forms import readings, three_writings
 
 X = np.random.default_rng(0).random((6, 4))
 EPS = np.zeros((6, 2))

@@ -31,10 +31,10 @@ from scratchvae import (HVAE, MLP, SGD, VAE, Adam, Autoencoder, Bernoulli, Categ
 from scratchvae.data import binarize, columns, files, mnist, scaling
 from scratchvae.explain import explain
 from scratchvae.layers import Dense, LeakyReLU, Softplus, Tanh, glorot, he
-from scratchvae.train import budget, checkpoint, conditional, team
+from scratchvae.train import budget, checkpoint, imputation, team
 from scratchvae.train.estimator import TableVAE
 from scratchvae.verify.gradcheck import check_function, check_layer, check_model
-from scratchvae.verify.writings import readings, three_writings
+from scratchvae.verify.diffusion_forms import readings, three_writings
 
 X = np.random.default_rng(0).random((5, 4))
 HERE = tempfile.TemporaryDirectory(prefix="wrong_calls")                        # removed when the program ends
@@ -105,8 +105,8 @@ def doors():
         "TableVAE.score": (table.score, dict(X=TABLE)),
         "TableVAE.sample": (table.sample, dict(n_samples=3)),
         "TableVAE.impute": (table.impute, dict(X=TABLE, n_samples=3)),
-        "conditional.shares": (conditional.shares, dict(model=cells, x=gaps, n_samples=3, rng=0)),
-        "conditional.fill": (conditional.fill, dict(model=cells, x=gaps, n_samples=3, rng=0, draw=True)),
+        "imputation.shares": (imputation.shares, dict(model=cells, x=gaps, n_samples=3, rng=0)),
+        "imputation.fill": (imputation.fill, dict(model=cells, x=gaps, n_samples=3, rng=0, draw=True)),
         "evaluate latent diffusion": (evaluate, dict(model=latent, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,
                                                      progress=False)),
         "evaluate conditional": (evaluate, dict(model=told, x=X, n_samples=2, n_draws=2, rng=0, batch_size=3,

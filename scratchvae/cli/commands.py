@@ -16,7 +16,7 @@ from ..data.tables import listed
 from ..data.writing import make_folder
 from ..diagnose import diagnose_model
 from ..explain import explain as write_page
-from ..train import conditional
+from ..train import imputation
 from ..train.budget import budget
 from ..train.evaluation import Evaluation, evaluate
 from ..train.fit import fit
@@ -232,7 +232,7 @@ def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: 
     how = examples.scaling_of(run.config)
     if isinstance(how, Table):                         # log p of each cell given the others, less its mean
         first = np.cumsum([0, *(1 + (column.kind == "hurdle") for column in how.columns)])[:-1]
-        share = np.add.reduceat(conditional.shares(run.model, look.x, n_samples), first, axis=1)
+        share = np.add.reduceat(imputation.shares(run.model, look.x, n_samples), first, axis=1)
         share[np.isnan(how.numbers(look.stored))] = np.nan
         share = np.nan_to_num(share - np.nanmean(share, axis=0))               # a missing cell is no surprise: 0
         names = np.array([column.name for column in how.columns], object)
@@ -280,7 +280,7 @@ def impute(args: argparse.Namespace, given: Config) -> int:
       scratchvae impute runs/table --data table.csv --draw --seed 1 --out one.csv
     """
     run, look = looked_at(args, given, output.NUMBERS)
-    filled = conditional.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
+    filled = imputation.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
     cells = examples.unscaled(run.config, filled, drawn=True)
     empty = examples.unscaled(run.config, look.x) == ""
     labels = {} if look.y is None else {"label": look.y}

@@ -23,7 +23,7 @@ from ..prior import LatentDiffusion
 from ..topdown import TopDown
 from ..train import checkpoint
 from ..train.budget import waited
-from ..train.conditional import fill
+from ..train.imputation import fill
 from ..train.fit import fit
 from ..train.losses import loss_of
 from ..train.optim import SGD, Adam

@@ -1,6 +1,6 @@
 """A pass through many functions: which of them is wrong, and what is wrong only because of it?
 
-The search of verify/search.py goes back from the outputs.  A wrong gradient that a function returned is that
+The search of verify/first_wrong.py goes back from the outputs.  A wrong gradient that a function returned is that
 function's mistake, and `examine` says of what kind; one that a function was given is the mistake of the
 backward that called it.  What remains wrong when all these are replaced by what is right is a mistake as well; what
 is right then was a consequence.
@@ -19,7 +19,7 @@ from ..verify.derivative import Arrays, NotComplex, Pair, copies
 from ..verify.dual import value
 from ..verify.pairs import Problem, parameters, with_parameters
 from ..verify.recorder import Part, Pass, Step
-from ..verify.search import WRONG, Compared, search
+from ..verify.first_wrong import WRONG, Compared, search
 from .evidence import Reference, beside, case
 from .examine import directional, examine, found as explained, single, sound, structural, witness
 from .finding import Diagnosis, Finding

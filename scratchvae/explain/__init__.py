@@ -32,7 +32,7 @@ from ..objective import ELBO
 from ..verify.derivative import copies, stream
 from ..verify.pairs import model_pair
 from ..verify.recorder import Pass
-from ..verify.search import search
+from ..verify.first_wrong import search
 from .page import Writer
 from .source import registry
 from .trace import Trace

@@ -16,7 +16,7 @@ import numpy as np
 from ..layers import Array
 from ..objective import ELBO
 from ..verify.derivative import complex_step, relative, stream
-from ..verify.search import Compared
+from ..verify.first_wrong import Compared
 from .equations import Equation, select
 from .evaluate import Evaluator
 from .trace import Call, Key, Made, Trace, Visit, is_array, key_of, leaves

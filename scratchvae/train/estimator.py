@@ -18,7 +18,7 @@ from ..data import columns
 from ..layers import Array
 from ..vae import VAE
 from .budget import LOOKED_AT, Best, budget, copies
-from .conditional import fill
+from .imputation import fill
 from .fit import fit
 from .optim import Adam
 
@@ -104,7 +104,7 @@ class TableVAE:
 
     def inverse_transform(self, Z: Any) -> Array:
         """Return the table's rows for latents: E[x | z], and the most probable of categories."""
-        return self._cells(self.model_.decode(Z))
+        return self._cells(self._fitted().decode(Z))
 
     def score_samples(self, X: Any, n_samples: int = 300) -> Array:
         """Return log p(x) of each row, in nats and in the units of the table, over the cells that are there."""
@@ -118,16 +118,20 @@ class TableVAE:
     def sample(self, n_samples: int = 1) -> Array:
         """Draw rows of the table."""
         n = check.size("n_samples", n_samples)
-        return self._cells(self.model_.sample(n, self.random_state, draw=True), drawn=True)
+        return self._cells(self._fitted().sample(n, self.random_state, draw=True), drawn=True)
 
     def impute(self, X: Any, n_samples: int = 300) -> Array:
         """Return the rows with their missing cells filled by their mean given the others."""
         return self._cells(fill(self.model_, self._seen(X), n_samples, self.random_state), drawn=True)
 
     def _seen(self, X: Any) -> Array:
+        self._fitted()
+        return self.table_.apply(rows(X))
+
+    def _fitted(self) -> VAE:
         if not hasattr(self, "model_"):
             raise ValueError("fit must be called first")
-        return self.table_.apply(rows(X))
+        return self.model_
 
     def _cells(self, x: Array, drawn: bool = False) -> Array:
         """Return cells, as floats but for the texts of categories."""

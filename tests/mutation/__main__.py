@@ -54,7 +54,7 @@ TESTS = {
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
     "train.optim": ["optim"], "train.schedules": ["schedules"], "train.losses": ["losses"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
-    "verify.writings": ["diffusion"],
+    "verify.diffusion_forms": ["diffusion"],
     "prior": ["prior"], "conditions": ["conditions"],
     "importance": ["importance"], "mixed": ["mixed", "discrete"],
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvae import VAE, Gaussian, Mixed, TopDown
-from scratchvae.train.conditional import fill, shares
+from scratchvae.train.imputation import fill, shares
 
 D, K = 4, 20_000
 
