@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import check
-from .layers import Array, Cache
+from .layers import Array, Cache, Generator, Seed
 from .likelihood import Likelihood
 from .mlp import MLP
 from .model import Model
@@ -44,7 +44,7 @@ class Autoencoder(Model):
 
     def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
                  likelihood: str | Likelihood = "bernoulli", x_mean: ArrayLike | None = None,
-                 rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
+                 rng: Seed = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.f = self.with_first_layer(MLP((x_dim, *hidden, latent_dim), activation, rng))
@@ -52,7 +52,7 @@ class Autoencoder(Model):
         self.set_output_bias(self.g, x_mean)
         self.pack(f=self.f, g=self.g)
 
-    def draw_noise(self, n: int, rng: np.random.Generator) -> None:
+    def draw_noise(self, n: int, rng: Generator) -> None:
         """Return None: the autoencoder has no noise."""
 
     def check_noise(self, noise: None, n: int) -> None:

@@ -77,6 +77,3 @@ class LogRatio:
         """Return dz, dq and dp; z is the point of both densities."""
         dz, dmu_q, dlogvar_q, dmu_p, dlogvar_p = gaussian.log_ratio_backward(dkl, cache)        # (14.2)
         return dz, halves_backward(dmu_q, dlogvar_q), halves_backward(dmu_p, dlogvar_p)  # (3.1)
-
-
-CONSISTENCY = {"exact": ExactDraw(), "printed": KL()}  # the two forms of the consistency part of a hierarchy, (7.2)

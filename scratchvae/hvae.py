@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import check, gaussian
-from .compare import CONSISTENCY, LogRatio, StandardKL
-from .layers import Array, Cache
+from .compare import KL, ExactDraw, LogRatio, StandardKL
+from .layers import Array, Cache, Generator, Seed
 from .likelihood import Likelihood
 from .mlp import MLP
 from .model import Model, conditional
@@ -78,11 +78,11 @@ class HVAE(Model):
         If an argument is not of this kind; the message names it.
     """
 
-    forms: Mapping[str, Any] = CONSISTENCY             # of the consistency part, by name
+    forms: Mapping[str, Any] = {"exact": ExactDraw(), "printed": KL()}  # of the consistency part, by name
 
     def __init__(self, x_dim: int, latent_dims: Sequence[int] = (16, 8, 4), hidden_dims: Sequence[Any] = (64,), *,
                  consistency: str = "exact", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
-                 x_mean: ArrayLike | None = None, rng: int | np.random.Generator = 0,
+                 x_mean: ArrayLike | None = None, rng: Seed = 0,
                  dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
         self.T = check.size("the number of latent_dims", len(self.latent_dims))
@@ -109,7 +109,7 @@ class HVAE(Model):
         form = self._consistency = check.choice("consistency", form, self.forms)
         self.compare: dict[int, Any] = {**dict.fromkeys(self.levels, self.forms[form]), self.T: StandardKL()}
 
-    def draw_noise(self, n: int, rng: np.random.Generator) -> list[Array]:
+    def draw_noise(self, n: int, rng: Generator) -> list[Array]:
         """Draw eps_t ~ N(0, I) for t = 1, ..., T: a list of arrays of shape (n, d_t)."""
         n, rng = check.size("n", n), check.generator("rng", rng)
         return [self.normal(rng, n, d) for d in self.latent_dims]
@@ -160,7 +160,7 @@ class HVAE(Model):
             dz_1[t - 1] = self.q[t].backward(dq[t], cache["q", t], t > 1 or input_gradient)  # (n, d_{t-1})   (7.4)
         return dz_1[0] + dx if input_gradient else dz_1[0]               # q(z_1 | x) and log p(x | z_1) use x   (7.4)
 
-    def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
+    def log_weight(self, x: Array, n_samples: int, rng: Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n), for `log_likelihood`.
 
         MATH (5.5).
@@ -193,7 +193,7 @@ class HVAE(Model):
         return levels
 
     def decode(self, z: ArrayLike, level: int = 1, noise: Sequence[ArrayLike] | None = None,
-               rng: int | np.random.Generator | None = None) -> Array:
+               rng: Seed = None) -> Array:
         """Return E[x | z_1], coming down from z at the given level.  MATH (7.1).
 
         Parameters
@@ -228,7 +228,7 @@ class HVAE(Model):
         level = check.size("level", level, 1, self.T)
         return self.decode(self.encode(x)[level - 1][0], level)
 
-    def sample(self, n: int, rng: int | np.random.Generator | None = None, z: ArrayLike | None = None,
+    def sample(self, n: int, rng: Seed = None, z: ArrayLike | None = None,
                level: int | None = None, draw: bool = False) -> Array:
         """Draw from the top level down, return E[x | z_1].  MATH (7.1).
 

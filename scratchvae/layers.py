@@ -23,7 +23,7 @@ ones, so that all three choose the same.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,12 @@ from numpy.typing import NDArray
 from . import check
 
 Array = NDArray[Any]
+Generator: TypeAlias = "np.random.Generator"           # as text, so that NumPy loads it when it is wanted
+Seed: TypeAlias = "int | np.random.Generator | None"   # a seed, a generator, or None for fresh randomness
 Cache = Any                                            # what a forward leaves for its own backward, and for no one else
 
 
-def glorot(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
+def glorot(n_in: int, n_out: int, rng: Generator) -> Array:
     """Draw weights that keep the variance of tanh-like layers near constant.
 
     Uniform on (-a, a) with a = √(6 / (n_in + n_out)), so that
@@ -56,7 +58,7 @@ def glorot(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
     return rng.uniform(-a, a, size=(n_in, n_out))
 
 
-def he(n_in: int, n_out: int, rng: np.random.Generator) -> Array:
+def he(n_in: int, n_out: int, rng: Generator) -> Array:
     """Draw weights that keep the variance of ReLU layers near constant.
 
     Normal with Var W = 2 / n_in.  He et al. 2015, equation 10.  MATH (1.8).
@@ -105,8 +107,8 @@ class Dense(Layer):
 
     parameter_names = ("W", "b")
 
-    def __init__(self, n_in: int, n_out: int, rng: np.random.Generator,
-                 initialise: Callable[[int, int, np.random.Generator], Array] = glorot) -> None:
+    def __init__(self, n_in: int, n_out: int, rng: Generator,
+                 initialise: Callable[[int, int, Generator], Array] = glorot) -> None:
         n_in, n_out, rng = check.layer(n_in, n_out, rng, initialise)
         self.W = initialise(n_in, n_out, rng)          # (n_in, n_out)
         self.b: Array = np.zeros(n_out)                # (n_out,)

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from . import check, gaussian
-from .layers import Array, Cache, sigmoid
+from .layers import Array, Cache, Generator, sigmoid
 
 
 class Likelihood(Protocol):
@@ -28,7 +28,7 @@ class Likelihood(Protocol):
 
     def mean(self, h: Array, /) -> Array: ...
 
-    def sample(self, h: Array, rng: np.random.Generator, /) -> Array: ...
+    def sample(self, h: Array, rng: Generator, /) -> Array: ...
 
     def bias(self, x_mean: Array, /) -> Array: ...
 
@@ -86,7 +86,7 @@ class Bernoulli:
         """Return E[x | logits], the probability of a 1, of the logits' shape.  MATH (4.3)."""
         return sigmoid(logits)
 
-    def sample(self, logits: Array, rng: np.random.Generator) -> Array:
+    def sample(self, logits: Array, rng: Generator) -> Array:
         """Draw x, of the logits' shape.  MATH (4.3)."""
         return (rng.random(logits.shape) < self.mean(logits)).astype(logits.dtype)
 
@@ -155,7 +155,7 @@ class Gaussian:
         """Return E[x | h], of shape (n, D).  MATH (4.3)."""
         return self._mu_logvar(h)[0]
 
-    def sample(self, h: Array, rng: np.random.Generator) -> Array:
+    def sample(self, h: Array, rng: Generator) -> Array:
         """Draw x, of shape (n, D).  MATH (4.3)."""
         mu, logvar = self._mu_logvar(h)
         return gaussian.sample(mu, logvar, rng.standard_normal(mu.shape))[0].astype(h.dtype)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import check
-from .layers import ACTIVATIONS, Array, Cache, Dense, Layer, glorot, he
+from .layers import ACTIVATIONS, Array, Cache, Dense, Generator, Layer, glorot, he
 
 
 class MLP:
@@ -28,7 +28,7 @@ class MLP:
         The source of the first weights: He's before a (leaky) ReLU, else Glorot's.
     """
 
-    def __init__(self, dims: Sequence[int], activation: str, rng: np.random.Generator) -> None:
+    def __init__(self, dims: Sequence[int], activation: str, rng: Generator) -> None:
         dims, make, rng = check.network(dims, activation, ACTIVATIONS, rng)
         initialise = he if activation in ("relu", "leaky_relu") else glorot
         self.layers: dict[str, Any] = {}               # Dense layers and activations, by name

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import check
-from .layers import ACTIVATIONS, Array, Cache
+from .layers import Array, Cache, Generator, Seed
 from .likelihood import LIKELIHOODS, Likelihood
 from .mlp import MLP, pack
 from .objective import ELBO, ELBOGradient
 
 
-def conditional(dims: Sequence[int], activation: str, rng: np.random.Generator) -> MLP:
+def conditional(dims: Sequence[int], activation: str, rng: Generator) -> MLP:
     """Return a network for mu and logvar of a Gaussian whose mean has dims[-1] columns.
 
     Its logvar is 0 at first, for every input: with random weights there, σ would
@@ -41,7 +41,6 @@ class Model:
                  dtype: DTypeLike) -> None:
         self.x_dim = check.size("x_dim", x_dim)
         self.latent_dims = check.sizes("latent_dims", latent_dims)
-        check.choice("activation", activation, ACTIVATIONS)
         self.likelihood = check.likelihood("likelihood", likelihood, LIKELIHOODS, self.x_dim)
         self.dtype = check.dtype("dtype", dtype)
 
@@ -89,13 +88,13 @@ class Model:
         """Return the noise in the model's precision, or raise a ValueError (here for one level: one array)."""
         return check.array("noise", noise, (n, *self.latent_dims), self.dtype)
 
-    def normal(self, rng: np.random.Generator, *shape: int) -> Array:
+    def normal(self, rng: Generator, *shape: int) -> Array:
         """Draw standard normal numbers, float32 for a float32 model, else float64; nothing is checked."""
         return rng.standard_normal(shape, dtype=np.float32 if self.dtype == np.float32 else np.float64)
 
     # each model defines these -------------------------------------------------------------------
 
-    def draw_noise(self, n: int, rng: np.random.Generator) -> Any:
+    def draw_noise(self, n: int, rng: Generator) -> Any:
         """Draw the noise of one forward pass over n examples."""
         raise NotImplementedError
 
@@ -121,7 +120,7 @@ class Model:
         """
         raise NotImplementedError
 
-    def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
+    def log_weight(self, x: Array, n_samples: int, rng: Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log p(x)")
 
@@ -150,7 +149,7 @@ class Model:
         x = self.check_x(x)
         return self.bound(x, self.check_noise(noise, len(x)))
 
-    def log_likelihood(self, x: ArrayLike, n_samples: int = 1000, rng: int | np.random.Generator = 0,
+    def log_likelihood(self, x: ArrayLike, n_samples: int = 1000, rng: Seed = 0,
                        max_rows: int = 256) -> Array:
         """Estimate log p(x) by importance sampling, in nats.
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import check, gaussian
 from .compare import LogRatio, StandardKL
-from .layers import Array, Cache
+from .layers import Array, Cache, Generator, Seed
 from .likelihood import Likelihood
 from .mlp import MLP
 from .model import Model, conditional
@@ -53,7 +53,7 @@ class VAE(Model):
 
     def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
                  likelihood: str | Likelihood = "bernoulli", x_mean: ArrayLike | None = None,
-                 rng: int | np.random.Generator = 0, dtype: DTypeLike = np.float32) -> None:
+                 rng: Seed = 0, dtype: DTypeLike = np.float32) -> None:
         super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.latent_dim, = self.latent_dims
@@ -63,7 +63,7 @@ class VAE(Model):
         self.set_output_bias(self.p, x_mean)
         self.pack(q1=self.q, p1=self.p)                # named as level 1 of a hierarchy
 
-    def draw_noise(self, n: int, rng: np.random.Generator) -> Array:
+    def draw_noise(self, n: int, rng: Generator) -> Array:
         """Draw eps ~ N(0, I), of shape (n, latent_dim)."""
         return self.normal(check.generator("rng", rng), check.size("n", n), self.latent_dim)
 
@@ -98,7 +98,7 @@ class VAE(Model):
         dx_q = self.q.backward(dq, q_cache, input_gradient)                 # (n, D)   (6.2)
         return dx_q + dx_r if input_gradient else dx_q                      # q(z | x) and log p(x | z) use x   (6.2)
 
-    def log_weight(self, x: Array, n_samples: int, rng: np.random.Generator) -> Array:
+    def log_weight(self, x: Array, n_samples: int, rng: Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n).  MATH (5.5)."""
         q = np.tile(self.q.forward(x)[0], (n_samples, 1))                       # (n_samples n, 2 d)
         z, _ = gaussian.draw(q, self.normal(rng, len(q), self.latent_dim))
@@ -110,7 +110,7 @@ class VAE(Model):
         """Return mu and logvar of q(z | x), both of shape (n, latent_dim).  MATH (6.2)."""
         return gaussian.halves(self.q.forward(self.check_x(x))[0])
 
-    def decode(self, z: ArrayLike, rng: int | np.random.Generator | None = None) -> Array:
+    def decode(self, z: ArrayLike, rng: Seed = None) -> Array:
         """Return E[x | z], of shape (n, x_dim); with a generator or a seed, a draw x ~ p(x | z).  MATH (6.2)."""
         h, _ = self.p.forward(check.array("z", z, ("n", self.latent_dim), self.dtype))
         return self.likelihood.mean(h) if rng is None else self.likelihood.sample(h, check.generator("rng", rng))
@@ -119,7 +119,7 @@ class VAE(Model):
         """Return E[x | z] at z = mu of q(z | x), of shape (n, x_dim)."""
         return self.decode(self.encode(x)[0])
 
-    def sample(self, n: int, rng: int | np.random.Generator | None = None, draw: bool = False) -> Array:
+    def sample(self, n: int, rng: Seed = None, draw: bool = False) -> Array:
         """Draw z from the prior, return E[x | z], of shape (n, x_dim); with ``draw``, x ~ p(x | z).  MATH (6.2).
 
         rng is a generator or a seed; by default each call draws anew.

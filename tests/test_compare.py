@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvae import HVAE, TopDown, gaussian
-from scratchvae.compare import CONSISTENCY, KL, ExactDraw, LogRatio, StandardKL
+from scratchvae.compare import KL, ExactDraw, LogRatio, StandardKL
 from scratchvae.verify.gradcheck import check_function
 
 PARTS = {"KL": KL(), "ExactDraw": ExactDraw(), "LogRatio": LogRatio(), "StandardKL": StandardKL()}
@@ -80,7 +80,7 @@ def test_the_form_is_chosen_when_the_model_is_built_or_set():
     model.consistency = "printed"
     assert [type(model.compare[t]) for t in (1, 2, 3)] == [KL, KL, StandardKL]
     model.consistency = "sampled"                      # the name until version 0.1
-    assert model.consistency == "exact" and model.compare[1] is CONSISTENCY["exact"]
+    assert model.consistency == "exact" and model.compare[1] is HVAE.forms["exact"]
     assert [type(part) for part in TopDown(6, (3, 2)).compare.values()] == [KL, StandardKL]
     with pytest.raises(ValueError, match="^consistency must be one of 'exact', 'printed'; got 'exakt'$"):
         model.consistency = "exakt"

@@ -164,3 +164,10 @@ def test_bernoulli_accepts_all_of_0_to_1(x):
 def test_settings_that_cannot_work_are_refused(make, says):
     with pytest.raises(ValueError, match=f"^{says}"):
         make()
+
+
+@pytest.mark.parametrize("value, hint", [(-1.0, r"-1 to 0 \(negative: use 'gaussian'\)"),
+                                         (255.0, r"0 to 255 \(divide 8-bit pixels by 255\)"), (256.0, "0 to 256")])
+def test_bernoulli_says_what_its_data_may_be(value, hint):
+    with pytest.raises(ValueError, match=rf"^x must lie in \[0, 1\] .* its values go from {hint}$"):
+        Bernoulli(2).check_support(np.array([[0.0, value]]))

@@ -141,13 +141,13 @@ BUGS = [
         ("likelihood:Bernoulli.log_prob_backward", "x, logits, e = cache",
          "x, logits, e = cache; dlog_prob = dlog_prob / x.shape[1]")]),
     Bug("gradient by the probability", "An extra s (1 - s), the derivative of the sigmoid, which cancels in x - s.", [
-        ("likelihood:Bernoulli.log_prob_backward", "s = e / (1 + e)", "s = sigmoid(logits)"),
-        ("likelihood:Bernoulli.log_prob_backward", "(x - ~np.signbit(logits) + np.copysign(s, logits))",
+        ("likelihood:Bernoulli.log_prob_backward", "tail = e / (1 + e)", "s = sigmoid(logits)"),
+        ("likelihood:Bernoulli.log_prob_backward", "(x - ~np.signbit(logits) + np.copysign(tail, logits))",
          "(x - s) * s * (1 - s)")]),
     Bug("sigmoid twice", "The probabilities are handed over as logits, and squashed again.", [
         ("likelihood:Bernoulli.log_prob", "e = np.exp(", "logits = sigmoid(logits); e = np.exp("),
-        ("likelihood:Bernoulli.log_prob_backward", "np.copysign(s, logits))",
-         "np.copysign(s, logits)) * logits * (1 - logits)")]),
+        ("likelihood:Bernoulli.log_prob_backward", "np.copysign(tail, logits))",
+         "np.copysign(tail, logits)) * logits * (1 - logits)")]),
     Bug("softplus that overflows", "log(1 + eˡ) taken literally: infinite from l = 89 on in float32.", [
         ("likelihood:Bernoulli.log_prob", "np.maximum(logits, 0) - np.log1p(e)", "np.log1p(np.exp(logits))")]),
     Bug("squared error for log p(x | z)", "The variance is 1, whatever was asked for: the KL has a wrong weight.", [

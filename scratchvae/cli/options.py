@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import __version__, check
-from ..compare import CONSISTENCY
+from ..hvae import HVAE
 from ..importance import ESTIMATORS, OBJECTIVES
 from ..data.writing import as_csv
 from ..layers import ACTIVATIONS
@@ -172,7 +172,7 @@ def add_model_options(parser: Any) -> None:
     add(parser, "--missing", "of a mixed table: leave empty cells out of log p(x | z), or refuse them",
         choices=("refuse", "leave-out"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
-        choices=tuple(CONSISTENCY), type=check.new_name)
+        choices=tuple(HVAE.forms), type=check.new_name)
     add(parser, "--prior", "of a vae, p(z): N(0, I), or a diffusion, trained together with the vae",
         choices=("normal", "diffusion"))
     add(parser, "--given", "labels: model p(x | label); see sample --label", choices=("nothing", "labels"))

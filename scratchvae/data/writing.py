@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import os
@@ -67,6 +66,7 @@ def make_folder(path: Path) -> None:
 
 def as_csv(lines: Iterable[Iterable[Any]]) -> str:
     """Return lines of cells as the text of a CSV file."""
+    import csv
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import threading
@@ -49,6 +48,7 @@ class Progress:
         minutes, seconds = divmod(round(seconds), 60)
         line = f"{self.unit} {done}/{self.total}  {minutes}:{seconds:02} left{'  ' if text else ''}{text}"
         if self.terminal:
+            import shutil                              # takes 2 ms, for what a terminal alone needs
             width = shutil.get_terminal_size().columns - 1             # a line that wraps cannot be written anew
             while len(line) > width and "  " in line:                  # what comes last matters least
                 line = line.rpartition("  ")[0]

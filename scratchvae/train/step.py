@@ -81,7 +81,7 @@ class Steps:
                  n: int = 1, meet: Callable[[], Any] = lambda: None) -> None:
         self.model, self.x, self.optimizer, self.batch_size, self.state = model, x, optimizer, batch_size, state
         self.resample, self.loss_of, self.average, self.w, self.n, self.meet = resample, loss_of, average, w, n, meet
-        self.cut = (lambda n: [slice(0, n)]) if gradients is None else cut
+        self.whole = gradients is None                 # a batch is one share
         self.gradients = [model.gradient] if gradients is None else gradients
         self.here = slice(model.theta.size * w // n, model.theta.size * (w + 1) // n)
         self.order = np.empty(len(x), int)
@@ -98,20 +98,29 @@ class Steps:
         self.waits = self.loss_of(self.model).free_bits is not None
 
     def noises(self, epoch: int, step: int) -> list[np.random.Generator]:
-        """Return the generators of the shares of a step: for a batch as a whole, the state's."""
-        if self.cut is not cut:
-            return [self.state.rng]
+        """Return the generators of the shares of a step."""
         return [noise_of(self.state.seed, epoch, step, s) for s in self.losses]
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
-        parts = np.zeros((len(self.gradients), 1 + len(self.model.latent_dims)))
-        return self.make(step, beta, self.noises(epoch, step), parts)
+        if not self.whole:
+            parts = np.zeros((len(self.gradients), 1 + len(self.model.latent_dims)))
+            return self.make(step, beta, self.noises(epoch, step), parts)
+        batch, rng = self.x[self.order[step * self.batch_size:(step + 1) * self.batch_size]], self.state.rng
+        if self.resample:
+            batch = binarize(batch, "sample", rng)
+        elbo, half = self.losses[0].begin(batch, rng, beta)
+        parts = sums(elbo)
+        self.losses[0].finish(half, beta, parts[1:] / len(batch), len(batch))
+        self.optimizer.step(self.model.theta, self.model.gradient)
+        if self.average is not None:
+            self.state.add(self.model.theta, self.average)
+        return parts
 
     def make(self, step: int, beta: Any, rngs: Iterable[np.random.Generator], parts: Array) -> Array:
         """Do this worker's part of a step; leave each share's parts of the bound in ``parts``, return their sum."""
         rows = self.order[step * self.batch_size:(step + 1) * self.batch_size]
-        shares, halves = self.cut(len(rows)), {}
+        shares, halves = cut(len(rows)), {}
         for s, rng in zip(range(self.w, len(shares), self.n), rngs):
             batch = self.x[rows[shares[s]]]
             if self.resample:

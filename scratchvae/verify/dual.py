@@ -28,7 +28,6 @@ STEPWISE = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.n
             np.rint, np.trunc, np.floor_divide, np.signbit, np.logical_and, np.logical_or, np.logical_not, np.isclose,
             np.allclose, np.array_equal, np.argmax, np.argmin, np.argsort, np.round, np.nonzero, np.unique,
             np.count_nonzero}                          # their derivative is 0: they see values alone
-DRAWS = {n for kind in (np.random.Generator, np.random.RandomState) for n in vars(kind) if n[0] != "_"}
 CASTS = (np.float32, np.float64, np.float16)
 
 
@@ -165,7 +164,8 @@ def by_differences(function: Any, args: tuple[Any, ...]) -> Array:
 
 def wants_empty(names: tuple[str, ...]) -> bool:
     """Whether code with these names calls np.empty itself; NumPy's generators do so, too, and fill in real numbers."""
-    return "empty" in names and not DRAWS & set(names)
+    kinds = np.random.Generator, np.random.RandomState
+    return "empty" in names and not any(hasattr(kind, name) for kind in kinds for name in names if name[0] != "_")
 
 
 @functools.cache

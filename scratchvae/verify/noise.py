@@ -33,12 +33,14 @@ def generators(thing: Any, depth: int = 7, seen: set[int] | None = None) -> Iter
         yield from generators(other, depth - 1, seen)
 
 
-LEGACY = np.random.get_state.__self__                  # type: ignore[attr-defined]    # of np.random.normal
+def legacy() -> Any:
+    """Return NumPy's own generator, which np.random.normal and the like draw from."""
+    return np.random.get_state.__self__                # type: ignore[attr-defined]
 
 
 def snapshot(found: list[Any]) -> Callable[[], None]:
     """Return what puts these generators, and NumPy's own, back where they stand now."""
-    states = [(g, state(g)) for g in [*found, LEGACY]]
+    states = [(g, state(g)) for g in [*found, legacy()]]
 
     def back() -> None:
         for g, old in states:
@@ -61,7 +63,7 @@ def still(found: list[Any]) -> Iterator[Callable[..., str]]:
     np.random.default_rng = seeded
     try:
         yield lambda kept=None: repr([len(fresh), *(
-            str(state(g)) for g in {id(g): g for g in [*found, LEGACY, *generators(kept)]}.values())])
+            str(state(g)) for g in {id(g): g for g in [*found, legacy(), *generators(kept)]}.values())])
     finally:
         np.random.default_rng = default_rng
         back()

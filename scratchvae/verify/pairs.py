@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +53,7 @@ def run(what: str, call: Callable[[], Any], params: Mapping[str, Array] | None =
     except Problem:
         raise
     except Exception as error:
+        import traceback
         at = traceback.extract_tb(error.__traceback__)[-1]
         says = f"{what} failed with {type(error).__name__}: {error}"
         if isinstance(error, ValueError) and "broadcast" in str(error):

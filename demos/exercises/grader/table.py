@@ -102,7 +102,7 @@ EXERCISES = [
         """, partial(pair_cases, "log_prob", "log_prob_backward", ("x", "logits"), "log_prob", ("dx", "dlogits"),
                      bernoulli_terms, make=True), (
         Bug("the sign of dlogits", "It is x - s(l) for log p; s(l) - x is the derivative of the loss, -log p.", [
-            ("likelihood:Bernoulli.log_prob_backward", "(x - ~np.signbit(logits) + np.copysign(s, logits))",
+            ("likelihood:Bernoulli.log_prob_backward", "(x - ~np.signbit(logits) + np.copysign(tail, logits))",
              "(sigmoid(logits) - x)")]),
         Bug("averaged over the pixels", "log p(x) is the sum over the pixels.", [
             ("likelihood:Bernoulli.log_prob", ".sum(axis=-1)", ".mean(axis=-1)")]))),
