@@ -1,4 +1,4 @@
-"""A training run on disk: never lost, never half-written, never wrongly read.
+"""Checkpoints of a training run: atomic writes, a checksum, and no pickle.
 
 A checkpoint is an npz file without pickle: theta, the optimiser's vectors, the
 columns of the history, and a header in JSON for all that is small.  Two habits

@@ -242,7 +242,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     prior matching.  Below the top it is the printed form of consistency, whatever
     the model was trained with: for one latent, that form is never negative, and
     it is 0 only if the latent does nothing but what the level above expects.
-    The exact form is neither.  (Top down there is one form, and the sum over latents
+    A draw of the exact form may be negative, and its mean too.  (Top down there is one form, and the sum over latents
     is consistency at any level.)  The price: a latent that only carries noise, for
     the level above to know it again, counts as active here, and not above.
     """

@@ -1,4 +1,4 @@
-"""Processes that work for this one: started, spoken to, heard, and ended; and the memory that they share.
+"""Worker processes and their shared memory: how they are started, given work, and ended.
 
 They are started anew ("spawn"), as this works on Linux, macOS and Windows.  Each multiplies
 matrices with one thread.  The memory has no name (on Linux and macOS it is a file that is

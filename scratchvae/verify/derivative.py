@@ -72,7 +72,7 @@ class NotComplex(ValueError):
 
 
 def stream(number: int) -> np.random.Generator:
-    """Return a generator like no other: were dy also x, or a direction v, one mistake could undo another."""
+    """Return an independent random stream, so that x, dy and the directions v are independent."""
     return np.random.default_rng(np.random.SeedSequence(0, spawn_key=(number,)))
 
 
