@@ -128,14 +128,14 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
         Called as ``after_step(state)`` after every step, with workers at least after
         every 64th, such as what `checkpoint.every` returns.
     workers : int or 'auto', optional
-        Let so many processes, of one BLAS thread each, do each step together:
-        see team.py.  'auto' is one for each core, or none where steps are too small to
-        gain by them, or model or optimiser are not of this library's kinds.  Results are
-        bit-identical for any number of workers, even if a run is resumed with another number; they differ
-        from a run without workers, whose noise is drawn otherwise.  Where no process can be started, 'auto' says so on stderr, and this one does
-        their work, to the same bits.  They have a copy of model and x, and take over what the callback
-        changes.  If the script defines the model's class, they
-        read the script, which must then call this under ``if __name__ == "__main__":``.
+        Let so many processes, of one BLAS thread each, do each step together: see team.py. 'auto'
+        is one for each core, or none where steps are too small to gain by them, or model or
+        optimiser are not of this library's kinds. Results are bit-identical for any number of
+        workers, even if a run is resumed with another number; they differ from a run without
+        workers, whose noise is drawn otherwise. Where no process can be started, 'auto' says so on
+        stderr, and this one does their work, to the same bits. They have a copy of model and x, and
+        take over what the callback changes. If the script defines the model's class, they read the
+        script, which must then call this under ``if __name__ == "__main__":``.
 
     Returns
     -------
