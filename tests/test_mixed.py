@@ -207,3 +207,9 @@ def test_means_of_several_h_for_each_row(rng):
 def test_missing_cells_are_refused_unless_they_are_asked_for():
     with pytest.raises(ValueError, match="^x must be finite; it has NaN or infinite values$"):
         VAE(2, 2, likelihood=Mixed([G, P])).check_x([[np.nan, 1]])
+
+
+def test_the_first_layer_of_a_table_stands_before_the_network_that_sees_x():
+    model = VAE(3, 2, (4,), likelihood=Mixed([G, P, G], missing=True))
+    assert list(model.q.layers)[:2] == ["first", "dense1"] and list(model.p.layers)[0] == "dense1"
+    assert "first" not in VAE(3, 2, (4,)).q.layers

@@ -48,7 +48,7 @@ TESTS = {
     "layers": ["layers", "wrong_calls"], "mlp": ["mlp", "wrong_calls"], "gaussian": ["gaussian"],
     "compare": ["compare"],
     "likelihood": ["likelihood"], "objective": ["objective"],
-    "model": ["vae", "hvae", "autoencoder", "bad_input", "wrong_calls"],
+    "model": ["vae", "hvae", "autoencoder", "bad_input", "mixed", "wrong_calls"],
     "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
     "vae": ["vae", "bad_input", "importance", "prior", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
