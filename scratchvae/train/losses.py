@@ -45,7 +45,7 @@ class Trainable(Protocol):
 
 def sums(elbo: ELBO) -> Array:
     """Return the reconstruction, and the KL of each level, summed over the examples: of shape (T + 1,), float64."""
-    return np.array([elbo.reconstruction.sum(), *elbo.kl.sum(axis=0)], float)
+    return np.array([float(elbo.reconstruction.sum()), *elbo.kl.sum(axis=0).tolist()])
 
 
 class OneDraw:
