@@ -1,6 +1,6 @@
 """The course as a book: HTML pages that need no network, for a browser, a phone and paper.
 
-    python demos/book.py out/book                     # every lesson runs once: some ten minutes on one core
+    python demos/book.py out/book                     # every lesson runs once, with its default options
     python demos/book.py out/book --epochs 2          # quicker: the lessons are trained for two epochs
     python demos/book.py out/book --lessons 01 02     # these lessons only
 
