@@ -25,7 +25,7 @@ SHORT = {                                              # options with which a le
     "08b_hierarchy_backward": ["--epochs", "2"], "09_consistency": ["--epochs", "5"], "10_bugs": [],
     "11_repair": ["--epochs", "5"], "12_diffusion": ["--epochs", "2"],
     "13_one_bound": ["--epochs", "2", "--samples", "50", "--paths", "1"],
-    "14_importance": ["--epochs", "2", "--repeats", "20"], "15_flow": ["--epochs", "2"],
+    "14_importance": ["--epochs", "2", "--repeats", "20"], "15_flow": [],
     "16_prior": ["--epochs", "2", "--samples", "2"], "17_conditions": ["--epochs", "1", "--samples", "20"]}
 PAGE = "00_one_page"                                   # test_one_page.py
 TABLE = "13_one_bound"
