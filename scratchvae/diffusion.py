@@ -138,7 +138,7 @@ class Diffusion(Model):
         log_noise = check.array("log_noise", log_noise, ("T",), float)
         if isinstance(likelihood, str) and likelihood == "gaussian":           # of the variance 1 - ᾱ_1
             likelihood = Gaussian(x_dim, float(np.log(sigmoid(log_noise[0]))))
-        super().__init__(x_dim, [x_dim], activation, likelihood, dtype)
+        super().__init__(x_dim, [x_dim], likelihood, dtype)
         if self.likelihood.n_outputs != x_dim:
             raise ValueError(f"likelihood must have a fixed variance, such as Gaussian({x_dim}, logvar=-5); "
                              "this one learns it")

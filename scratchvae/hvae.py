@@ -84,7 +84,7 @@ class HVAE(Model):
                  consistency: str = "exact", activation: str = "tanh", likelihood: str | Likelihood = "bernoulli",
                  x_mean: ArrayLike | None = None, rng: Seed = 0,
                  dtype: DTypeLike = np.float32) -> None:
-        super().__init__(x_dim, latent_dims, activation, likelihood, dtype)
+        super().__init__(x_dim, latent_dims, likelihood, dtype)
         self.T = check.size("the number of latent_dims", len(self.latent_dims))
         self.levels = range(1, self.T + 1)                                      # 1, ..., T, from the data upwards
         self.consistency = consistency                                          # the property below: sets compare

@@ -37,8 +37,7 @@ class Model:
         Views into these by name, such as ``"q1.dense1.W"``.
     """
 
-    def __init__(self, x_dim: int, latent_dims: Sequence[int], activation: str, likelihood: str | Likelihood,
-                 dtype: DTypeLike) -> None:
+    def __init__(self, x_dim: int, latent_dims: Sequence[int], likelihood: str | Likelihood, dtype: DTypeLike) -> None:
         self.x_dim = check.size("x_dim", x_dim)
         self.latent_dims = check.sizes("latent_dims", latent_dims)
         self.likelihood = check.likelihood("likelihood", likelihood, LIKELIHOODS, self.x_dim)

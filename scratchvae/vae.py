@@ -54,7 +54,7 @@ class VAE(Model):
     def __init__(self, x_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (64,), *, activation: str = "tanh",
                  likelihood: str | Likelihood = "bernoulli", x_mean: ArrayLike | None = None,
                  rng: Seed = 0, dtype: DTypeLike = np.float32) -> None:
-        super().__init__(x_dim, [check.size("latent_dim", latent_dim)], activation, likelihood, dtype)
+        super().__init__(x_dim, [check.size("latent_dim", latent_dim)], likelihood, dtype)
         hidden, rng = check.sizes("hidden_dims", hidden_dims), check.generator("rng", rng)
         self.latent_dim, = self.latent_dims
         self.compare: Any = StandardKL()               # q(z | x) with p(z) = N(0, I)

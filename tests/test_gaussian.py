@@ -221,3 +221,11 @@ def test_merge_leaves_what_is_handed_in(rng):
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(inputs, before)
     np.testing.assert_array_equal((mu, logvar), kept)
+
+
+def test_draw_and_its_backward_are_sample_on_the_two_halves(rng):
+    q, eps, dz = rng.standard_normal((5, 6)), rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
+    z, cache = gaussian.draw(q, eps)
+    np.testing.assert_allclose(z, q[:, :3] + np.exp(q[:, 3:] / 2) * eps, rtol=1e-14)
+    expected = np.hstack([dz, dz * np.exp(q[:, 3:] / 2) * eps / 2])
+    np.testing.assert_allclose(gaussian.draw_backward(dz, cache), expected, rtol=1e-14)

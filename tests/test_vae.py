@@ -319,7 +319,7 @@ def test_elbo_prints_its_parts():
 @pytest.mark.parametrize("method, n_arguments", [("draw_noise", 2), ("bound", 2), ("backward", 2), ("log_weight", 3)])
 def test_a_model_that_lacks_a_method_says_so(method, n_arguments):
     with pytest.raises(NotImplementedError):
-        getattr(Model(3, [2], "tanh", "bernoulli", np.float32), method)(*[None] * n_arguments)
+        getattr(Model(3, [2], "bernoulli", np.float32), method)(*[None] * n_arguments)
 
 
 def test_a_model_says_what_it_is():

@@ -49,7 +49,7 @@ TESTS = {
     "compare": ["compare"],
     "likelihood": ["likelihood"], "objective": ["objective"],
     "model": ["vae", "hvae", "autoencoder", "bad_input", "mixed", "wrong_calls"],
-    "autoencoder": ["autoencoder", "bad_input", "wrong_calls"],
+    "autoencoder": ["autoencoder", "bad_input", "mixed", "wrong_calls"],
     "vae": ["vae", "bad_input", "importance", "prior", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
     "train.optim": ["optim"], "train.schedules": ["schedules"], "train.losses": ["losses"],
