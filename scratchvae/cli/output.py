@@ -95,7 +95,7 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
     for name, array in arrays.items():
         columns = names or range(1, array.shape[-1] + 1)
         head += [name] if array.ndim == 1 else names if names and name == "x" else [f"{name}_{i}" for i in columns]
-    lines = zip(*(map(str, column) for array in arrays.values()                # a number's fewest digits that tell it
+    lines = zip(*(map(str, column) for array in arrays.values()                # the shortest text of each number
                   for column in array.reshape(len(array), -1).T))
     writing.write(path, writing.as_csv([map(harmless, head), *lines]).encode())
 

@@ -26,7 +26,7 @@ FORMATTED = {mark: re.compile(rf"[-+]?(\d+|\d{{1,3}}([{others}]\d{{3}})+)([{mark
 
 def read_table(file: Any, labels: str | int | None, header: bool | None,
                max_bytes: int) -> tuple[Array, Array | None, list[str] | None]:
-    """Read the cells of a table, one column of which may hold labels.
+    """Read the cells of a table; one column may contain labels.
 
     Parameters
     ----------

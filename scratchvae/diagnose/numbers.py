@@ -117,7 +117,7 @@ def formulas(w: Wrong, values: list[Array], right: list[Array], over: bool = Fal
 
 
 def ratio(w: Wrong) -> Reason | None:
-    """C = c R g(a), with a one of the arrays; what is said of it depends on which."""
+    """C = c R g(a), where a is one of the arrays; the finding depends on which."""
     names, others = [name for name, _ in w.alike(0)], ("cos", "sin", "log(", "|", "sign", " > ", " < ", "tanh")
     found = [f for f in formulas(w, w.C, w.R, over=True) if any(name in f for name in names)       # not a constant
              and not any(word in f for word in others)] if w.R[0].size > 2 else []

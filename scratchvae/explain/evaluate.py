@@ -149,7 +149,7 @@ def call(name: str, *args: ast.expr) -> ast.Call:
 
 @lru_cache(maxsize=None)
 def ready(node: ast.expr, letters: str) -> tuple[CodeType, set[str], list[tuple[str, list[str]]]]:
-    """Return an expression as code, the names in it, and the arrays of which it takes entries."""
+    """Return an expression as code, the names in it, and the arrays that it indexes."""
     maker = Ready(list(letters))
     tree = ast.Expression(maker.visit(ast.parse(source(node), mode="eval").body))
     return compile(ast.fix_missing_locations(tree), "an equation", "eval"), maker.names, maker.entries
@@ -222,7 +222,7 @@ class Evaluator:
         return a[tuple(i if size > 1 else 0 for i, size in zip(at, a.shape))]
 
     def shaped(self, value: Any, axes: int) -> Array:
-        """Return an array with so many axes: the K rows of an example are put apart."""
+        """Return an array with so many axes: the K rows of an example get an axis of their own."""
         a = np.asarray(value)
         if 0 < a.ndim < axes:
             a = a.reshape(-1, self.extra["K"], *a.shape[1:])

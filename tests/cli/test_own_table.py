@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from test_mixed_tables import run
 
 from scratchvae import cli
 from scratchvae.data import columns
@@ -31,13 +32,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.commands, "finish", lambda run: None)
     return tmp_path
-
-
-def run(capsys, *words, code=0):
-    capsys.readouterr()
-    assert cli.main([*words]) == code, capsys.readouterr().err
-    out, err = capsys.readouterr()
-    return err if code else out
 
 
 def train(capsys, *words, code=0):
