@@ -14,8 +14,6 @@ built: the VAE has StandardKL, hvae.py needs KL and ExactDraw, and importance.py
 
 from typing import Any
 
-import numpy as np
-
 from . import gaussian
 from .gaussian import halves, halves_backward
 from .layers import Array, Cache
@@ -62,7 +60,7 @@ class ExactDraw:
         q_cache, p_cache = cache
         dz, dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl, p_cache)        # (n, d) each   (7.3)
         dlogvar_q = gaussian.entropy_backward(-dkl, q_cache)                    # (n, d)   (7.3)
-        dmu_q = np.zeros_like(dlogvar_q)
+        dmu_q = 0 * dlogvar_q
         return dz, halves_backward(dmu_q, dlogvar_q), halves_backward(dmu_p, dlogvar_p)  # (3.1)
 
 

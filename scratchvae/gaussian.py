@@ -138,7 +138,7 @@ def entropy(logvar: Array) -> tuple[Array, Array]:
 def entropy_backward(dentropy: Array, cache: Array) -> Array:
     """Return dlogvar: ∂/∂logvar = 1/2 in every column.  MATH (3.4)."""
     logvar = cache
-    return np.repeat(0.5 * dentropy[:, None], logvar.shape[-1], axis=-1)        # (3.4)
+    return (0.5 * dentropy[:, None]).repeat(logvar.shape[-1], axis=-1)  # (3.4)
 
 
 def kl(mu_q: Array, logvar_q: Array, mu_p: Array,
