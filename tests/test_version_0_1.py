@@ -29,7 +29,7 @@ def agree(found, expected, same_bits):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A folder with copies of the runs of version 0.1; nothing is drawn at the end of training."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     for name in ("printed", "weights"):
         shutil.copytree(HERE / name, name)

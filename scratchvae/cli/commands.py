@@ -16,6 +16,7 @@ from ..data.tables import listed
 from ..data.writing import make_folder
 from ..diagnose import diagnose_model
 from ..explain import explain as write_page
+from ..layers import Array
 from ..train import imputation
 from ..train.budget import budget
 from ..train.evaluation import Evaluation, evaluate
@@ -23,8 +24,8 @@ from ..train.fit import fit
 from ..train.progress import Interrupted
 from ..verify.gradcheck import check_model
 from . import examples, folders, options, output, runs
-from .examples import Config, Rows
-from .inputs import Shown, new_config, opened, shown
+from .examples import Config, Data, Rows
+from .inputs import FOR_FILES, Shown, new_config, opened, shown
 from .output import note
 from .runs import Run
 
@@ -70,9 +71,9 @@ def train(args: argparse.Namespace, given: Config) -> int:
     """
     if args.resume is not None:
         with folders.alone(args.resume) as place:
-            run, rows = go_on(args, given)
+            run, data, rows = go_on(args, given)
             run.place = place
-            return train_to_the_end(run, rows)
+            return train_to_the_end(run, data, rows)
     config, data = new_config(given)
     counted = {"epochs", "patience", "schedule", "warm_up"} & given.keys()
     if not counted and "test" in data.x and examples.is_table(config):
@@ -85,20 +86,18 @@ def train(args: argparse.Namespace, given: Config) -> int:
     make_folder(run.folder)
     with folders.alone(run.folder) as run.place:
         folders.begin(run, args.overwrite)
-        return train_to_the_end(run, rows, doubts)
+        return train_to_the_end(run, data, rows, doubts)
 
 
-def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
+def train_to_the_end(run: Run, data: Data, rows: Rows, doubts: Sequence[str] = ()) -> int:
     """Say what will be done, and do it."""
     config, state = run.config, run.state
-    n_held_out = 0 if rows.held_out is None else len(rows.held_out if rows.numbers is None else rows.numbers)
-    held_out = f"{n_held_out or 'none'} held out" + (f" ({rows.part})" if n_held_out else "")
-    output.say(f"{config['data']}: {len(rows.x) // (config['passes'] or 1)} rows of {config['x_dim']} to train on, "
-               f"{held_out}; {examples.scaling_of(config)}")
+    held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({data.watched})"
+    output.say(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; {run.scaling}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
-    if rows.numbers is not None:
-        output.write_numbers(run.folder / "held_out.csv", {"row": rows.numbers})
+    if "test" in data.numbers:
+        output.write_numbers(run.folder / "held_out.csv", {"row": data.numbers["test"]})
         output.say(f"held out: every {config['hold_out']}th row; their numbers, counted from 0, are in "
                    f"{run.folder / 'held_out.csv'}")
     for line in examples.kinds(config):
@@ -125,13 +124,12 @@ def train_to_the_end(run: Run, rows: Rows, doubts: Sequence[str] = ()) -> int:
                    f"{state.history['valid_elbo'][best - 1]:.2f} nats")
         if run.stale < config["patience"]:
             output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
-    run.real = rows.x[:1000, :config["x_dim"]]
-    finish(run)
+    finish(run, rows.x[:1000, :config["x_dim"]])
     return 0
 
 
-def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
-    """Return a run where it stands, and its rows."""
+def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Rows]:
+    """Return a run where it stands, its data, and its rows."""
     for name in given.keys() - set(runs.MAY_CHANGE):
         raise ValueError(f"--resume goes on with the run's own options: leave out {options.word(name)}")
     if args.overwrite:
@@ -142,9 +140,10 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
     if run.config["epochs"] < run.state.epoch:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, as {run.folder} has trained for that long; "
                          f"got {run.config['epochs']}")
-    rows = examples.for_training(run.config, examples.read_own(run.config))
+    data = examples.read_own(run.config)
+    rows = examples.for_training(run.config, data)
     from ..train import team                           # multiprocessing takes its time
-    in_a_step = min(run.config["batch_size"], len(rows.x)) * run.config["importance"]
+    in_a_step = min(run.config["batch_size"], len(rows.x) * (run.config["passes"] or 1)) * run.config["importance"]
     began, now = (team.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
     if (began is None) != (now is None) and run.state.epoch + run.state.step:
         change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
@@ -153,21 +152,21 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Rows]:
         note(f"the run began with OPENBLAS_NUM_THREADS={threads} and goes on with {startup.threads()}, so that its "
              "last bits may differ from those of a run without a pause")
     folders.go_on(run)
-    return run, rows
+    return run, data, rows
 
 
-def finish(run: Run) -> None:
-    """Draw the curves and some samples."""
+def finish(run: Run, real: Array) -> None:
+    """Draw the curves, and some samples beside real rows."""
     table = run.config["image_shape"] is None
     x = runs.drawn_from(run.model, 1000 if table else 100, run.config["seed"], table)
     if table:
-        output.write_numbers(run.folder / "samples.csv", {"x": examples.unscaled(run.config, x[:100], drawn=True)},
+        output.write_numbers(run.folder / "samples.csv", {"x": run.scaling.invert(x[:100], drawn=True)},
                              run.config["columns"])
     try:
         output.write_curves(run.folder / "curves.png", run.state.history,
                             min(run.config["warm_up"], run.state.epoch))
         if table:
-            output.write_table(run.folder / "samples.png", run.config, run.real, x)
+            output.write_table(run.folder / "samples.png", run.config, real, x)
         else:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
@@ -193,7 +192,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     x, name = (look := shown(run, args, given)).x, look.name
     if len(x) < 2:
         raise ValueError(f"evaluate needs at least 2 rows, to see which units vary; {name} has {len(x)}")
-    grey, scaling = examples.is_grey(run.config, x), str(examples.scaling_of(run.config))
+    grey, scaling = examples.is_grey(run.config, x), str(run.scaling)
     of_model = {"diffusion": 10}.get(run.config["model"], 100 if run.config["prior"] == "diffusion" else 1000)
     n_samples = args.samples or of_model
     found = evaluate(run.model, x, n_samples=n_samples, rng=given.get("seed", 0),
@@ -229,7 +228,7 @@ def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: 
               "log_likelihood": found.log_likelihood - log_scale, "elbo": found.elbo.total - log_scale,
               "reconstruction": found.elbo.reconstruction - log_scale, "prior_matching": found.elbo.prior_matching,
               **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
-    how = examples.scaling_of(run.config)
+    how = run.scaling
     if isinstance(how, Table):                         # log p of each cell given the others, less its mean
         first = np.cumsum([0, *(1 + (column.kind == "hurdle") for column in how.columns)])[:-1]
         share = np.add.reduceat(imputation.shares(run.model, look.x, n_samples), first, axis=1)
@@ -281,8 +280,7 @@ def impute(args: argparse.Namespace, given: Config) -> int:
     """
     run, look = looked_at(args, given, output.NUMBERS)
     filled = imputation.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
-    cells = examples.unscaled(run.config, filled, drawn=True)
-    empty = examples.unscaled(run.config, look.x) == ""
+    cells, empty = run.scaling.invert(filled, drawn=True), run.scaling.invert(look.x) == ""
     labels = {} if look.y is None else {"label": look.y}
     output.write_numbers(args.out, {"x": np.where(empty, cells, look.stored), **labels}, run.config["columns"])
     output.say(f"wrote {args.out}: {len(cells)} rows of {look.name}, {empty.sum()} cells filled")
@@ -389,7 +387,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     the exit code 1, and its line is marked.
     """
     if args.run is not None:
-        for name in set(given) & {*FRESH, "scaling", "binarize"}:
+        for name in given.keys() - {"data", *FOR_FILES}:
             raise ValueError(f"{args.run} has its own model and its own view of the data: "
                              f"leave out {options.word(name)}")
         if args.train_epochs is not None:
@@ -423,7 +421,5 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     return 0 if page.ok else 1
 
 
-FRESH = ("model", "latents", "hidden", "activation", "likelihood", "consistency", "prior", "given", "levels",
-         "log_noise", "dtype")
 COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct,
             "impute": impute, "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}

@@ -19,7 +19,6 @@ from ..data.scaling import Scaling
 from ..data.tables import has_index, listed, place, unformatted
 from ..data.writing import as_csv
 from ..layers import Array
-from ..train.budget import LOOKED_AT, copies
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
@@ -29,24 +28,25 @@ SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by cha
 
 
 class Data(NamedTuple):
-    """The rows of each part ("train", "test", "valid") as stored; labels and names of columns where there are any."""
+    """The rows of each part ("train", "test", "valid") as stored, their labels, and where they stood in their file."""
 
     x: dict[str, Array]
-    y: dict[str, Array]
+    y: dict[str, Array]                                # empty without labels
     image_shape: tuple[int, int] | None
     columns: list[str] | None
+    numbers: dict[str, Array]                          # of the rows, counted from 0; empty for the built-in data sets
+
+    @property
+    def watched(self) -> str | None:
+        """The part that is held out to watch the training by."""
+        return next((part for part in ("valid", "test") if part in self.x), None)
 
 
 class Rows(NamedTuple):
-    """The rows to train on, and those held out to watch the training by, as the model sees them.
-
-    Then the part that they are, and their numbers in the file, counted from 0, if the data are one.
-    """
+    """The rows to train on, and those held out to watch the training by, as the model sees them."""
 
     x: Array
     held_out: Array | None
-    part: str | None
-    numbers: Array | None
 
 
 def read(config: Config) -> Data:
@@ -57,10 +57,9 @@ def read(config: Config) -> Data:
     if config["data"] in NAMED:
         config["likelihood"] = config["likelihood"] or "bernoulli"
         data = NAMED[config["data"]]()
-        x = {"train": data.x_train, "test": data.x_test, "valid": data.x_valid}
-        y = {"train": data.y_train, "test": data.y_test}
-        return Data({part: rows for part, rows in x.items() if rows is not None},
-                    {part: labels for part, labels in y.items() if labels is not None}, data.image_shape, None)
+        parts = [{part: array for part in SEEDS if (array := getattr(data, f"{name}_{part}", None)) is not None}
+                 for name in ("x", "y")]
+        return Data(parts[0], parts[1], data.image_shape, None, {})
     found = files.load(config["data"], key=config["key"], labels=config["labels"], image_shape=config["image_shape"],
                        max_bytes=config["max_bytes"], header={"auto": None, "yes": True, "no": False}[config["header"]],
                        text=True)
@@ -68,23 +67,18 @@ def read(config: Config) -> Data:
         config["likelihood"] = ("bernoulli" if config["binarize"] != "none" or not is_table(config) else
                                 "gaussian" if config["model"] == "diffusion" else "mixed")
     found = chosen(found, config["keep"], config["without"])
-    if config["decimal"] and found.x.dtype == object:
-        found = found._replace(x=np.array([[unformatted(cell, config["decimal"]) for cell in row] for row in found.x],
-                                          object))
-    if config["likelihood"] == "mixed" and found.x.dtype != object:
-        found = found._replace(x=np.array([list(map(str, row)) for row in found.x.tolist()], object))
-    elif config["likelihood"] != "mixed" and found.x.dtype == object:          # what is left must be numbers
-        found = found._replace(x=files.numbers(config["data"], found.x, found.columns))
-    held_out = is_held_out(config, len(found.x))
-    parts = {name: mask for name, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
-    return Data({name: found.x[mask] for name, mask in parts.items()},
-                {name: found.y[mask] for name, mask in parts.items()} if found.y is not None else {},
-                found.image_shape, found.columns)
-
-
-def is_held_out(config: Config, n: int) -> Array:
-    """Return for each of n rows of a file whether it is held out: every N-th is; with N = 0 none."""
-    return np.arange(1, n + 1) % min(config["hold_out"] or np.inf, n + 1) == 0
+    x, n = found.x, len(found.x)
+    if config["decimal"] and x.dtype == object:
+        x = np.vectorize(unformatted, [object])(x, config["decimal"])
+    if config["likelihood"] == "mixed":
+        x = np.vectorize(str, [object])(x.astype(object))
+    elif x.dtype == object:                            # what is left must be numbers
+        x = files.numbers(config["data"], x, found.columns)
+    held_out = np.arange(1, n + 1) % min(config["hold_out"] or np.inf, n + 1) == 0
+    numbers = {part: np.flatnonzero(mask) for part, mask in (("train", ~held_out), ("test", held_out)) if mask.any()}
+    return Data({part: x[rows] for part, rows in numbers.items()},
+                {part: found.y[rows] for part, rows in numbers.items()} if found.y is not None else {},
+                found.image_shape, found.columns, numbers)
 
 
 def is_table(config: Config) -> bool:
@@ -113,15 +107,16 @@ def doubts(config: Config, x: Array) -> list[str]:
     """
     if config["likelihood"] not in ("gaussian", "mixed") or config["image_shape"] is not None:
         return []
-    how, names = scaling_of(config), config["columns"] or list(map(str, range(x.shape[1])))
-    mixed = isinstance(how, columns.Table)
+    names, kinds = config["columns"] or list(map(str, range(x.shape[1]))), ["gaussian"] * x.shape[1]
+    if isinstance(how := scaling_of(config), columns.Table):
+        x, kinds = how.numbers(x), [column.kind for column in how.columns]
     constant, few, counts, numbers = [], [], [], []
-    for j, (name, values) in enumerate(zip(names, (how.numbers(x) if isinstance(how, columns.Table) else x).T)):
+    for name, kind, values in zip(names, kinds, x.T):
         values = values[~np.isnan(values)]
         different, step = len(np.unique(values)), np.diff(values)
         if different < 2:
             constant.append(name)
-        elif isinstance(how, columns.Table) and how.columns[j].kind != "gaussian" or (values != np.floor(values)).any():
+        elif kind != "gaussian" or (values != np.floor(values)).any():
             continue
         elif 0 < step.min() and step.max() <= 2:       # a row in between is held out
             numbers.append(name)
@@ -136,7 +131,7 @@ def doubts(config: Config, x: Array) -> list[str]:
             "whole numbers with a variance near their mean: if they are counts, --kinds": counts,
             "numbers that count the rows: if they tell nothing, --without": numbers}
     return [f"{column([name.partition('=')[0] for name in what])} {says} {shlex.quote(as_csv([what[:10]])[:-1])}"
-            + ("" if mixed else ", with --likelihood mixed") for says, what in said.items() if what]
+            + ", with --likelihood mixed" * (config["likelihood"] != "mixed") for says, what in said.items() if what]
 
 
 def kinds(config: Config) -> list[str]:
@@ -152,14 +147,6 @@ def kinds(config: Config) -> list[str]:
 def column(names: list[str]) -> str:
     """Begin a sentence about one column, or several."""
     return f"column {listed(names)} has" if len(names) == 1 else f"columns {listed(names)} have"
-
-
-def numbers(config: Config, data: Data, part: str) -> Array:
-    """Return the numbers of a part's rows, counted from 0: in the file, or in the part where there is none."""
-    if config["data"] in NAMED:
-        return np.arange(len(data.x[part]))
-    held_out = is_held_out(config, sum(map(len, data.x.values())))
-    return np.flatnonzero(held_out if part == "test" else ~held_out)
 
 
 def is_source(path: Path, data: str | None) -> bool:
@@ -206,9 +193,10 @@ def describe(config: Config, data: Data) -> Config:
 
 def table(config: Config, data: Data) -> Config:
     """Return the columns that a model sees, and what a table's own are: their kinds, chosen from all rows."""
-    x, named = np.concatenate(list(data.x.values())), data.columns or []
     if data.image_shape is not None or config["data"] in NAMED:
         raise ValueError("--likelihood mixed is for tables, and the data are pictures")
+    in_file = np.argsort(np.concatenate(list(data.numbers.values())))
+    x, named = np.concatenate(list(data.x.values()))[in_file], data.columns or []
     if config["scaling"] == "unit":
         raise ValueError("--scaling must be auto, standardise or none for --likelihood mixed, where each gaussian "
                          "column is scaled by itself")
@@ -219,7 +207,7 @@ def table(config: Config, data: Data) -> Config:
                              f"got {name[:40]}={kind[:40]}")
     chosen = {place("--kinds", name, named, x.shape[1]): kind for name, _, kind in pairs}
     found = columns.choose(x, named or list(map(str, range(x.shape[1]))), chosen, config["missing"] == "leave-out")
-    found.numbers(x)                                   # so that what is wrong comes out now, of any row
+    found.numbers(x, files.row_in(config["data"], data.columns))               # what is wrong in any row comes out now
     if config["scaling"] != "none":
         found = columns.standardised(found, data.x["train"])
     return {"x_dim": found.x_dim, "cells": [asdict(column) for column in found.columns]}
@@ -260,7 +248,10 @@ def compare(config: Config, data: Data, x: Array, name: str) -> str:
                          f"{tuple(config['image_shape'])}")
     if data.columns and not config["columns"] and all(column.isdecimal() for column in data.columns):
         return f"the first line of {name} was read as names of columns: --header no reads it as numbers"
-    own, scaled = config["rms"], rms(scaling_of(config).apply(x))
+    how = scaling_of(config)
+    if isinstance(how, columns.Table):
+        how.numbers(x, files.row_in(name, data.columns))                       # an error names the line
+    own, scaled = config["rms"], rms(how.apply(x))
     stored = np.nan if config.get("cells") else rms(x)
     if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small
         return ""
@@ -281,12 +272,6 @@ def scaling_of(config: Config) -> Scaling | columns.Table:
     if config.get("cells") is not None:
         return columns.Table([columns.Column(**column) for column in config["cells"]], config["missing"] == "leave-out")
     return Scaling(config["shift"], config["scale"])
-
-
-def unscaled(config: Config, x: Array, drawn: bool = False) -> Array:
-    """Return rows that a model sees in the units of the data; with ``drawn`` rounded as a table's, in its range."""
-    how = scaling_of(config)
-    return how.invert(x, drawn) if isinstance(how, columns.Table) else how.invert(x)
 
 
 def prepare(config: Config, x: Array, part: str, grey: bool = False) -> Array:
@@ -321,10 +306,6 @@ def one_hot(config: Config, label: Any) -> Array:
 def for_training(config: Config, data: Data) -> Rows:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
-    part = next((part for part in ("valid", "test") if part in data.x), None)
+    x, part = with_labels(config, x, data.y.get("train")), data.watched
     held_out = None if part is None else with_labels(config, prepare(config, data.x[part], part), data.y.get(part))
-    x = with_labels(config, x, data.y.get("train"))
-    if config.get("passes") and held_out is not None:
-        x, held_out = copies(x, config["passes"]), copies(held_out, -(-LOOKED_AT // len(held_out)))
-    return Rows(x, held_out, part,
-                None if part is None or config.get("data") in (None, *NAMED) else numbers(config, data, part))
+    return Rows(x, held_out)

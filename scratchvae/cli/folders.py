@@ -93,13 +93,11 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
         raise ValueError(f"{folder} is not the folder of a run: it " +
                          ("is a file" if folder.is_file() else "has no checkpoint.npz"))
     found, problem = checkpoint.load_newest(path)
-    if isinstance(found.config, dict):
-        found.config = as_now(found.config)
-    missing = set(FACTS) - set(found.config if isinstance(found.config, dict) else ())
-    if missing:
+    config = as_now(found.config if isinstance(found.config, dict) else {})
+    if missing := set(FACTS) - set(config):
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
                          f"{min(missing)}")
-    config, model = confirmed(found.config, found.theta.size, path)
+    config, model = confirmed(config, found.theta.size, path)
     if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
         raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
                          f"not {model.theta.size}")

@@ -6,11 +6,16 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..layers import Array
 from . import examples, folders, options
 from .examples import Config, Data
 from .output import note, one_line
 from .runs import Run
+
+
+FOR_FILES = ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without", "decimal")
 
 
 def new_config(given: Config) -> tuple[Config, Data]:
@@ -47,7 +52,7 @@ def new_config(given: Config) -> tuple[Config, Data]:
 
 def about_files(given: Config, data: str | None) -> None:
     """Raise a ValueError if there is an option that says how to read a file, but no file."""
-    for name in ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without", "decimal"):
+    for name in FOR_FILES:
         if name in given and (data is None or data in examples.NAMED):
             raise ValueError(f"{options.word(name)} only applies to files; " + (
                 "without --data the run's own data are read" if data is None else f"{data} is a built-in data set"))
@@ -86,7 +91,8 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
         data, name = examples.in_order(run.config, examples.read(config), config["data"]), config["data"]
     else:
         data = examples.read_own(config)
-        name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part})"
+        chose = "; these rows also chose the epoch" if config["patience"] and part == data.watched else ""
+        name = f"{config['data']}, {'trained on' if part == 'train' else 'held out'} ({part}{chose})"
     if part not in data.x:
         raise ValueError(f"{config['data']} has no part {part!r}: choose with --split from {', '.join(data.x)}")
     stored = data.x[part]
@@ -95,4 +101,4 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
     x = run.model.check_x(x)
     if doubt:
         note(doubt)
-    return Shown(x, stored, data.y.get(part), name, examples.numbers(config, data, part))
+    return Shown(x, stored, data.y.get(part), name, data.numbers.get(part, np.arange(len(x))))

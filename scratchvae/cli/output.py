@@ -15,7 +15,7 @@ from ..data.columns import Table
 from ..data.tables import is_number
 from ..layers import Array
 from ..train.state import History
-from .examples import Config, is_source, scaling_of, unscaled
+from .examples import Config, is_source, scaling_of
 from .folders import CHECKPOINTS, NAMES
 
 DRAWN = {"curves.png", "samples.png", "samples.csv"}   # of a run, which may be drawn anew
@@ -73,7 +73,7 @@ def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, wh
     if path.suffix in PICTURES:
         write_picture(path, config, arrays, columns, labels)
     else:
-        numbers = {name: unscaled(config, rows, drawn) for name, rows in arrays.items()}
+        numbers = {name: scaling_of(config).invert(rows, drawn) for name, rows in arrays.items()}
         write_numbers(path, {**numbers, **stored}, config["columns"])
     say(f"wrote {path}: {what}")
 
@@ -124,12 +124,12 @@ def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns:
     save_page(path, page)
 
 
-def write_table(path: Path, config: Config, real: Array | None, drawn: Array) -> None:
+def write_table(path: Path, config: Config, real: Array, drawn: Array) -> None:
     """Draw how the columns of a table, and pairs of them, are distributed, and those of what was sampled."""
     from ..train import plotting
 
     how, page = scaling_of(config), plotting.figure(10, 5)
-    cells = [unscaled(config, rows, drawn=True) for rows in (drawn if real is None else real, drawn)]
+    cells = [how.invert(rows, drawn=True) for rows in (real, drawn)]
     numbers = [how.numbers(rows) if isinstance(how, Table) else rows for rows in cells]
     plotting.table(page, numbers[0], numbers[1], config["columns"] or list(map(str, range(numbers[0].shape[1]))))
     save_page(path, page)

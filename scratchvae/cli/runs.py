@@ -22,7 +22,7 @@ from ..layers import Array
 from ..prior import LatentDiffusion
 from ..topdown import TopDown
 from ..train import checkpoint
-from ..train.budget import waited
+from ..train.budget import LOOKED_AT, copies, waited
 from ..train.imputation import fill
 from ..train.fit import fit
 from ..train.losses import loss_of
@@ -31,7 +31,7 @@ from ..train.progress import Interrupted
 from ..train.schedules import Schedule, decay, steps, warm_up
 from ..train.state import State
 from ..vae import VAE
-from .examples import Config, prepare, scaling_of, unscaled
+from .examples import Config, prepare, scaling_of
 from .options import DEFAULTS
 
 MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedule", "warm_up")  # on resume
@@ -98,12 +98,6 @@ def rate_schedule(config: Config) -> Schedule:
                      f"above 0; got {config['schedule']!r}")
 
 
-def weight(config: Config) -> float | Schedule:
-    """Return the KL's weight: --beta, or a rise to it."""
-    beta, rise = config["beta"], warm_up(config["warm_up"] or 1)
-    return (lambda epoch: beta * rise(epoch)) if config["warm_up"] else beta
-
-
 @dataclass
 class Run:
     """A model, and where its training stands; `new` makes one, and `folders.open_run`."""
@@ -114,7 +108,6 @@ class Run:
     optimizer: SGD | Adam
     state: State
     place: tuple[int, int] | None = None               # device and number of the folder that is ours: `folders.alone`
-    real: Array | None = None                          # rows to draw beside samples
 
     def save(self) -> None:
         """Write the checkpoint, and the history beside it."""
@@ -168,17 +161,18 @@ class Run:
 
     def train(self, x: Array, x_valid: Array | None, progress: TextIO | None = None) -> None:
         """Train to the last epoch; save every so often, at the end, and when Ctrl-C ends it before."""
-        config = self.config
+        config, rise = self.config, warm_up(self.config["warm_up"] or 1)
         if config["patience"] and self.stale >= config["patience"]:            # it has ended already
             return
+        if config["passes"] and x_valid is not None:
+            x, x_valid = copies(x, config["passes"]), copies(x_valid, -(-LOOKED_AT // len(x_valid)))
         try:
             fit(self.model, x, x_valid=x_valid, epochs=config["epochs"], batch_size=config["batch_size"],
                 optimizer=self.optimizer, learning_rate=rate_schedule(config), free_bits=config["free_bits"],
-                average=config["average"], beta=weight(config), objective=config["objective"],
-                n_samples=config["importance"], estimator=config["estimator"],
+                average=config["average"], beta=lambda epoch: config["beta"] * rise(epoch),
+                objective=config["objective"], n_samples=config["importance"], estimator=config["estimator"],
                 resample=config["binarize"] == "resample-each-epoch", progress=progress or False, state=self.state,
-                callback=self.watch if config["patience"] else None,
-                workers=config["workers"],
+                callback=self.watch if config["patience"] else None, workers=config["workers"],
                 after_step=checkpoint.every(config["checkpoint_every"], lambda state: self.save()))
         except Interrupted:
             self.save()
@@ -198,18 +192,16 @@ class Run:
         """The way from the data's units to the model's, ``apply``, and back, ``invert``."""
         return scaling_of(self.config)
 
-    def log_scales(self, x: Array) -> float | Array:
-        """Return what log p(x) of rows in the model's units has more than in the data's: Σ log scale; 0 for no density.
+    def log_scales(self, x: Array) -> Array:
+        """Return by how much log p(x) of rows is higher in the model's units than in the data's, of shape (n,).
 
-        A density of x is that of the scaled x divided by Π scale.  Where cells of a
-        table are missing there is less, and the shape is (n,).  A Bernoulli likelihood,
-        or pixels made black and white, have probabilities, not densities.
+        A density of x is that of the scaled x divided by Π scale, so this is Σ log scale over
+        the cells that are there.  It is 0 for a Bernoulli likelihood, and for pixels made
+        black and white: these have probabilities, not densities.
         """
         if self.config["likelihood"] == "bernoulli" or self.config["binarize"] != "none":
-            return 0.0
-        if isinstance(self.scaling, Table):
-            return self.scaling.log_scale(x[:, :self.config["x_dim"]])         # without labels
-        return float(np.log(np.broadcast_to(self.config["scale"], self.config["x_dim"])).sum())
+            return np.zeros(len(x))
+        return self.scaling.log_scale(x[:, :self.config["x_dim"]])             # without labels
 
     def log_likelihood(self, x: Array, n_samples: int = 1000, rng: int | np.random.Generator = 0,
                        workers: int | str | None = None) -> Array:
@@ -230,16 +222,15 @@ class Run:
 
     def reconstruct(self, x: Any, level: int = 1) -> Array:
         """Return E[x | z] for the mean z of rows at a level; they and it are in the data's units."""
-        return unscaled(self.config, rebuilt(self.model, self.apply(x), level))
+        return self.scaling.invert(rebuilt(self.model, self.apply(x), level))
 
     def sample(self, n: int, rng: int | np.random.Generator = 0) -> Array:
         """Draw n rows, in the data's units."""
-        return unscaled(self.config, drawn_from(self.model, n, rng, True), drawn=True)
+        return self.scaling.invert(drawn_from(self.model, n, rng, True), drawn=True)
 
     def impute(self, x: Any, n_samples: int = 1000, rng: int | np.random.Generator = 0, draw: bool = False) -> Array:
         """Return rows of a table with their empty cells filled, by their mean given the others or by a draw."""
-        seen = self.apply(x)
-        return unscaled(self.config, fill(self.model, seen, n_samples, rng, draw), drawn=True)
+        return self.scaling.invert(fill(self.model, self.apply(x), n_samples, rng, draw), drawn=True)
 
 
 def drawn_from(model: Any, n: int, rng: int | np.random.Generator, draw: bool, steps: int | None = None) -> Array:

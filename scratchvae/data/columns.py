@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,18 +86,18 @@ class Column:
         if self.kind == "categorical":
             spelled = [text] if text in self.levels else [own for own in self.levels if plain(own) == plain(text)]
             if not spelled:
-                raise ValueError(f"{text[:40]!r}, and may have {listed(list(self.levels))}")
+                raise ValueError(f"must have {listed(list(self.levels))}; got {text[:40]!r}")
             return self.levels.index(spelled[0])
         value = float(text) if is_number(text) else np.nan
         if not np.isfinite(value):
             marks = [mark for mark in ".," if unformatted(text, mark) != text]
             hint = f"--decimal {marks[0]} reads it" if marks else "text is for categories of --likelihood mixed"
-            raise ValueError(f"{text[:40]!r}, and must have finite numbers: {hint}")
+            raise ValueError(f"must have finite numbers; got {text[:40]!r}: {hint}")
         right, numbers = {"lognormal": (value > 0, "numbers above 0"), "bernoulli": (value in (0, 1), "0 and 1 alone"),
                           "poisson": (value >= 0 and value % 1 == 0, "whole numbers of at least 0"),
                           "hurdle": (value >= 0, "numbers of at least 0"), "gaussian": (True, "")}[self.kind]
         if not right:
-            raise ValueError(f"{text[:40]!r}, and must have {numbers} to be {self.kind}")
+            raise ValueError(f"must have {numbers} to be {self.kind}; got {text[:40]!r}")
         return value
 
 
@@ -133,8 +133,8 @@ class Table:
                               if column.kind == "categorical" else one[column.kind])]
         return Mixed(parts, self.missing or any(column.kind == "hurdle" for column in self.columns))
 
-    def numbers(self, x: Any) -> Array:
-        """Return the cells as numbers, float64: a level's for a text, NaN for what is missing."""
+    def numbers(self, x: Any, row: Callable[[int], str] = "row {}, counted from 0".format) -> Array:
+        """Return the cells as numbers, float64: a level's for a text, NaN for what is missing; ``row`` names a row."""
         cells = np.asarray(by_name(x, [column.name for column in self.columns]), object)
         if cells.ndim != 2 or not len(cells) or cells.shape[1] != len(self.columns):
             raise ValueError(f"x must have shape (n, {len(self.columns)}), a row for each of the table's; "
@@ -144,20 +144,20 @@ class Table:
             known: dict[Any, float] = {}
             for i, cell in enumerate(cells[:, j]):
                 if cell not in known:
-                    known[cell] = self._number(column, str(cell).strip(), i)
+                    try:
+                        known[cell] = self._number(column, str(cell).strip())
+                    except ValueError as error:
+                        raise ValueError(f"{row(i)}: column {column.name[:40]!r} {error}") from None
                 found[i, j] = known[cell]
         return found
 
-    def _number(self, column: Column, text: str, row: int) -> float:
-        try:
-            if text.lower() not in MISSING:
-                return column.number(text)
-            if self.missing:
-                return np.nan
-            raise ValueError(f"{text!r}, which is missing: fill it, leave out its row, or take "
-                             "--likelihood mixed --missing leave-out")
-        except ValueError as error:
-            raise ValueError(f"column {column.name[:40]!r} has, in row {row}, counted from 0, {error}") from None
+    def _number(self, column: Column, text: str) -> float:
+        if text.lower() not in MISSING:
+            return column.number(text)
+        if self.missing:
+            return np.nan
+        raise ValueError(f"has a missing cell, {text!r}: fill it, leave out its row, or use --likelihood mixed "
+                         "--missing leave-out")
 
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
         """Return the rows of a table as a model sees them, in this dtype."""

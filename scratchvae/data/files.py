@@ -11,12 +11,13 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import itertools
 import math
 import os
 import stat
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ import numpy as np
 from .. import check
 from ..layers import Array
 from .columns import Column, Table
-from .tables import listed, number_of, read_table
+from .tables import lines_of, listed, number_of, read_table
 
 MAX_BYTES = 4 * 2**30                                        # the largest array that is read: 4 GiB
 MAX_RATIO, MIN_UNPACKED = 30, 32 * 2**20                     # of bytes unpacked to packed; but 32 MiB are always read
@@ -87,10 +88,8 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         raise ValueError(f"key must be the name of an array, a string; got {check.shown(key)}")
     if not (labels is None or isinstance(labels, str)):
         labels = check.size("labels", labels, -check.MOST)
-    if header is not None:
-        header = check.flag("header", header)
-    if max_bytes is not None:
-        max_bytes = check.size("max_bytes", max_bytes, 1, np.inf)
+    header = None if header is None else check.flag("header", header)
+    max_bytes = None if max_bytes is None else check.size("max_bytes", max_bytes, 1, np.inf)
     with opened(path, max_bytes) as file:
         x, y, columns = _contents(file, key, labels, header, max_bytes)
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
@@ -145,10 +144,19 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Array:
 
 def numbers(path: str | os.PathLike[str], x: Array, columns: list[str] | None) -> Array:
     """Return the cells of a table as numbers, float64."""
-    try:
-        return Table([Column(name, "gaussian") for name in columns or map(str, range(x.shape[1]))]).numbers(x)
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r}: read as CSV, {error}") from None
+    table = Table([Column(name, "gaussian") for name in columns or map(str, range(x.shape[1]))])
+    return table.numbers(x, row_in(path, columns))
+
+
+def row_in(path: str | os.PathLike[str], columns: list[str] | None) -> Callable[[int], str]:
+    """Return a function from a row of a file to words for it: its line, if the file is a table."""
+    def row(number: int) -> str:
+        with opened(path) as file:
+            if _format(file.peek()) != "csv":
+                return f"{str(path)!r}: row {number}, counted from 0"
+            line, _ = next(itertools.islice(lines_of(file), number + (columns is not None), None))
+            return f"{str(path)!r}: read as CSV, line {line}"
+    return row
 
 
 class Unpacked(io.RawIOBase):
@@ -162,16 +170,6 @@ class Unpacked(io.RawIOBase):
         """Return True."""
         return True
 
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to another place; from the start, everything counts anew."""
-        if offset == whence == 0:
-            self.left = self.limit
-        return int(self.file.seek(offset, whence))
-
     def readinto(self, buffer: Any) -> int:
         """Read some bytes; raise a ValueError beyond the limit."""
         n_bytes = int(self.file.readinto(buffer))
@@ -184,8 +182,7 @@ class Unpacked(io.RawIOBase):
 
 def _limit(file: Any, max_bytes: int | None) -> int:
     """Return how many bytes an array in this file may have."""
-    packed = isinstance(getattr(file, "raw", None), Unpacked)
-    return file.raw.limit if packed else MAX_BYTES if max_bytes is None else max_bytes
+    return getattr(file.raw, "limit", MAX_BYTES if max_bytes is None else max_bytes)
 
 
 @contextmanager
@@ -218,8 +215,7 @@ def _contents(file: Any, key: str | None, labels: str | int | None = None,
               header: bool | None = None,
               max_bytes: int | None = None) -> tuple[Array, Array | None, list[str] | None]:
     """Return the array, the labels, and the names of the columns, whatever the format."""
-    head = file.read(1024)
-    file.seek(0)
+    head = file.peek()[:1024]
     if not head:
         raise ValueError("is empty")
     for start, what in OTHERS.items():
@@ -264,14 +260,9 @@ def _array(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...], limit: int, 
         data += piece
     if len(data) != n_bytes:
         raise ValueError(f"promises {n_bytes} bytes of numbers and has {'more' if len(data) > n_bytes else len(data)}")
-    return _finite(np.frombuffer(data, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="), copy=False))
-
-
-def _finite(x: Array) -> Array:
-    if x.dtype.kind == "f":
-        finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
-        if not finite.all():
-            raise ValueError(f"must have finite numbers; row {finite.argmin()}, counted from 0, has NaN or infinity")
+    x = np.frombuffer(data, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="), copy=False)
+    if x.dtype.kind == "f" and not (finite := np.isfinite(x).reshape(len(x), -1).all(axis=1)).all():
+        raise ValueError(f"must have finite numbers; row {finite.argmin()}, counted from 0, has NaN or infinity")
     return x
 
 
@@ -311,7 +302,7 @@ def _npz(file: Any, key: str | None, labels: str | int | None, max_bytes: int | 
     """NumPy's archive: a zip file whose members are .npy files."""
     import zipfile  # takes ten milliseconds, and few need it
 
-    if isinstance(getattr(file, "raw", None), Unpacked):
+    if isinstance(file.raw, Unpacked):
         raise ValueError("is an .npz file within gzip: unpack it first")
 
     def member(name: Any) -> Array:

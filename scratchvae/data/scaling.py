@@ -114,8 +114,8 @@ class Scaling:
                 scaled[rows] = np.subtract(x[rows], self.shift, dtype=float) / self.scale
         return check.array("x, scaled,", scaled, ("n", "D"))
 
-    def invert(self, x: Any) -> Array:
-        """Return x · scale + shift, for x of shape (n, D): `apply` undone.
+    def invert(self, x: Any, drawn: bool = False) -> Array:
+        """Return x · scale + shift, for x of shape (n, D): `apply` undone, the same for rows that were ``drawn``.
 
         In x's precision; or in float64, where x's has too few digits for a column that
         lies far from 0 and varies little, such as times in seconds since 1970.
@@ -126,6 +126,10 @@ class Scaling:
         shift, scale, dtype = np.asarray(self.shift), np.asarray(self.scale), np.result_type(x, np.float32)
         enough = (np.spacing((abs(shift) + scale).astype(dtype)) <= 1e-4 * scale).all()
         return (np.multiply(x, scale, dtype=float) + shift).astype(dtype if enough else float)
+
+    def log_scale(self, x: Array) -> Array:
+        """Return Σ log scale over the columns, for each row of x: log p(x) is higher by it once scaled."""
+        return np.log(np.broadcast_to(self.scale, x.shape)).sum(axis=1)
 
     def __str__(self) -> str:
         if self == Scaling():

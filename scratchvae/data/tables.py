@@ -52,8 +52,9 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     ValueError
         If it is no such table; the message names the line and the column.
     """
-    rows = _rows(file)
-    top = [cell.strip() for cell in next(rows)]
+    rows = lines_of(file)
+    line, first = next(rows)
+    top = [cell.strip() for cell in first]
     numbers = [cell for cell in top if is_number(cell)]
     if header is None:
         header = not numbers or (len(numbers) >= 3 and numbers == [str(i) for i in range(len(numbers))])
@@ -66,15 +67,15 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     taken: list[str] = []
     words: dict[str, str] = {}                               # each once in memory
     y: list[str] = []
-    for number, cells in enumerate(rows if header else itertools.chain([list(top)], rows), start=1 + header):
+    for number, cells in rows if header else itertools.chain([(line, list(top))], rows):
         if index is not None and cells:
-            index.add(cells.pop(0).strip())
-            if len(index) != number - 1:
-                raise ValueError(f"column 0 has no name, and line {number} repeats the cell of another: if it is not "
+            if cells[0].strip() in index:
+                raise ValueError(f"the first column has no name, and line {number} repeats a cell of it: if it is not "
                                  "an index, give it a name")
+            index.add(cells.pop(0).strip())
         if len(cells) != len(top):
             title = "; if line 1 is a title above the table, take it out" if number == 2 else ""
-            raise ValueError(f"line {number} has {len(cells)} columns, the first has {len(top)}{title}")
+            raise ValueError(f"line {number} has {len(cells)} columns, the first line has {len(top)}{title}")
         if at is not None:
             y.append(cells.pop(at).strip())
             if not 1 <= len(y[-1]) <= MAX_LABEL:
@@ -91,31 +92,28 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
 
 def has_index(file: Any) -> bool:
     """Return whether the first column of a table has no name."""
-    return next(_rows(file))[0].strip() == ""
+    return next(lines_of(file))[1][0].strip() == ""
 
 
-def _rows(file: Any) -> Iterator[list[str]]:
-    """Yield the cells of each line."""
-    lines = _lines(file)
+def lines_of(file: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line, counted from 1, and its cells."""
+    lines, above = _lines(file), 0
     first = next(lines)
     delimiter = next((character for character in ",;\t" if character in first), None)
-    if first[:4].lower() == "sep=" and len(first.strip()) == 5:                # Excel's line for itself
-        delimiter, first = first[4], next(lines)
+    if excel := re.fullmatch(r"(?i)sep=([,;\t|])\n", first):                   # Excel's line for itself
+        delimiter, first, above = excel[1], next(lines), 1
     if delimiter is None and first.startswith('"'):          # a name in quotes may have spaces in it, and has no comma
         delimiter = "," if first.count('"') == 2 and first.rstrip().endswith('"') else " "
-    lines = (_few(line, delimiter or " ", number) for number, line in enumerate(itertools.chain([first], lines), 1))
+    lines = itertools.chain([first], lines)
+    if delimiter is None:
+        yield from enumerate(map(str.split, lines), start=1)
+        return
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
-        yield from (csv.reader(lines, delimiter=delimiter, skipinitialspace=True) if delimiter else
-                    (line.split() for line in lines))
+        for cells in reader:
+            yield above + reader.line_num, cells
     except csv.Error as error:
         raise ValueError(f"its cells cannot be told apart ({error})") from error
-
-
-def _few(line: str, delimiter: str, number: int) -> str:
-    """Return a line, unless it has so many cells that they would fill the memory."""
-    if line.count(delimiter) >= MAX_CELLS:
-        raise ValueError(f"line {number} has more than {MAX_CELLS} cells, the most that are read")
-    return line
 
 
 def _lines(file: Any) -> Iterator[str]:
@@ -126,6 +124,8 @@ def _lines(file: Any) -> Iterator[str]:
                 line = text.readline(MAX_LINE + 1)
                 if len(line) > MAX_LINE:
                     raise ValueError(f"line {number} has more than {MAX_LINE} characters, the most that are read")
+                if max(map(line.count, ",;\t| ")) >= MAX_CELLS:
+                    raise ValueError(f"line {number} has more than {MAX_CELLS} cells, the most that are read")
                 if not line.strip():
                     rest = text.read(1000)
                     if number == 1 or len(rest) == 1000 or rest.strip():

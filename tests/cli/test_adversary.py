@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
     """A finished run, on few rows, to be copied."""
     home, patch = tmp_path_factory.mktemp("home"), pytest.MonkeyPatch()
     np.save(home / "x.npy", np.random.default_rng(0).random((20, 8, 8)))
-    patch.setattr(commands, "finish", lambda run: None)
+    patch.setattr(commands, "finish", lambda *_: None)
     assert cli.main(["train", "--data", str(home / "x.npy"), "--out", str(home / "run"), *FAST]) == 0
     patch.undo()
     return home / "run"
@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch):
     """A copy of it."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
@@ -56,7 +56,7 @@ def message(capsys, *words, code=2):
 @pytest.mark.skipif(os.name != "posix", reason="needs locks on folders")
 def test_a_run_whose_folder_was_replaced_writes_no_more(tmp_path, monkeypatch, capsys):
     """Begin a run, delete its folder, begin another of the same name: the second one's checkpoint is left alone."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     save, finished = runs.Run.save, []
 
@@ -77,7 +77,7 @@ def test_a_run_whose_folder_was_replaced_writes_no_more(tmp_path, monkeypatch, c
 
 def test_what_a_kill_left_is_gone_when_out_begins_again(tmp_path, monkeypatch, capsys):
     """But only that: a folder may hold files of others."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     (tmp_path / "run").mkdir()
     for name in (".checkpoint.npz.0123abcd.part", ".mine.part", ".checkpoint.npz.mine.part"):
         (tmp_path / "run" / name).write_text("half")
@@ -181,7 +181,7 @@ FORGED_AVERAGE = [
 def averaged(finished):
     """A finished run of a diffusion with an average of the parameters."""
     folder, patch = finished.parent / "averaged", pytest.MonkeyPatch()
-    patch.setattr(commands, "finish", lambda run: None)
+    patch.setattr(commands, "finish", lambda *_: None)
     assert cli.main(["train", "--data", str(finished.parent / "x.npy"), "--out", str(folder), *FAST, "--model",
                      "diffusion", "--levels", "4", "--average", "0.9"]) == 0
     patch.undo()
@@ -190,7 +190,7 @@ def averaged(finished):
 
 @pytest.mark.parametrize("number", range(len(FORGED_AVERAGE)))
 def test_a_forged_average_or_diffusion_is_refused_in_one_line(averaged, monkeypatch, tmp_path, capsys, number):
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     run = tmp_path / "run"
     shutil.copytree(averaged, run)
     assert folders.open_run(run)[0].state.weight > 0
@@ -217,7 +217,7 @@ def test_what_is_not_forged_is_still_read(run, tmp_path):
 
 def test_a_model_has_at_least_the_parameters_that_are_asked_for_before_it_is_built(tmp_path, monkeypatch):
     """Whatever its kind: or a good checkpoint would be refused."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     for number, words in enumerate([
             [], ["--hidden", ""], ["--model", "hvae", "--hidden", "4/5,6/", "--latents", "7,9,3"],
             ["--model", "topdown"], ["--model", "diffusion"], ["--model", "diffusion", "--hidden", ""]]):
@@ -258,7 +258,7 @@ print(code, int(peak.split()[1]) < 300_000)""")
 
 @pytest.mark.parametrize("words", [[], ["--checkpoint-every", "0"], ["--patience", "9"], ["--workers", "2"]])
 def test_an_explosion_keeps_the_epoch_before_it(tmp_path, monkeypatch, capsys, words):
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     said = message(capsys, "train", "--out", "run", *FAST, "--epochs", 5, "--schedule", "steps:3=1e30", *words)
     assert "epoch 2 is saved, and scratchvae train --resume run goes on from there" in said
@@ -286,7 +286,7 @@ def test_no_part_of_a_run_is_overwritten(run, capsys, name):
 
 
 def test_a_damaged_best_epoch_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     run = tmp_path / "run"
     assert cli.main(["train", "--out", str(run), *FAST, "--epochs", "3", "--patience", "5"]) == 0
     best = run / "best.npz"
@@ -315,7 +315,7 @@ def test_a_line_break_in_a_config_is_no_name_of_a_column(run, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs long paths")
 def test_a_folder_in_two_thousand_folders(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     deep = "a/" * ((4000 - len(str(tmp_path))) // 2)
     try:
@@ -362,7 +362,7 @@ def test_a_disk_that_is_read_only_is_said_by_the_name_of_the_file(tmp_path, monk
 # names, pipes, threads, Ctrl-C --------------------------------------------------------------------------------------
 
 def test_no_escape_code_reaches_the_terminal(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a\x1b[31mb.csv").write_text("1,2\n3,5\n4,4\n" * 9)
     words = ["train", "--data", "a\x1b[31mb.csv", "--likelihood", "gaussian", "--out", "r\x1b]0;x\x07", *FAST]

@@ -50,7 +50,7 @@ def home(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Draw no pictures at the end of a training run, which takes longer than these runs do; those in home have them."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
 
 
 # what the commands do ----------------------------------------------------------------------------
@@ -100,10 +100,10 @@ def test_grey_values_under_a_bernoulli_likelihood_are_told_wherever_nats_are(hom
 def test_held_out_names_the_part_that_is_watched(parts, watched):
     config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none", "likelihood": "gaussian",
               "classes": None}
-    data = examples.Data({part: np.full((2, 1), i) for i, part in enumerate(parts)}, {}, None, None)
+    data = examples.Data({part: np.full((2, 1), i) for i, part in enumerate(parts)}, {}, None, None, {})
     rows = examples.for_training(config, data)
-    assert rows.part == watched and (rows.held_out is None if watched is None else
-                                     rows.held_out[0, 0] == parts.index(watched))
+    assert data.watched == watched
+    assert rows.held_out is None if watched is None else rows.held_out[0, 0] == parts.index(watched)
 
 
 def test_options_reach_the_model_and_the_training(tmp_path, capsys):

@@ -59,7 +59,7 @@ def home(tmp_path_factory):
     for name, content in FILES.items():
         (home / name).write_bytes(content)
     patch = pytest.MonkeyPatch()
-    patch.setattr(commands, "finish", lambda run: None)
+    patch.setattr(commands, "finish", lambda *_: None)
     for name, words in {"vae": [], "long": ["--epochs", "2"], "hvae": ["--model", "hvae", "--latents", "3,2"],
                         "table": ["--data", home / "good.npy", "--likelihood", "gaussian", "--scaling", "standardise"],
                         "pictures": ["--data", home / "wide_pictures.npy"],
@@ -134,9 +134,9 @@ CASES = [
     (train("--latents", "16 8"), "argument --latents: .* got '16 8'; several stand with commas between them: 16,8,4"),
     (train("--hidden", "abc"), "argument --hidden: .* got 'abc'; several stand with commas between them: 512,256"),
     (file("words.csv", "--likelihood", "gaussian"),
-     "words.csv': read as CSV, column 'a' has, in row 0, counted from 0, 'one', and must have"),
+     "words.csv': read as CSV, line 2: column 'a' must have finite numbers; got 'one'"),
     (file("hole.csv", "--likelihood", "gaussian"),
-     "hole.csv': read as CSV, column '1' has, in row 1, counted from 0, '', which is missing"),
+     "hole.csv': read as CSV, line 2: column '1' has a missing cell, ''"),
     (train("--hidden", "8/8"), "--hidden must be given once, or for each level, of which there is 1; got 2"),
     (["gradcheck", "--model", "hvae", "--hidden", "8/8"],
      "--hidden must be given once, or for each level, of which there are 3; got 2"),
@@ -351,7 +351,7 @@ def test_a_name_that_the_terminal_cannot_show_costs_nothing(tmp_path):
 
 
 def test_overwrite_gives_nothing_up_before_the_new_run_is_safe(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "finish", lambda run: (run.folder / "curves.png").write_text("drawn"))
+    monkeypatch.setattr(commands, "finish", lambda run, _: (run.folder / "curves.png").write_text("drawn"))
     words = ["train", "--out", str(tmp_path / "run"), *FAST]
     assert cli.main(words) == 0
     there = contents(tmp_path)
@@ -367,7 +367,7 @@ def test_overwrite_gives_nothing_up_before_the_new_run_is_safe(tmp_path, monkeyp
 def test_a_disk_that_fills_up_costs_nothing_but_time(tmp_path, monkeypatch, capsys):
     """The first checkpoint fits, the next is too large: one line; with room again, the run goes on to the same bits."""
     resource = pytest.importorskip("resource")
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     words = [*FAST, "--epochs", "2", "--checkpoint-every", "0"]
     assert cli.main(["train", "--out", str(tmp_path / "whole"), *words]) == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

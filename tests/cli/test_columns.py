@@ -14,7 +14,7 @@ FAST = ["--epochs", "1", "--hidden", "4", "--likelihood", "gaussian"]
 @pytest.fixture
 def table(tmp_path, monkeypatch):
     """A table with a column of each kind."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     columns = {"height": rng.standard_normal(60), "income": rng.integers(0, 90_000, 60),
@@ -110,11 +110,11 @@ def test_an_unknown_word_names_the_help_of_its_own_command(capsys):
 def test_a_column_of_text_may_be_left_out(table, capsys):
     lines = (table / "t.csv").read_text().splitlines()
     (table / "t.csv").write_text("\n".join(f"{line},{'name' if i == 0 else 'Ada'}" for i, line in enumerate(lines)))
-    assert "column 'name' has, in row 0, counted from 0, 'Ada'" in train(capsys, code=2)
+    assert "'t.csv': read as CSV, line 2: column 'name' must have finite numbers; got 'Ada'" in train(capsys, code=2)
     train(capsys, "--without", "planet,name")
     train(capsys, "--columns", "height")
     (table / "t.csv").write_text("\n".join([*lines[:5], lines[5].replace(lines[5].split(",")[0], "NA"), *lines[6:]]))
-    assert "column 'height' has, in row 4, counted from 0, 'NA', which is missing" in train(
+    assert "line 6: column 'height' has a missing cell, 'NA'" in train(
         capsys, "--columns", "height", code=2)
 
 

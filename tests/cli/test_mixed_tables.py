@@ -159,14 +159,14 @@ def test_no_header_npy_and_chosen_columns(table, capsys):
 
 
 @pytest.mark.parametrize("words, says", [
-    (["--missing", "refuse"], "column 'city' has, in row [0-9]+, counted from 0, 'NA', which is missing: fill it, "
-                              "leave out its row, or take --likelihood mixed --missing leave-out"),
+    (["--missing", "refuse"], "'t.csv': read as CSV, line 3: column 'city' has a missing cell, 'NA': fill it, "
+                              "leave out its row, or use --likelihood mixed --missing leave-out"),
     (["--kinds", "town=poisson", *LEAVE[:2]], "--kinds must name one column; there is no one 'town'"),
     (["--kinds", "city", *LEAVE[:2]], "--kinds must be NAME=KIND"),
     (["--kinds", "city=normal", *LEAVE[:2]], "--kinds must be NAME=KIND,... with kinds of gaussian, lognormal, hur"),
-    (["--kinds", "city=gaussian", *LEAVE[:2]], "column 'city' has, in row .*, and must have finite numbers"),
-    (["--kinds", "warm=poisson", *LEAVE[:2]], "column 'warm' has, .*, and must have whole numbers of at least 0"),
-    (["--kinds", "visits=bernoulli", *LEAVE[:2]], "column 'visits' has, .*, and must have 0 and 1 alone"),
+    (["--kinds", "city=gaussian", *LEAVE[:2]], "'t.csv': read as CSV, line 2: column 'city' must have finite numbers"),
+    (["--kinds", "warm=poisson", *LEAVE[:2]], ".*: column 'warm' must have whole numbers of at least 0"),
+    (["--kinds", "visits=bernoulli", *LEAVE[:2]], ".*: column 'visits' must have 0 and 1 alone"),
     (["--scaling", "unit", *LEAVE[:2]], "--scaling must be auto, standardise or none"),
     (["--binarize", "threshold"], "--likelihood mixed is not for --binarize"),
     (["--model", "diffusion"], "--likelihood mixed is not for a diffusion"),
@@ -197,7 +197,7 @@ def test_columns_that_tell_nothing_or_too_much(table, capsys, column, says):
 def test_other_data_must_have_the_texts_and_columns_of_the_run(table, capsys):
     train(capsys, *LEAVE)
     write("other.csv", [["Paris", "1", "2", "1"], ["Oslo", "1", "2", "1"]])
-    assert "column 'city' has, in row 0, counted from 0, 'Paris', and may have 'Bergen', 'Oslo', 'Tromsø'" in run(
+    assert "'other.csv': read as CSV, line 2: column 'city' must have 'Bergen', 'Oslo', 'Tromsø'; got 'Paris'" in run(
         capsys, "evaluate", "run", "--data", "other.csv", code=2)
     write("other.csv", [["1", "2", "1"]] * 3, ("warm", "visits", "smokes"))
     said = run(capsys, "evaluate", "run", "--data", "other.csv", code=2)

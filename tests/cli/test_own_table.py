@@ -30,7 +30,7 @@ def read(path):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.commands, "finish", lambda run: None)
+    monkeypatch.setattr(cli.commands, "finish", lambda *_: None)
     return tmp_path
 
 
@@ -198,7 +198,7 @@ def test_many_zeros_are_a_hurdle_and_come_back_as_zeros():
     assert table.likelihood().log_prob(x[[0, 3]], h)[0] == pytest.approx([parts[0][0], parts[0][1] + parts[1][1]])
     assert columns.choose(np.array([[str(i % 60)] for i in range(240)] + 40 * [["0"]], object), ["minute"], {},
                           True).columns[0].kind == "gaussian", "0 to 59, as often each"
-    with pytest.raises(ValueError, match="'-1', and must have numbers of at least 0 to be hurdle"):
+    with pytest.raises(ValueError, match="^row 0, counted from 0: column 'rain' must have numbers .* got '-1'"):
         table.apply([["-1"]])
 
 

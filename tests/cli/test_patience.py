@@ -16,7 +16,7 @@ WORDS = ["--likelihood", "gaussian", "--hidden", "64", "--latents", "3", "--epoc
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A table that is too small for the network: it is soon learnt by heart."""
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).standard_normal((60, 5))
     np.save(tmp_path / "x.npy", x)

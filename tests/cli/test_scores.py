@@ -20,7 +20,7 @@ def home(tmp_path_factory):
     lines = [f"{a!r},{kind},{b!r}" for (a, b), kind in zip(x.tolist(), kinds)]
     (home / "t.csv").write_text("\n".join(["income,kind,share", *lines]))
     patch = pytest.MonkeyPatch()
-    patch.setattr(commands, "finish", lambda run: None)
+    patch.setattr(commands, "finish", lambda *_: None)
     assert cli.main(["train", "--data", str(home / "t.csv"), "--labels", "kind", "--likelihood", "gaussian", "--out",
                      str(home / "run"), "--latents", "1", "--hidden", "", "--epochs", "150",
                      "--learning-rate", "1e-2"]) == 0

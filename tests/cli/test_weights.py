@@ -15,7 +15,7 @@ WEIGHTS = ["--objective", "iwae", "--importance", "3", "--estimator", "dreg"]
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "finish", lambda run: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     x = (np.random.default_rng(0).random((60, 5)) < 0.4).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
