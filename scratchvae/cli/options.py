@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import difflib
 import inspect
 import re
 import shlex
@@ -16,6 +17,8 @@ import numpy as np
 from .. import __version__, check
 from ..hvae import HVAE
 from ..importance import ESTIMATORS, OBJECTIVES
+from ..data.columns import KINDS
+from ..data.tables import is_number
 from ..data.writing import as_csv
 from ..layers import ACTIVATIONS
 from ..likelihood import LIKELIHOODS
@@ -47,7 +50,12 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (see {self.prog} --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Raise a ValueError for a word that is not known, here, where the help of the sub-command can be named."""
+        """Raise a ValueError for an unknown word, before what is missing is named; it names the sub-command's help."""
+        known = [*self._option_string_actions, "--"]
+        for option in (text.partition("=")[0] for text in args if text[:2] == "--" and self._subparsers is None):
+            if option not in known:
+                near = difflib.get_close_matches(option, known, 1)
+                self.error(f"unrecognized arguments: {option}" + (f"; did you mean {near[0]}?" if near else ""))
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -72,21 +80,8 @@ def integer(low: int = 1, high: float = np.inf, word: str = "") -> Callable[[str
 
 def number(low: float = 0, high: float = np.inf, open_low: bool = False) -> Callable[[str], float]:
     """Read a number from low, or above it, to below high."""
-    def parse(text: str) -> float:
-        try:
-            value: Any = float(text)
-        except ValueError:
-            value = text                               # to be quoted in the sentence
-        return check.number("it", value, low, high, open_low=open_low)
-    return as_argument(parse)
-
-
-@as_argument
-def path(text: str) -> Path:
-    """Read a path, which is not empty, as it would be if a shell's variable is."""
-    if not text:
-        raise ValueError("it must be a path; got ''")
-    return Path(text)
+    return as_argument(lambda text: check.number("it", float(text) if is_number(text) else text, low, high,
+                                                 open_low=open_low))
 
 
 def word(name: str) -> str:
@@ -116,6 +111,12 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
     return typed
 
 
+COUNT: dict[str, Any] = {"metavar": "N", "type": integer()}
+NAMES: dict[str, Any] = {"metavar": "NAME,...", "type": names}
+FOLDER: dict[str, Any] = {"metavar": "DIR", "type": as_argument(lambda text: Path(check.path("it", text)))}
+FILE = {**FOLDER, "metavar": "FILE"}
+
+
 def hidden(text: str) -> list[Any]:
     """Read 512,256 for all levels, or 200,200/100,100 for each its own; an empty text is no hidden layer."""
     levels = [several(integer(), "512,256")(level) if level else [] for level in text.split("/")]
@@ -131,21 +132,17 @@ def add(parser: Any, name: str, purpose: str, **options: Any) -> None:
 
 def add_data_options(parser: Any) -> None:
     """Say which data, and how to read them."""
-    parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: IDX, npy or CSV, "
-                                                       "plain or gzipped, or npz")
-    add(parser, "--key", "the array of an npz file", metavar="NAME")
-    add(parser, "--labels", "the labels: an array of an npz file; a column of a CSV file, by name or number, -1 for "
-                            "the last; or another IDX or npy file", metavar="NAME")
+    parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a CSV, IDX, npy or npz file")
+    add(parser, "--key", "which array of an npz file", metavar="NAME")
+    add(parser, "--labels", "where the labels are: a column of a CSV file, by name or number (-1: the last); an array "
+                            "of an npz file; or another IDX or npy file", metavar="NAME")
     add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it has no number, or "
                             "the numbers 0, 1, 2, ...", choices=("auto", "yes", "no"))
-    add(parser, "--image-shape", "the rows are pictures: height, width", metavar="H,W",
-        type=several(integer(), "28,28"))
-    add(parser, "--max-bytes", "read no more than this (default 4 GiB; of compressed data 30 times their length, at "
-                               "least 32 MiB)", metavar="N", type=integer())
-    parser.add_argument("--columns", dest="keep", metavar="NAME,...", type=names,
-                        help="use only these columns of a table, by name or by number from 0")
-    add(parser, "--without", "leave out these columns of a table", metavar="NAME,...", type=names)
-    add(parser, "--decimal", "the decimal mark, where numbers are written as 1.234,5 or $1,234.5", choices=(".", ","))
+    add(parser, "--image-shape", "each row is a picture of this size", metavar="H,W", type=several(integer(), "28,28"))
+    add(parser, "--max-bytes", "read at most N bytes (default 4 GiB, or 30 times the size of compressed data)", **COUNT)
+    add(parser, "--columns", "use only these columns of a table, by name or by number from 0", dest="keep", **NAMES)
+    add(parser, "--without", "leave out these columns of a table", **NAMES)
+    add(parser, "--decimal", "the decimal mark of numbers written as 1.234,5 or $1,234.5", choices=(".", ","))
 
 
 def add_view_options(parser: Any) -> None:
@@ -160,24 +157,21 @@ def add_model_options(parser: Any) -> None:
     """Say which model."""
     add(parser, "--model", "vae: one level; hvae: several, inferred bottom-up; topdown: several, inferred top-down; "
                            "diffusion", choices=("vae", "hvae", "topdown", "diffusion"))
-    add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,D,...",
+    add(parser, "--latents", "columns of each z (default 16, or 16,8,4)", metavar="D,...",
         type=several(integer(), "16,8,4"))
-    add(parser, "--hidden", "hidden layers, from the data upwards; A,B/C,D for each level its own; '' for none",
-        metavar="H,H,...", type=hidden)
+    add(parser, "--hidden", "widths of the hidden layers, from x upwards; A,B/C,D: other ones for each level; '': none",
+        metavar="H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for [0, 1], gaussian for any numbers, mixed for a table "
                                 "(default mixed for CSV, else bernoulli)", choices=(*LIKELIHOODS, "mixed"))
-    add(parser, "--kinds", "of a mixed table: the kind of these columns, gaussian, lognormal, hurdle (0 or lognormal), "
-                           "poisson (counts), bernoulli or categorical", metavar="NAME=KIND,...", type=names)
-    add(parser, "--missing", "of a mixed table: leave empty cells out of log p(x | z), or refuse them",
-        choices=("refuse", "leave-out"))
+    add(parser, "--kinds", f"of a mixed table: the kinds of these columns, from {', '.join(KINDS)}; poisson is for "
+                           "counts, hurdle for 0 or lognormal", metavar="NAME=KIND,...", type=names)
+    add(parser, "--missing", "of a mixed table: leave empty cells out, or refuse them", choices=("leave-out", "refuse"))
     add(parser, "--consistency", "of an hvae, the KL of levels below the top: exact, or as Luo 2022 prints it",
         choices=tuple(HVAE.forms), type=check.new_name)
-    add(parser, "--prior", "of a vae, p(z): N(0, I), or a diffusion, trained together with the vae",
-        choices=("normal", "diffusion"))
+    add(parser, "--prior", "of a vae: N(0, I), or a diffusion that is trained with it", choices=("normal", "diffusion"))
     add(parser, "--given", "labels: model p(x | label); see sample --label", choices=("nothing", "labels"))
-    add(parser, "--levels", "of a diffusion: number of levels, or inf for continuous time", metavar="T",
-        type=integer(word="inf"))
+    add(parser, "--levels", "of a diffusion; inf is continuous time", metavar="T", type=integer(word="inf"))
     add(parser, "--log-noise", "of a diffusion: log noise-to-signal ratio of the first and last level, as in "
                                "--log-noise=-3,8", metavar="A,B", type=several(number(-np.inf, open_low=True), "-3,8"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
@@ -185,11 +179,9 @@ def add_model_options(parser: Any) -> None:
 
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
-    add(parser, "--hold-out", "hold out every N-th row of a file, to evaluate on; 0 for none", metavar="N",
-        type=integer(0))
-    add(parser, "--epochs", "passes over the data; without it, a table is trained for as long as it helps", metavar="N",
-        type=integer())
-    add(parser, "--batch-size", "rows in a step", metavar="N", type=integer())
+    add(parser, "--hold-out", "hold out every N-th row of a file; 0: none", metavar="N", type=integer(0))
+    add(parser, "--epochs", "passes over the data; without it, a table is trained for as long as it helps", **COUNT)
+    add(parser, "--batch-size", "rows in a step", **COUNT)
     add(parser, "--learning-rate", "of Adam", metavar="RATE", type=number(open_low=True))
     add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, falling to that in the last epoch; or "
                               "steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
@@ -200,7 +192,7 @@ def add_fit_options(parser: Any) -> None:
     add(parser, "--average", "exponential moving average of the parameters, e.g. 0.999; used for evaluation and saved",
         metavar="DECAY", type=number(0, 1, open_low=True))
     add(parser, "--objective", "the ELBO; or iwae, the log of a mean of importance weights", choices=OBJECTIVES)
-    add(parser, "--importance", "draws of z for each row in a step", metavar="K", type=integer())
+    add(parser, "--importance", "draws of z for each row in a step", **COUNT)
     add(parser, "--estimator", "of q's gradient with iwae: plain; stl, without the direct gradient of log q; or dreg, "
                                "doubly reparameterised, the same without bias", choices=ESTIMATORS, type=check.new_name)
     add(parser, "--patience", "stop after N epochs without a rise of the held-out bound, and keep the best parameters; "
@@ -237,9 +229,9 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
 
     def reader(name: str, out: str, seed: bool = False) -> Parser:
         made = command(name, f"DIR {'--out FILE ' if out else ''}")
-        made.add_argument("run", type=path, metavar="DIR", help="the folder of a run")
+        made.add_argument("run", help="the folder of a run", **FOLDER)
         if out:
-            made.add_argument("--out", type=path, required=True, metavar="FILE", help=out)
+            made.add_argument("--out", required=True, help=out, **FILE)
         if seed:
             add(made, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
         return made
@@ -247,47 +239,41 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     def looks_at_data(made: Parser) -> None:
         made.add_argument("--split", choices=("test", "valid", "train"),
                           help="rows of the run's own data: test, held out (the default); valid, held out to watch "
-                               "training, where the data set has them apart; or train")
+                               "training, if the data set has such rows; or train")
         add_data_options(made.add_argument_group("or other data, which is scaled as the run's own"))
 
     train = command("train", "(--out DIR | --resume DIR) ")
     where = train.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=path, metavar="DIR", help="a new folder for the run")
-    where.add_argument("--resume", type=path, metavar="DIR",
-                       help="go on with this run and its options; only --epochs, --checkpoint-every, "
-                            "--workers, --learning-rate, --schedule and --warm-up may change")
+    where.add_argument("--out", help="a new folder for the run", **FOLDER)
+    where.add_argument("--resume", help="go on with this run and its options; only --epochs, --checkpoint-every, "
+                       "--workers, --learning-rate, --schedule and --warm-up may change", **FOLDER)
     train.add_argument("--overwrite", action="store_true", help="let --out replace the run that is there")
     add_train_options(train)
     add_fit_options(train.add_argument_group("training"))
 
     evaluate = reader("evaluate", "", seed=True)
-    evaluate.add_argument("--samples", type=integer(), metavar="K",
-                          help="importance samples for log p(x) (default 1000; 100 with a diffusion as prior, 10 for "
-                               "a diffusion)")
-    evaluate.add_argument("--rows", type=path, metavar="FILE",
-                          help="write for every row its number, its label, log p(x) in the units of the data, and "
-                               "the parts of its bound (.npz, .csv)")
+    evaluate.add_argument("--samples", help="importance samples for log p(x) (default 1000; with a diffusion as prior "
+                                            "100, for a diffusion 10)", **COUNT)
+    evaluate.add_argument("--rows", help="write each row's number, label, log p(x) in the units of the data, and parts "
+                                         "of the bound (.npz, .csv)", **FILE)
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     add_workers(evaluate)
     looks_at_data(evaluate)
 
     drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"
     sample = reader("sample", drawn, seed=True)
-    sample.add_argument("--count", type=integer(), default=100, metavar="N", help="how many (default 100)")
-    sample.add_argument("--steps", type=integer(), metavar="N",
-                        help="of a diffusion: the number of levels to pass through, without new noise (default 50)")
-    sample.add_argument("--label", metavar="LABEL", help="draw x of this label (by default of all in turn), for a "
-                                                         "model that was trained --given labels")
-    sample.add_argument("--draw", action="store_true", help="draw x from p(x | z), for pictures too, instead of their "
-                                                            "mean, which is smoother")
+    sample.add_argument("--count", default=100, help="how many (default 100)", **COUNT)
+    sample.add_argument("--steps", help="of a diffusion: through N levels, without new noise (default 50)", **COUNT)
+    sample.add_argument("--label", metavar="LABEL", help="of a model --given labels: this label (default: all in turn)")
+    sample.add_argument("--draw", action="store_true", help="draw pictures from p(x | z); their mean is smoother")
 
     reconstruct = reader("reconstruct", drawn)
-    reconstruct.add_argument("--count", type=integer(), default=10, metavar="N", help="the first N rows (default 10)")
-    reconstruct.add_argument("--level", type=integer(), default=1, metavar="T", help="up to this level (default 1)")
+    reconstruct.add_argument("--count", default=10, help="the first N rows (default 10)", **COUNT)
+    reconstruct.add_argument("--level", default=1, help="up to this level (default 1)", **COUNT)
     looks_at_data(reconstruct)
 
     impute = reader("impute", "the table again (.npz, .csv)", seed=True)
-    impute.add_argument("--samples", type=integer(), metavar="K", help="importance samples (default 1000)")
+    impute.add_argument("--samples", help="importance samples (default 1000)", **COUNT)
     impute.add_argument("--draw", action="store_true", help="fill with a draw given the other cells, not with the mean")
     looks_at_data(impute)
 
@@ -295,24 +281,22 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     interpolate.add_argument("--between", type=several(integer(0), "3,8"), default=[0, 1], metavar="I,J",
                              help="rows of the data, counted from 0 (default 0,1)")
     interpolate.add_argument("--steps", type=integer(2), default=10, metavar="N", help="with both ends (default 10)")
-    interpolate.add_argument("--level", type=integer(), default=1, metavar="T", help="in its latents (default 1)")
+    interpolate.add_argument("--level", default=1, help="in the latents of this level (default 1)", **COUNT)
     looks_at_data(interpolate)
 
     looks_at_data(reader("encode", "the latents (.npz, .csv)"))
 
     gradcheck = command("gradcheck")
     add_train_options(gradcheck)
-    gradcheck.add_argument("--rows", type=integer(), default=4, metavar="N", help="of the data (default 4)")
-    gradcheck.add_argument("--directions", type=integer(), metavar="N",
-                           help="check N random directions of each array, instead of each entry")
+    gradcheck.add_argument("--rows", default=4, help="of the data (default 4)", **COUNT)
+    gradcheck.add_argument("--directions", help="check N random directions of each array, not each entry", **COUNT)
 
     explain = command("explain", "[DIR] --out FILE ")
-    explain.add_argument("run", type=path, nargs="?", metavar="DIR",
-                         help="the folder of a run (by default a small fresh model, as the options describe it)")
-    explain.add_argument("--out", type=path, required=True, metavar="FILE", help="the page (.html)")
+    explain.add_argument("run", nargs="?", help="the folder of a run (default: a small fresh model)", **FOLDER)
+    explain.add_argument("--out", required=True, help="the page (.html)", **FILE)
     explain.add_argument("--rows", type=integer(1, 64), default=2, metavar="N", help="of the data (default 2)")
     explain.add_argument("--importance", type=integer(1, 50), metavar="K",
-                         help="the pass of the importance-weighted bound with K draws, its gradient plain")
+                         help="show the importance-weighted bound with K draws, and its plain gradient")
     explain.add_argument("--train-epochs", type=integer(0), metavar="N",
                          help="train the fresh model for N epochs first (default 10, a hierarchy 60)")
     looks_at_data(explain)
@@ -343,14 +327,11 @@ def mended(words: Sequence[str], args: argparse.Namespace, fix: dict[str, Any]) 
 
 def confirm(config: dict[str, Any]) -> None:
     """Raise a ValueError unless the options of a config are such as `train` makes of words."""
-    train, words = Parser(prog="scratchvae train"), []
+    train = Parser(prog="scratchvae train")
     add_train_options(train)
     add_fit_options(train)
-    for name, value in config.items():
-        if name in DEFAULTS and value is not None and value is not False:
-            words.append(word(name) if value is True else f"{word(name)}={text(value)}")
-    found = train.parse_args(words)
+    words = [f"{word(name)}={text(config[name])}" for name in DEFAULTS if config[name] is not None]
+    found = vars(train.parse_args(words))
     for name, default in DEFAULTS.items():
-        value = config[name]
-        if (getattr(found, name) != value and value is not False) or (value is None and default is not None):
-            raise ValueError(f"{name} cannot be {check.shown(value)}")
+        if found[name] != config[name] or (config[name] is None and default is not None):
+            raise ValueError(f"{name} cannot be {check.shown(config[name])}")

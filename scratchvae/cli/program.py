@@ -56,6 +56,7 @@ def perform(argv: Sequence[str] | None) -> int:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")                      # rather than fail at a column's name
+    argv = sys.argv[1:] if argv is None else argv
     try:
         manual = {name: command.__doc__ or "." for name, command in COMMANDS.items()}          # -OO has none
         args = options.parser(__doc__ or "", manual).parse_args(argv)
@@ -70,8 +71,7 @@ def perform(argv: Sequence[str] | None) -> int:
         return 141
     except Unusable as error:
         *lines, last = str(error).splitlines()
-        command = options.mended(sys.argv[1:] if argv is None else argv, args, error.fix)
-        for line in [*lines, f"{last}; this works: {command}"]:
+        for line in [*lines, f"{last}; this works: {options.mended(argv, args, error.fix)}"]:
             note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))

@@ -211,7 +211,7 @@ CASES = [
       for value in ("0", "1", "-1", "nan", "x", "")],
     (train("--consistency", "exact"), "--consistency is between levels, and there is one"),
     (["train", "--out", "folder", "--overwrite"], "folder has a config.json, but is not the folder of a run: nothing"),
-    *[(words, "argument .*: it must be a path; got ''")
+    *[(words, "argument .*: it must be a path, which is not empty")
       for words in (["train", "--out", ""], ["train", "--resume", ""], ["evaluate", ""])],
     *[([command, name, *out], message) for command, *out in (["evaluate"], ["train", "--resume"],
                                                              ["sample", "--out", "new.csv"])

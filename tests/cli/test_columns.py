@@ -104,7 +104,10 @@ def test_labels_of_an_idx_file_are_another_file(table, capsys):
 def test_an_unknown_word_names_the_help_of_its_own_command(capsys):
     assert cli.main(["sample", "run", "--out", "a.png", "--counts", "3"]) == 2
     assert capsys.readouterr().err == \
-        "scratchvae: unrecognized arguments: --counts 3 (see scratchvae sample --help)\n"
+        "scratchvae: unrecognized arguments: --counts; did you mean --count? (see scratchvae sample --help)\n"
+    assert cli.main(["train", "--outt", "run"]) == 2, "named before --out is missed"
+    assert capsys.readouterr().err == \
+        "scratchvae: unrecognized arguments: --outt; did you mean --out? (see scratchvae train --help)\n"
 
 
 def test_a_column_of_text_may_be_left_out(table, capsys):
