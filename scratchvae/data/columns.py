@@ -100,6 +100,28 @@ class Column:
             raise ValueError(f"must have {numbers} to be {self.kind}; got {text[:40]!r}")
         return value
 
+    def seen(self, values: Array) -> Array:
+        """Return what a model sees of these numbers, of shape (n, width)."""
+        if self.kind == "categorical":
+            return np.eye(self.width)[values.astype(int)]
+        if self.kind == "hurdle":
+            return np.stack([values > 0, np.where(values > 0, values / self.scale, np.nan)], axis=1)
+        return ((values - self.shift) / self.scale)[:, None]
+
+    def texts(self, x: Array, drawn: bool) -> list[str]:
+        """Return cells of the table, from what a model sees of them, of shape (n, width)."""
+        if self.kind == "categorical":
+            return [self.levels[i] for i in x.argmax(axis=1)]
+        if self.kind == "hurdle":                      # E[x] = p E[x | x > 0]
+            x = x[:, :1] * np.where(x[:, :1] == 0, 0, x[:, 1:])
+        values = x[:, 0].astype(float) * self.scale + self.shift
+        if drawn and self.decimals is not None:
+            kept = np.round(np.clip(values, self.low, self.high), self.decimals) + 0.0
+            return [f"{value:.{self.decimals}f}" for value in kept]
+        enough = abs(self.shift) * np.finfo(x.dtype).eps <= 1e-4 * self.scale  # x's precision has the digits
+        return [str(int(value)) if value == int(value) and self.kind != "gaussian" else str(value)
+                for value in values.astype(x.dtype if enough else float)]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -161,21 +183,18 @@ class Table:
 
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
         """Return the rows of a table as a model sees them, in this dtype."""
-        parts = []
-        for column, values in zip(self.columns, self.numbers(x).T):
-            if column.kind == "categorical":
-                gone = np.isnan(values)
-                hot = np.eye(column.width)[np.where(gone, 0, values).astype(int)]
-                hot[gone] = np.nan
-                parts.append(hot)
-            elif column.kind == "hurdle":
-                above = np.where(np.isnan(values), np.nan, values > 0)
-                parts.append(np.stack([above, np.where(values > 0, values / column.scale, np.nan)], axis=1))
-            else:
-                parts.append(((values - column.shift) / column.scale)[:, None])
+        numbers = self.numbers(x)
+        seen = np.full((len(numbers), self.x_dim), np.nan)
+        for column, values, part in zip(self.columns, numbers.T, self._parts(seen)):
+            there = ~np.isnan(values)
+            part[there] = column.seen(values[there])
         with np.errstate(over="ignore"):
-            scaled = np.concatenate(parts, axis=1).astype(check.dtype("dtype", dtype, (np.float32, np.float64)))
+            scaled = seen.astype(check.dtype("dtype", dtype, (np.float32, np.float64)))
         return check.array("x, scaled,", scaled, ("n", self.x_dim), None, True)
+
+    def _parts(self, x: Array) -> list[Array]:
+        """Return views of what a model sees, one for each column."""
+        return np.split(x, np.cumsum([column.width for column in self.columns])[:-1], axis=1)
 
     def invert(self, x: Any, drawn: bool = False) -> Array:
         """Return the cells of a table as text, from rows as a model sees them, or as it draws them.
@@ -185,25 +204,10 @@ class Table:
         rounded as those of the table are, and kept within their range.
         """
         x = check.array("x", x, ("n", self.x_dim), None, True)
-        found, first = np.full((len(x), len(self.columns)), "", object), 0
-        for j, column in enumerate(self.columns):
-            values = x[:, first:first + column.width]
-            first += column.width
-            gone = np.isnan(values[:, 0])
-            if column.kind == "hurdle":                # E[x] = p E[x | x > 0]
-                values = values[:, :1] * np.where(values[:, :1] == 0, 0, values[:, 1:])
-            if column.kind == "categorical":
-                found[:, j] = np.array(column.levels, object)[np.where(gone, 0, values.argmax(axis=1))]
-            else:                                      # the digits that tell a number of x's precision
-                enough = abs(column.shift) * np.finfo(x.dtype).eps <= 1e-4 * column.scale
-                unscaled = values[:, 0].astype(float) * column.scale + column.shift
-                if drawn and column.decimals is not None:
-                    kept = np.round(np.clip(unscaled, column.low, column.high), column.decimals)
-                    found[:, j] = [f"{value:.{column.decimals}f}" for value in np.where(gone, 0, kept) + 0.0]
-                    continue
-                found[:, j] = [str(int(value)) if value == int(value) and column.kind != "gaussian" else str(value)
-                               for value in np.where(gone, 0, unscaled).astype(x.dtype if enough else float)]
-        found[np.isnan(x[:, np.cumsum([0, *(column.width for column in self.columns)])[:-1]])] = ""
+        found = np.full((len(x), len(self.columns)), "", object)
+        for j, (column, part) in enumerate(zip(self.columns, self._parts(x))):
+            there = ~np.isnan(part[:, 0])
+            found[there, j] = column.texts(part[there], drawn)
         return found
 
     def log_scale(self, x: Array) -> Array:
@@ -211,8 +215,8 @@ class Table:
 
         It is Σ log scale over the gaussian and lognormal cells that are there, and those of a hurdle above 0.
         """
-        at = np.cumsum([column.width for column in self.columns]) - 1          # of a hurdle its number
-        return ~np.isnan(x[:, at]) @ np.log([column.scale for column in self.columns])
+        there = ~np.isnan([part[:, -1] for part in self._parts(x)])            # of a hurdle its number
+        return np.log([column.scale for column in self.columns]) @ there
 
     def says(self) -> list[str]:
         """Return a line for each kind, with the names of its columns."""
@@ -281,12 +285,10 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
             found.append(Column(name, kind, sorted(levels, key=float) if numbers else levels))
         else:
             found.append(Column(name, kind))
-            values = np.array(levels, float) if numbers else np.array([np.nan])          # text is refused later
+            values = np.array(levels if numbers else ["nan"], float)           # text is refused later
             if np.isfinite(values).all() and not any("e" in text.lower() for text in levels):
-                whole = bool((values == np.floor(values)).all())
-                digits = 0 if whole else max(len(text.partition(".")[2]) for text in levels)
-                found[-1] = replace(found[-1], decimals=min(digits, 20), low=float(values.min()),
-                                    high=float(values.max()))
+                digits = 0 if (values % 1 == 0).all() else max(len(text.partition(".")[2]) for text in levels)
+                found[-1] = replace(found[-1], decimals=min(digits, 20), low=min(values), high=max(values))
     if wrong:
         raise Unusable(wrong, fix)
     return Table(found, missing)
