@@ -150,7 +150,7 @@ def main() -> None:
         parser.error("the run must be of --model vae or hvae, --likelihood bernoulli, --consistency exact, and "
                      "--activation tanh, relu or leaky_relu")
     model = run.model.astype(np.float64)
-    x = examples.for_training(run.config, examples.read_own(run.config)).x.astype(np.float64)
+    x = examples.for_training(run.config, examples.read_own(run.config))[0].astype(np.float64)
     noise = model.draw_noise(200, np.random.default_rng(0))
     elbo, cache = model.forward(x[:200], noise)
     model.backward(elbo.loss_backward(), cache)

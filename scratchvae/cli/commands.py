@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..train.fit import fit
 from ..train.progress import Interrupted
 from ..verify.gradcheck import check_model
 from . import examples, folders, options, output, runs
-from .examples import Config, Data, Rows
+from .examples import Config, Data
 from .inputs import FOR_FILES, Shown, new_config, opened, shown
 from .output import note
 from .runs import Run
@@ -71,49 +71,47 @@ def train(args: argparse.Namespace, given: Config) -> int:
     """
     if args.resume is not None:
         with folders.alone(args.resume) as place:
-            run, data, rows = go_on(args, given)
+            run, data, x, held_out = go_on(args, given)
             run.place = place
-            return train_to_the_end(run, data, rows)
+            return train_to_the_end(run, data, x, held_out)
     config, data = new_config(given)
     counted = {"epochs", "patience", "schedule", "warm_up"} & given.keys()
     if not counted and "test" in data.x and examples.is_table(config):
         config.update({"average": 0.999, **budget(len(data.x["train"]), config["batch_size"])._asdict(), **given})
-    rows = examples.for_training(config, data)
-    if config["patience"] and rows.held_out is None:
+    x, held_out = examples.for_training(config, data)
+    if config["patience"] and held_out is None:
         raise ValueError("--patience needs rows that are held out, such as --hold-out 10")
     doubts = examples.doubts(config, data.x["train"])
-    run = runs.new(args.out, config, rows.x)           # a mistake has come out by now: nothing is on disk
+    run = runs.new(args.out, config, x)           # a mistake has come out by now: nothing is on disk
     make_folder(run.folder)
     with folders.alone(run.folder) as run.place:
         folders.begin(run, args.overwrite)
-        return train_to_the_end(run, data, rows, doubts)
+        return train_to_the_end(run, data, x, held_out, doubts)
 
 
-def train_to_the_end(run: Run, data: Data, rows: Rows, doubts: Sequence[str] = ()) -> int:
+def train_to_the_end(run: Run, data: Data, x: Array, held_out: Array | None, doubts: Sequence[str] = ()) -> int:
     """Say what will be done, and do it."""
     config, state = run.config, run.state
-    held_out = "none held out" if rows.held_out is None else f"{len(rows.held_out)} held out ({data.watched})"
-    output.say(f"{config['data']}: {len(rows.x)} rows of {config['x_dim']} to train on, {held_out}; {run.scaling}")
+    watched = "none held out" if held_out is None else f"{len(held_out)} held out ({data.watched})"
+    output.say(f"{config['data']}: {len(x)} rows of {config['x_dim']} to train on, {watched}; {run.scaling}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
     if "test" in data.numbers:
         output.write_numbers(run.folder / "held_out.csv", {"row": data.numbers["test"]})
         output.say(f"held out: every {config['hold_out']}th row; their numbers, counted from 0, are in "
                    f"{run.folder / 'held_out.csv'}")
-    for line in examples.kinds(config):
+    for line in [*examples.kinds(config), *doubts]:
         output.say(line)
-    for doubt in doubts:
-        output.say(doubt)
     if config["passes"]:
         output.say(f"an epoch: {config['passes']} times all rows; training ends when the bound on the rows held out "
                    f"has not risen for {config['patience']} epochs, or after {config['epochs']}")
-    if config["binarize"] == "none" and examples.is_grey(config, rows.x):
+    if config["binarize"] == "none" and examples.is_grey(config, x):
         output.say(GREY)
     output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
                + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
                   if state.epoch + state.step else ""))
     try:
-        run.train(rows.x, rows.held_out, progress=sys.stdout)
+        run.train(x, held_out, progress=sys.stdout)
     except Interrupted:
         output.say(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
                    f"scratchvae train --resume {run.folder} goes on")
@@ -124,12 +122,12 @@ def train_to_the_end(run: Run, data: Data, rows: Rows, doubts: Sequence[str] = (
                    f"{state.history['valid_elbo'][best - 1]:.2f} nats")
         if run.stale < config["patience"]:
             output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
-    finish(run, rows.x[:1000, :config["x_dim"]])
+    finish(run, x[:1000, :config["x_dim"]])
     return 0
 
 
-def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Rows]:
-    """Return a run where it stands, its data, and its rows."""
+def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Array, Array | None]:
+    """Return a run where it stands, its data, and the rows to train on and held out."""
     for name in given.keys() - set(runs.MAY_CHANGE):
         raise ValueError(f"--resume goes on with the run's own options: leave out {options.word(name)}")
     if args.overwrite:
@@ -141,9 +139,9 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Rows]:
         raise ValueError(f"--epochs must be at least {run.state.epoch}, as {run.folder} has trained for that long; "
                          f"got {run.config['epochs']}")
     data = examples.read_own(run.config)
-    rows = examples.for_training(run.config, data)
+    x, held_out = examples.for_training(run.config, data)
     from ..train import team                           # multiprocessing takes its time
-    in_a_step = min(run.config["batch_size"], len(rows.x) * (run.config["passes"] or 1)) * run.config["importance"]
+    in_a_step = min(run.config["batch_size"], len(x) * (run.config["passes"] or 1)) * run.config["importance"]
     began, now = (team.chosen(n, run.model, run.optimizer, in_a_step) for n in (workers, run.config["workers"]))
     if (began is None) != (now is None) and run.state.epoch + run.state.step:
         change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
@@ -152,7 +150,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Rows]:
         note(f"the run began with OPENBLAS_NUM_THREADS={threads} and goes on with {startup.threads()}, so that its "
              "last bits may differ from those of a run without a pause")
     folders.go_on(run)
-    return run, data, rows
+    return run, data, x, held_out
 
 
 def finish(run: Run, real: Array) -> None:
@@ -174,7 +172,7 @@ def finish(run: Run, real: Array) -> None:
     output.say(f"done; scratchvae evaluate {run.folder} measures it")
 
 
-def measure(args: argparse.Namespace, given: Config) -> int:
+def measure(args: argparse.Namespace, given: Config) -> None:
     """Measure a model: the parts of its bound, log p(x), its active units.
 
     examples:
@@ -210,7 +208,7 @@ def measure(args: argparse.Namespace, given: Config) -> int:
                  "log_likelihood_per_dimension": mean / run.config["x_dim"],
                  "log_likelihood_before_scaling": mean - log_scale if is_density else None}
         output.say(json.dumps(json.loads(json.dumps(facts), parse_constant=lambda nan: None), indent=1))
-        return 0
+        return
     output.say(f"{run.folder} after {epoch} epochs, on {len(x)} rows of {name}; {scaling}")
     if grey:
         output.say(GREY)
@@ -218,7 +216,6 @@ def measure(args: argparse.Namespace, given: Config) -> int:
     output.say(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
     if log_scale:
         output.say(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
-    return 0
 
 
 def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: int) -> None:
@@ -247,7 +244,7 @@ def looked_at(args: argparse.Namespace, given: Config, endings: Sequence[str]) -
     return run, shown(run, args, given)
 
 
-def sample(args: argparse.Namespace, given: Config) -> int:
+def sample(args: argparse.Namespace, given: Config) -> None:
     """Draw from a model.
 
     examples:
@@ -268,10 +265,9 @@ def sample(args: argparse.Namespace, given: Config) -> int:
     output.write(args.out, run.config, {"x": x}, 10,
                  f"{args.count} samples, {'x ~ p(x | z)' if draw else 'E[x | z]'} for z drawn from the prior",
                  drawn=draw)
-    return 0
 
 
-def impute(args: argparse.Namespace, given: Config) -> int:
+def impute(args: argparse.Namespace, given: Config) -> None:
     """Fill the empty cells of a table.
 
     examples:
@@ -284,10 +280,9 @@ def impute(args: argparse.Namespace, given: Config) -> int:
     labels = {} if look.y is None else {"label": look.y}
     output.write_numbers(args.out, {"x": np.where(empty, cells, look.stored), **labels}, run.config["columns"])
     output.say(f"wrote {args.out}: {len(cells)} rows of {look.name}, {empty.sum()} cells filled")
-    return 0
 
 
-def reconstruct(args: argparse.Namespace, given: Config) -> int:
+def reconstruct(args: argparse.Namespace, given: Config) -> None:
     """Send examples up and down again.
 
     examples:
@@ -302,10 +297,9 @@ def reconstruct(args: argparse.Namespace, given: Config) -> int:
     output.write(args.out, run.config, {**grey, "x": x, "reconstruction": runs.rebuilt(run.model, x, args.level)}, 10,
                  f"{len(x)} rows and their reconstructions from level {args.level}; {look.name}",
                  stored={"x": look.stored[:args.count]} if run.config["binarize"] == "none" else {})
-    return 0
 
 
-def interpolate(args: argparse.Namespace, given: Config) -> int:
+def interpolate(args: argparse.Namespace, given: Config) -> None:
     """Walk from one example to another, in equal steps through the latents.
 
     examples:
@@ -325,10 +319,9 @@ def interpolate(args: argparse.Namespace, given: Config) -> int:
         walk, labels = np.concatenate([ends[:1], walk, ends[1:]]), [f"row {i}", *[""] * args.steps, f"row {j}"]
         what += ", with the rows themselves at both ends"
     output.write(args.out, run.config, {"x": walk}, len(walk), what, labels)
-    return 0
 
 
-def encode(args: argparse.Namespace, given: Config) -> int:
+def encode(args: argparse.Namespace, given: Config) -> None:
     """Write mu and logvar of every level.
 
     examples:
@@ -343,7 +336,6 @@ def encode(args: argparse.Namespace, given: Config) -> int:
         arrays["label"] = look.y
     output.write_numbers(args.out, arrays)
     output.say(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
-    return 0
 
 
 def gradcheck(args: argparse.Namespace, given: Config) -> int:
@@ -403,17 +395,16 @@ def explain(args: argparse.Namespace, given: Config) -> int:
         given = {"hidden": [8], **small.get(given.get("model", "vae"), {"latents": [4, 3, 2], "hidden": [16]}), **given}
         config, data = new_config(given)
         epochs = (60 if deep else 10) if args.train_epochs is None else args.train_epochs
-        rows = examples.for_training(config, data)
-        model = runs.build(config, rows.x)
-        part = "trained on" if rows.held_out is None else "held out"
-        x = (rows.x if rows.held_out is None else rows.held_out)[:args.rows]
+        rows, held_out = examples.for_training(config, data)
+        model, part = runs.build(config, rows), "trained on" if held_out is None else "held out"
+        x = (rows if held_out is None else held_out)[:args.rows]
         about = (f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}; the "
                  f"pass is that of {len(x)} row{'s' * (len(x) > 1)} that {'was' if len(x) == 1 else 'were'} {part}.")
     if args.importance and config["consistency"] == "printed":
         raise ValueError("--importance needs --consistency exact: the printed form has no importance weights")
     output.check_path(args.out, (".html",), config, args.data)
     if args.run is None and epochs:
-        fit(model, rows.x, epochs=epochs, learning_rate=3e-3, rng=config["seed"])
+        fit(model, rows, epochs=epochs, learning_rate=3e-3, rng=config["seed"])
     shape = config["image_shape"]
     page = write_page(model, x, path=args.out, n_samples=args.importance, image_shape=shape and (shape[0], shape[1]),
                       about=about, columns=config["columns"] or ())
@@ -421,5 +412,6 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     return 0 if page.ok else 1
 
 
-COMMANDS = {"train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct,
-            "impute": impute, "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    "train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct, "impute": impute,
+    "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}

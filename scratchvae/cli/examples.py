@@ -42,13 +42,6 @@ class Data(NamedTuple):
         return next((part for part in ("valid", "test") if part in self.x), None)
 
 
-class Rows(NamedTuple):
-    """The rows to train on, and those held out to watch the training by, as the model sees them."""
-
-    x: Array
-    held_out: Array | None
-
-
 def read(config: Config) -> Data:
     """Read the data that a config names; of a file, every N-th row is held out.
 
@@ -303,9 +296,8 @@ def one_hot(config: Config, label: Any) -> Array:
     return np.array([float(str(label) == name) for name in config["classes"]])
 
 
-def for_training(config: Config, data: Data) -> Rows:
+def for_training(config: Config, data: Data) -> tuple[Array, Array | None]:
     """Return the rows to train on, grey where each batch will be made black and white anew, and those held out."""
     x = prepare(config, data.x["train"], "train", grey=config["binarize"] == "resample-each-epoch")
     x, part = with_labels(config, x, data.y.get("train")), data.watched
-    held_out = None if part is None else with_labels(config, prepare(config, data.x[part], part), data.y.get(part))
-    return Rows(x, held_out)
+    return x, None if part is None else with_labels(config, prepare(config, data.x[part], part), data.y.get(part))

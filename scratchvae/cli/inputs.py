@@ -16,36 +16,30 @@ from .runs import Run
 
 
 FOR_FILES = ("key", "labels", "header", "image_shape", "hold_out", "max_bytes", "keep", "without", "decimal")
+ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("levels", "log_noise"), ("model", ("diffusion",))),
+    **dict.fromkeys(("latents", "free_bits", "objective", "importance", "estimator"),
+                    ("model", ("vae", "hvae", "topdown"))),
+    **dict.fromkeys(("kinds", "missing"), ("likelihood", ("mixed",))),
+    "consistency": ("model", ("hvae",)), "prior": ("model", ("vae",))}
 
 
 def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
-    model, is_diffusion = config["model"], config["model"] == "diffusion"
-    for name in (("latents", "consistency", "free_bits", "objective", "importance", "estimator") if is_diffusion else
-                 ("levels", "log_noise")):
-        if name in given:
-            raise ValueError(f"{options.word(name)} is not for --model {model}")
-    if is_diffusion:
+    for name in given:
+        choice, values = ONLY_WITH.get(name, ("data", ()))
+        if values and config[choice] not in (None, *values):
+            raise ValueError(f"{options.word(name)} is only for --{choice} {', '.join(values)}; got {config[choice]}")
+    if config["model"] == "diffusion":
         config.update({"hidden": [256, 256], "activation": "leaky_relu", **given})
     elif config["latents"] is None:
-        config["latents"] = [16] if model == "vae" else [16, 8, 4]
-    mixed, low_high = config["likelihood"] == "mixed", config["log_noise"]
-    for wrong, says in (
-            (len(low_high) != 2 or low_high[0] >= low_high[-1],
-             f"--log-noise must be two numbers that rise, such as -3,8; got {low_high}"),
-            (config["prior"] != "normal" and model != "vae", f"--prior diffusion is of --model vae, not of {model}"),
-            (mixed and is_diffusion, "--likelihood mixed is not for a diffusion"),
-            (mixed and config["binarize"] != "none", "--likelihood mixed is not for --binarize"),
-            ("consistency" in given and model == "topdown",
-             "--consistency is of --model hvae; the third part of a topdown has one form, exact and a KL"),
-            ("consistency" in given and len(config["latents"]) == 1,
-             "--consistency is between levels, and there is one; --model hvae may have several"),
-            (config["likelihood"] and not mixed and "kinds" in given, "--kinds is of --likelihood mixed"),
-            (config["likelihood"] and not mixed and "missing" in given, "--missing is of --likelihood mixed")):
-        if wrong:
-            raise ValueError(says)
+        config["latents"] = [16] if config["model"] == "vae" else [16, 8, 4]
+    if len(config["log_noise"]) != 2 or config["log_noise"][0] >= config["log_noise"][1]:
+        raise ValueError(f"--log-noise must be two numbers that rise, such as -3,8; got {config['log_noise']}")
+    if config["likelihood"] == "mixed" and (config["model"] == "diffusion" or config["binarize"] != "none"):
+        raise ValueError("--likelihood mixed cannot be combined with --model diffusion or --binarize")
     data = examples.read(config)
     return examples.describe(config, data), data
 

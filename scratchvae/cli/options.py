@@ -25,18 +25,12 @@ from ..likelihood import LIKELIHOODS
 
 DEFAULTS: dict[str, Any] = {                           # what a run's config.json says, unless asked otherwise
     "data": "digits", "key": None, "labels": None, "header": "auto", "image_shape": None, "hold_out": 10,
-    "max_bytes": None, "keep": None, "without": None, "decimal": None, "kinds": None,
-    "missing": "leave-out",
-    "scaling": "auto", "binarize": "none",
-    "model": "vae", "latents": None, "hidden": [128], "activation": "tanh", "likelihood": None,
-    "consistency": "exact", "prior": "normal", "given": "nothing", "levels": "inf",
-    "log_noise": [-3.0, 8.0], "dtype": "float32",
-    "epochs": 100, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant",
-    "beta": 1.0, "warm_up": 0, "free_bits": None,
-    "objective": "elbo", "importance": 1, "estimator": "plain",
-    "average": None, "patience": 0, "seed": 0, "checkpoint_every": 60.0,
-    "workers": None,
-}
+    "max_bytes": None, "keep": None, "without": None, "decimal": None, "kinds": None, "missing": "leave-out",
+    "scaling": "auto", "binarize": "none", "model": "vae", "latents": None, "hidden": [128], "activation": "tanh",
+    "likelihood": None, "consistency": "exact", "prior": "normal", "given": "nothing", "levels": "inf",
+    "log_noise": [-3.0, 8.0], "dtype": "float32", "epochs": 100, "batch_size": 64, "learning_rate": 1e-3,
+    "schedule": "constant", "beta": 1.0, "warm_up": 0, "free_bits": None, "objective": "elbo", "importance": 1,
+    "estimator": "plain", "average": None, "patience": 0, "seed": 0, "checkpoint_every": 60.0, "workers": None}
 
 
 class Parser(argparse.ArgumentParser):

@@ -89,15 +89,12 @@ def write_numbers(path: Path, arrays: dict[str, Array], names: Sequence[str] | N
         content.update({name: array.astype(str) for name, array in arrays.items() if array.dtype == object})
         np.savez(archive, **content)
         return writing.write(path, archive.getvalue())
-    arrays = {name: np.vectorize(harmless, [object])(array) if array.dtype.kind in "OU" else array
-              for name, array in arrays.items()}
     head: list[str] = []
     for name, array in arrays.items():
         columns = names or range(1, array.shape[-1] + 1)
         head += [name] if array.ndim == 1 else names if names and name == "x" else [f"{name}_{i}" for i in columns]
-    lines = zip(*(map(str, column) for array in arrays.values()                # the shortest text of each number
-                  for column in array.reshape(len(array), -1).T))
-    writing.write(path, writing.as_csv([map(harmless, head), *lines]).encode())
+    cells = (map(str, column) for array in arrays.values() for column in array.reshape(len(array), -1).T)
+    writing.write(path, writing.as_csv(map(harmless, line) for line in [head, *zip(*cells)]).encode())
 
 
 def harmless(cell: str) -> str:

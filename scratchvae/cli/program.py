@@ -65,7 +65,7 @@ def perform(argv: Sequence[str] | None) -> int:
             warnings.simplefilter("ignore")
             code = COMMANDS[args.command](args, given)
         sys.stdout.flush()
-        return code
+        return code or 0
     except BrokenPipeError:                            # as in `scratchvae evaluate DIR | head -1`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -101,9 +101,9 @@ def test_held_out_names_the_part_that_is_watched(parts, watched):
     config = {"shift": 0.0, "scale": 1.0, "dtype": "float32", "binarize": "none", "likelihood": "gaussian",
               "classes": None}
     data = examples.Data({part: np.full((2, 1), i) for i, part in enumerate(parts)}, {}, None, None, {})
-    rows = examples.for_training(config, data)
+    _, held_out = examples.for_training(config, data)
     assert data.watched == watched
-    assert rows.held_out is None if watched is None else rows.held_out[0, 0] == parts.index(watched)
+    assert held_out is None if watched is None else held_out[0, 0] == parts.index(watched)
 
 
 def test_options_reach_the_model_and_the_training(tmp_path, capsys):

@@ -90,11 +90,14 @@ def test_training_goes_on_and_gradients_are_right(home, capsys):
 
 
 REFUSED = [
-    (["train", "--model", "diffusion", "--latents", "3"], "--latents is not for --model diffusion"),
-    (["train", "--model", "diffusion", "--consistency", "printed"], "--consistency is not for --model diffusion"),
-    (["train", "--model", "diffusion", "--free-bits", "1"], "--free-bits is not for --model diffusion"),
-    (["train", "--levels", "9"], "--levels is not for --model vae"),
-    (["train", "--model", "hvae", "--log-noise=-3,8"], "--log-noise is not for --model hvae"),
+    (["train", "--model", "diffusion", "--latents", "3"],
+     "--latents is only for --model vae, hvae, topdown; got diffusion"),
+    (["train", "--model", "diffusion", "--consistency", "printed"],
+     "--consistency is only for --model hvae; got diffusion"),
+    (["train", "--model", "diffusion", "--free-bits", "1"],
+     "--free-bits is only for --model vae, hvae, topdown; got diffusion"),
+    (["train", "--levels", "9"], "--levels is only for --model diffusion; got vae"),
+    (["train", "--model", "hvae", "--log-noise=-3,8"], "--log-noise is only for --model diffusion; got hvae"),
     (["train", "--model", "diffusion", "--levels", "0"],
      "argument --levels: it must be inf, or a whole number of at least 1"),
     (["train", "--model", "diffusion", "--log-noise", "8,3"], "--log-noise must be two numbers that rise"),

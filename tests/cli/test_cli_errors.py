@@ -204,12 +204,10 @@ CASES = [
      "--out would replace the data that are read: by_table/history.csv"),
     (["evaluate", "moved"], "gone.npy' cannot be read: No such file .*; the run began with it: put it back, or a link"),
     (["evaluate", "odd_header", "--data", "good.npy"], "has no header: only a CSV file"),
-    (["train", "--out", "new", "--model", "hvae", "--latents", "8", "--consistency", "printed"],
-     "--consistency is between levels, and there is one"),
-    (train("--model", "topdown", "--consistency", "exact"), "--consistency is of --model hvae; the third part of a "),
+    (train("--model", "topdown", "--consistency", "exact"), "--consistency is only for --model hvae; got topdown"),
     *[(train("--average", value), r"argument --average: it must be a number in \(0, 1\)")
       for value in ("0", "1", "-1", "nan", "x", "")],
-    (train("--consistency", "exact"), "--consistency is between levels, and there is one"),
+    (train("--consistency", "exact"), "--consistency is only for --model hvae; got vae"),
     (["train", "--out", "folder", "--overwrite"], "folder has a config.json, but is not the folder of a run: nothing"),
     *[(words, "argument .*: it must be a path, which is not empty")
       for words in (["train", "--out", ""], ["train", "--resume", ""], ["evaluate", ""])],

@@ -168,10 +168,10 @@ def test_no_header_npy_and_chosen_columns(table, capsys):
     (["--kinds", "warm=poisson", *LEAVE[:2]], ".*: column 'warm' must have whole numbers of at least 0"),
     (["--kinds", "visits=bernoulli", *LEAVE[:2]], ".*: column 'visits' must have 0 and 1 alone"),
     (["--scaling", "unit", *LEAVE[:2]], "--scaling must be auto, standardise or none"),
-    (["--binarize", "threshold"], "--likelihood mixed is not for --binarize"),
-    (["--model", "diffusion"], "--likelihood mixed is not for a diffusion"),
-    (["--likelihood", "gaussian", "--missing", "leave-out"], "--missing is of --likelihood mixed"),
-    (["--likelihood", "gaussian", "--kinds", "a=poisson"], "--kinds is of --likelihood mixed"),
+    (["--binarize", "threshold"], "--likelihood mixed cannot be combined with --model diff"),
+    (["--model", "diffusion"], "--likelihood mixed cannot be combined with --model diffusion"),
+    (["--likelihood", "gaussian", "--missing", "leave-out"], "--missing is only for --likelihood mixed; got gaussian"),
+    (["--likelihood", "gaussian", "--kinds", "a=poisson"], "--kinds is only for --likelihood mixed; got gaussian"),
 ])
 def test_what_cannot_be_is_said_in_one_sentence(table, capsys, words, says):
     words = [word for word in words if word not in FAST] if "diffusion" not in words else words

@@ -63,4 +63,4 @@ def test_what_does_not_go_together_leaves_no_folder(words, says, home, capsys):
 
 def test_a_diffusion_has_none_of_it(home, capsys):
     assert cli.main(["train", "--data", "x.npy", "--model", "diffusion", "--importance", "3", "--out", "run"]) == 2
-    assert "--importance is not for --model diffusion" in capsys.readouterr().err
+    assert "--importance is only for --model vae, hvae, topdown" in capsys.readouterr().err
