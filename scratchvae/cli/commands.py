@@ -113,13 +113,12 @@ def train_to_the_end(run: Run, data: Data, x: Array, held_out: Array | None, dou
     try:
         run.train(x, held_out, progress=sys.stdout)
     except Interrupted:
-        output.say(f"stopped in epoch {min(state.epoch + 1, config['epochs'])} and saved; "
-                   f"scratchvae train --resume {run.folder} goes on")
+        output.say(f"stopped after {state.epoch} epochs and saved; scratchvae train --resume {run.folder} goes on")
         return 130
     if config["patience"]:
         best, _ = run.take_best()
-        output.say(f"kept: the parameters of epoch {best}, whose bound on the rows held out was the highest, "
-                   f"{state.history['valid_elbo'][best - 1]:.2f} nats")
+        bound = state.history["valid_elbo"][best - 1]
+        output.say(f"kept: the parameters of epoch {best}, with the highest held-out bound, {bound:.2f} nats")
         if run.stale < config["patience"]:
             output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
     finish(run, x[:1000, :config["x_dim"]])
@@ -136,8 +135,7 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Array, Ar
     workers = run.config["workers"]
     run.config.update(given)
     if run.config["epochs"] < run.state.epoch:
-        raise ValueError(f"--epochs must be at least {run.state.epoch}, as {run.folder} has trained for that long; "
-                         f"got {run.config['epochs']}")
+        raise ValueError(f"--epochs must be at least {run.state.epoch}, the epochs so far; got {run.config['epochs']}")
     data = examples.read_own(run.config)
     x, held_out = examples.for_training(run.config, data)
     from ..train import team                           # multiprocessing takes its time
@@ -161,8 +159,7 @@ def finish(run: Run, real: Array) -> None:
         output.write_numbers(run.folder / "samples.csv", {"x": run.scaling.invert(x[:100], drawn=True)},
                              run.config["columns"])
     try:
-        output.write_curves(run.folder / "curves.png", run.state.history,
-                            min(run.config["warm_up"], run.state.epoch))
+        output.write_curves(run.folder / "curves.png", run.state.history, min(run.config["warm_up"], run.state.epoch))
         if table:
             output.write_table(run.folder / "samples.png", run.config, real, x)
         else:
@@ -380,8 +377,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     """
     if args.run is not None:
         for name in given.keys() - {"data", *FOR_FILES}:
-            raise ValueError(f"{args.run} has its own model and its own view of the data: "
-                             f"leave out {options.word(name)}")
+            raise ValueError(f"{args.run} has its own model and scaling: leave out {options.word(name)}")
         if args.train_epochs is not None:
             raise ValueError("--train-epochs is for a fresh model: leave it out")
         run, epoch = opened(args.run, best=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import zlib
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +23,7 @@ from ..layers import Array
 
 Config = dict[str, Any]
 NAMED = {"digits": datasets.digits, "mnist": mnist.mnist, "binarized-mnist": mnist.binarized_mnist}
-FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "cells", "classes", "rms",
-         "checksum")                                   # what `describe` adds
+FACTS = ("x_dim", "image_shape", "columns", "shift", "scale", "cells", "classes", "rms", "checksum")    # by `describe`
 SEEDS = {"train": 1, "test": 2, "valid": 3}            # for pixels drawn by chance: in every run the same
 
 
@@ -103,7 +103,7 @@ def doubts(config: Config, x: Array) -> list[str]:
     names, kinds = config["columns"] or list(map(str, range(x.shape[1]))), ["gaussian"] * x.shape[1]
     if isinstance(how := scaling_of(config), columns.Table):
         x, kinds = how.numbers(x), [column.kind for column in how.columns]
-    constant, few, counts, numbers = [], [], [], []
+    constant, said = [], defaultdict(list)
     for name, kind, values in zip(names, kinds, x.T):
         values = values[~np.isnan(values)]
         different, step = len(np.unique(values)), np.diff(values)
@@ -112,19 +112,16 @@ def doubts(config: Config, x: Array) -> list[str]:
         elif kind != "gaussian" or (values != np.floor(values)).any():
             continue
         elif 0 < step.min() and step.max() <= 2:       # a row in between is held out
-            numbers.append(name)
+            said["numbers that count the rows: if they tell nothing, --without"].append(name)
         elif different > 2 and values.min() == 0 and 0.5 < values.var() / values.mean() < 2:
-            counts.append(f"{name}=poisson")
+            said["whole numbers with a variance near their mean: if they are counts, --kinds"].append(f"{name}=poisson")
         elif different <= min(columns.FEW, len(values) / 2):
-            few.append(f"{name}=categorical")
+            said["few different numbers: if they are kinds, --kinds"].append(f"{name}=categorical")
     if constant:
         raise columns.Unusable([f"{column(constant)} the same value in every row to train on, at which a Gaussian's "
                                 "density has no limit: leave out what tells nothing"], {"without": constant})
-    said = {"few different numbers: if they are kinds, --kinds": few,
-            "whole numbers with a variance near their mean: if they are counts, --kinds": counts,
-            "numbers that count the rows: if they tell nothing, --without": numbers}
     return [f"{column([name.partition('=')[0] for name in what])} {says} {shlex.quote(as_csv([what[:10]])[:-1])}"
-            + ", with --likelihood mixed" * (config["likelihood"] != "mixed") for says, what in said.items() if what]
+            + ", with --likelihood mixed" * (config["likelihood"] != "mixed") for says, what in said.items()]
 
 
 def kinds(config: Config) -> list[str]:
@@ -144,8 +141,7 @@ def column(names: list[str]) -> str:
 
 def is_source(path: Path, data: str | None) -> bool:
     """Return whether this file is the one that --data names."""
-    return (data is not None and data not in NAMED and path.exists() and Path(data).exists()
-            and path.samefile(data))
+    return data is not None and data not in NAMED and path.exists() and Path(data).exists() and path.samefile(data)
 
 
 def read_own(config: Config) -> Data:
@@ -191,13 +187,11 @@ def table(config: Config, data: Data) -> Config:
     in_file = np.argsort(np.concatenate(list(data.numbers.values())))
     x, named = np.concatenate(list(data.x.values()))[in_file], data.columns or []
     if config["scaling"] == "unit":
-        raise ValueError("--scaling must be auto, standardise or none for --likelihood mixed, where each gaussian "
-                         "column is scaled by itself")
+        raise ValueError("--scaling must be auto, standardise or none for --likelihood mixed")
     pairs = [pair.rpartition("=") for pair in config["kinds"] or []]
     for name, _, kind in pairs:
         if kind not in columns.KINDS:
-            raise ValueError(f"--kinds must be NAME=KIND,... with kinds of {', '.join(columns.KINDS)}; "
-                             f"got {name[:40]}={kind[:40]}")
+            raise ValueError(f"--kinds must be NAME=KIND,... with kinds of {', '.join(columns.KINDS)}; got {kind[:40]}")
     chosen = {place("--kinds", name, named, x.shape[1]): kind for name, _, kind in pairs}
     found = columns.choose(x, named or list(map(str, range(x.shape[1]))), chosen, config["missing"] == "leave-out")
     found.numbers(x, files.row_in(config["data"], data.columns))               # what is wrong in any row comes out now
@@ -248,8 +242,7 @@ def compare(config: Config, data: Data, x: Array, name: str) -> str:
     stored = np.nan if config.get("cells") else rms(x)
     if own / 10 <= scaled <= 4 * own:                  # means of x, as models draw them, may be rather small
         return ""
-    found = (f"{name}, once scaled like the run's own data, has values of {scaled:.2g} (root mean square) where those "
-             f"have {own:.2g}")
+    found = f"{name}, scaled like the run's own data, has a root mean square of {scaled:.2g}, where they have {own:.2g}"
     if own / 4 <= stored <= 4 * own and not own / 10 <= scaled <= 10 * own:
         raise ValueError(f"{found}; as stored, they have {stored:.2g}: it is scaled already, and must not be")
     return f"{found}: is it in the same units?"
@@ -291,8 +284,7 @@ def with_labels(config: Config, x: Array, y: Array | None) -> Array:
 def one_hot(config: Config, label: Any) -> Array:
     """Return a row with a 1 in the place of this label's class."""
     if str(label) not in config["classes"]:
-        raise ValueError(f"the label must be one of the rows trained on, {listed(config['classes'])}; "
-                         f"got {label}")
+        raise ValueError(f"the label must be one of the rows trained on, {listed(config['classes'])}; got {label}")
     return np.array([float(str(label) == name) for name in config["classes"]])
 
 

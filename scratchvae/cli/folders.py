@@ -80,9 +80,8 @@ def begin(run: Run, overwrite: bool = False) -> None:
             raise ValueError(f"--out would replace the data that are read: {run.folder / name}")
     sweep(run.folder)
     run.save()                                         # before anything is given up
-    for name in NAMES:
-        if name not in ("checkpoint.npz", "history.csv"):                      # these are of the new run by now
-            (run.folder / name).unlink(missing_ok=True)
+    for name in {*NAMES} - {"checkpoint.npz", "history.csv"}:                   # these are of the new run by now
+        (run.folder / name).unlink(missing_ok=True)
     run.write_config()
 
 
@@ -90,17 +89,14 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     """Read a run; if its newest checkpoint is no good, take the previous one, and return what was wrong as well."""
     path = folder / "checkpoint.npz"
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
-        raise ValueError(f"{folder} is not the folder of a run: it " +
-                         ("is a file" if folder.is_file() else "has no checkpoint.npz"))
+        raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
     config = as_now(found.config if isinstance(found.config, dict) else {})
     if missing := set(FACTS) - set(config):
-        raise ValueError(f"{path} was not written by this version of `scratchvae train`: its config has no "
-                         f"{min(missing)}")
+        raise ValueError(f"{path} was not written by this version of `scratchvae train`: it lacks {min(missing)}")
     config, model = confirmed(config, found.theta.size, path)
     if model.theta.shape != found.theta.shape or model.theta.dtype != found.theta.dtype:
-        raise ValueError(f"{path} is of another model than its config describes: it has {found.theta.size} parameters, "
-                         f"not {model.theta.size}")
+        raise ValueError(f"{path} has {found.theta.size} parameters, the model of its config {model.theta.size}")
     model.theta[:] = found.theta
     return Run(folder, config, model, found.optimizer, found.state), problem
 
@@ -161,8 +157,7 @@ def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE
         check.number("rms", config["rms"], 0)
         check.size("passes", config["passes"] or 1, 1, STEPS)
         check.size("checksum", config["checksum"], 0, np.inf)
-        if config["threads"] is not None:              # None: not known, as the run is older than this entry
-            check.size("threads", config["threads"])
+        check.size("threads", 1 if config["threads"] is None else config["threads"])     # None in older runs
         rate_schedule(config)
         return config, build(config)
     except (ValueError, TypeError) as error:

@@ -106,6 +106,7 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
 
 
 COUNT: dict[str, Any] = {"metavar": "N", "type": integer()}
+FROM_0 = {**COUNT, "type": integer(0)}
 NAMES: dict[str, Any] = {"metavar": "NAME,...", "type": names}
 FOLDER: dict[str, Any] = {"metavar": "DIR", "type": as_argument(lambda text: Path(check.path("it", text)))}
 FILE = {**FOLDER, "metavar": "FILE"}
@@ -151,10 +152,8 @@ def add_model_options(parser: Any) -> None:
     """Say which model."""
     add(parser, "--model", "vae: one level; hvae: several, inferred bottom-up; topdown: several, inferred top-down; "
                            "diffusion", choices=("vae", "hvae", "topdown", "diffusion"))
-    add(parser, "--latents", "columns of each z (default 16, or 16,8,4)", metavar="D,...",
-        type=several(integer(), "16,8,4"))
-    add(parser, "--hidden", "widths of the hidden layers, from x upwards; A,B/C,D: other ones for each level; '': none",
-        metavar="H,...", type=hidden)
+    add(parser, "--latents", "columns of z (default 16, or 16,8,4)", metavar="D,...", type=several(integer(), "16,8,4"))
+    add(parser, "--hidden", "hidden layers, x first; A,B/C,D: level by level; '': none", metavar="H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for [0, 1], gaussian for any numbers, mixed for a table "
                                 "(default mixed for CSV, else bernoulli)", choices=(*LIKELIHOODS, "mixed"))
@@ -173,24 +172,22 @@ def add_model_options(parser: Any) -> None:
 
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
-    add(parser, "--hold-out", "hold out every N-th row of a file; 0: none", metavar="N", type=integer(0))
+    add(parser, "--hold-out", "hold out every N-th row of a file; 0: none", **FROM_0)
     add(parser, "--epochs", "passes over the data; without it, a table is trained for as long as it helps", **COUNT)
     add(parser, "--batch-size", "rows in a step", **COUNT)
     add(parser, "--learning-rate", "of Adam", metavar="RATE", type=number(open_low=True))
     add(parser, "--schedule", "of the learning rate: constant; exponential:1e-4, falling to that in the last epoch; or "
                               "steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
     add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
-    add(parser, "--warm-up", "epochs over which the KL's weight rises to --beta", metavar="N", type=integer(0))
-    add(parser, "--free-bits", "nats of KL that cost nothing, for every level or for each its own", metavar="NATS,...",
-        type=several(number(), "0.5,0.1"))
+    add(parser, "--warm-up", "epochs over which the KL's weight rises to --beta", **FROM_0)
+    add(parser, "--free-bits", "nats of KL that are free, by level", metavar="X,...", type=several(number(), "0.5,0.1"))
     add(parser, "--average", "exponential moving average of the parameters, e.g. 0.999; used for evaluation and saved",
         metavar="DECAY", type=number(0, 1, open_low=True))
     add(parser, "--objective", "the ELBO; or iwae, the log of a mean of importance weights", choices=OBJECTIVES)
     add(parser, "--importance", "draws of z for each row in a step", **COUNT)
     add(parser, "--estimator", "of q's gradient with iwae: plain; stl, without the direct gradient of log q; or dreg, "
                                "doubly reparameterised, the same without bias", choices=ESTIMATORS, type=check.new_name)
-    add(parser, "--patience", "stop after N epochs without a rise of the held-out bound, and keep the best parameters; "
-                              "0: never", metavar="N", type=integer(0))
+    add(parser, "--patience", "stop N epochs after the highest held-out bound, and keep that epoch; 0: never", **FROM_0)
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
     add_workers(parser)
 
@@ -203,7 +200,7 @@ def add_workers(parser: Any) -> None:
 
 def add_train_options(parser: Any) -> None:
     """Say all that a run is made from."""
-    add(parser, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
+    add(parser, "--seed", "same seed, same numbers", **FROM_0)
     data = parser.add_argument_group(f"data (default {DEFAULTS['data']})")
     add_data_options(data)
     add_view_options(data)
@@ -227,13 +224,12 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
         if out:
             made.add_argument("--out", required=True, help=out, **FILE)
         if seed:
-            add(made, "--seed", "same seed, same numbers", metavar="N", type=integer(0))
+            add(made, "--seed", "same seed, same numbers", **FROM_0)
         return made
 
     def looks_at_data(made: Parser) -> None:
-        made.add_argument("--split", choices=("test", "valid", "train"),
-                          help="rows of the run's own data: test, held out (the default); valid, held out to watch "
-                               "training, if the data set has such rows; or train")
+        made.add_argument("--split", choices=("test", "valid", "train"), help="which rows of the run's own data: test, "
+                          "held out (default); train; valid, held out to watch training, of binarized-mnist")
         add_data_options(made.add_argument_group("or other data, which is scaled as the run's own"))
 
     train = command("train", "(--out DIR | --resume DIR) ")
@@ -246,10 +242,8 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     add_fit_options(train.add_argument_group("training"))
 
     evaluate = reader("evaluate", "", seed=True)
-    evaluate.add_argument("--samples", help="importance samples for log p(x) (default 1000; with a diffusion as prior "
-                                            "100, for a diffusion 10)", **COUNT)
-    evaluate.add_argument("--rows", help="write each row's number, label, log p(x) in the units of the data, and parts "
-                                         "of the bound (.npz, .csv)", **FILE)
+    evaluate.add_argument("--samples", help="importance samples (default 1000; 10 or 100 with a diffusion)", **COUNT)
+    evaluate.add_argument("--rows", help="write log p(x) and the parts of the bound row by row (.npz, .csv)", **FILE)
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     add_workers(evaluate)
     looks_at_data(evaluate)
@@ -289,13 +283,10 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     explain.add_argument("run", nargs="?", help="the folder of a run (default: a small fresh model)", **FOLDER)
     explain.add_argument("--out", required=True, help="the page (.html)", **FILE)
     explain.add_argument("--rows", type=integer(1, 64), default=2, metavar="N", help="of the data (default 2)")
-    explain.add_argument("--importance", type=integer(1, 50), metavar="K",
-                         help="show the importance-weighted bound with K draws, and its plain gradient")
-    explain.add_argument("--train-epochs", type=integer(0), metavar="N",
-                         help="train the fresh model for N epochs first (default 10, a hierarchy 60)")
+    explain.add_argument("--importance", type=integer(1, 50), metavar="K", help="the bound with K importance weights")
+    explain.add_argument("--train-epochs", help="train the fresh model first (default 10, a hierarchy 60)", **FROM_0)
     looks_at_data(explain)
-    fresh = explain.add_argument_group("a fresh model (default latents 2, hidden 8; of a hierarchy 4,3,2 and 16; "
-                                       "diffusion 20 levels)")
+    fresh = explain.add_argument_group("a fresh model (latents 2, hidden 8; hvae 4,3,2 and 16; diffusion 20 levels)")
     add_view_options(fresh)
     add_model_options(fresh)
     return top

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,10 +33,8 @@ def say(text: object, stream: TextIO | None = None) -> None:
 
 def note(message: str) -> None:
     """Say something on stderr."""
-    try:
+    with suppress(OSError):                            # nobody listens
         say(f"scratchvae: {message}", sys.stderr)
-    except OSError:                                    # nobody listens
-        pass
 
 
 def one_line(error: BaseException) -> str:

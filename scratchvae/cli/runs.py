@@ -57,8 +57,7 @@ def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
         return Diffusion(config["x_dim"], math.inf if config["levels"] == "inf" else config["levels"],
                          config["hidden"], log_noise=config["log_noise"], **options)
     if config["model"] == "vae" and len(latents) != 1:
-        raise ValueError("--latents must be one number for a vae, which has one level; --model hvae and topdown "
-                         "have several")
+        raise ValueError("--latents must be one number for a vae; --model hvae and topdown have several levels")
     nested = any(isinstance(entry, list) for entry in config["hidden"])
     for option, by_level in (("--hidden", config["hidden"] if nested else [config["hidden"]]),
                              ("--free-bits", config["free_bits"] or [0.0])):
@@ -94,8 +93,8 @@ def rate_schedule(config: Config) -> Schedule:
             return steps(rate, {int(epoch): float(new) for epoch, new in changes})
     except ValueError:
         pass
-    raise ValueError("--schedule must be constant, exponential:RATE or steps:EPOCH=RATE,EPOCH=RATE,..., with rates "
-                     f"above 0; got {config['schedule']!r}")
+    raise ValueError("--schedule must be constant, exponential:RATE or steps:EPOCH=RATE,..., with rates above 0; got "
+                     f"{config['schedule']!r}")
 
 
 @dataclass
@@ -120,8 +119,7 @@ class Run:
     def check_place(self) -> None:
         """Raise a ValueError if another folder has taken the place of ours."""
         if self.place is not None and self.place != place(self.folder):
-            raise ValueError(f"{self.folder} was removed or replaced while this run trained in it; nothing more is "
-                             "saved")
+            raise ValueError(f"{self.folder} was removed or replaced while this run trained in it; nothing is saved")
 
     @property
     def stale(self) -> int:
@@ -177,8 +175,7 @@ class Run:
         except FloatingPointError as error:            # a smaller rate may go on from the epoch before
             self.save()
             raise FloatingPointError(f"{error}; epoch {self.state.epoch} is saved, and scratchvae train --resume "
-                                     f"{self.folder} goes on from there with another --learning-rate or --schedule"
-                                     ) from None
+                                     f"{self.folder} takes another --learning-rate or --schedule") from None
         except ChildProcessError as error:             # theta stands in the middle of a step, and is not saved
             raise ChildProcessError(f"{error}; scratchvae train --resume {self.folder} goes on from the last "
                                     "checkpoint") from None

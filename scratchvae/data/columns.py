@@ -159,8 +159,7 @@ class Table:
         """Return the cells as numbers, float64: a level's for a text, NaN for what is missing; ``row`` names a row."""
         cells = np.asarray(by_name(x, [column.name for column in self.columns]), object)
         if cells.ndim != 2 or not len(cells) or cells.shape[1] != len(self.columns):
-            raise ValueError(f"x must have shape (n, {len(self.columns)}), a row for each of the table's; "
-                             f"got {cells.shape}")
+            raise ValueError(f"x must have shape (n, {len(self.columns)}), as the table has; got {cells.shape}")
         found = np.empty(cells.shape)
         for j, column in enumerate(self.columns):
             known: dict[Any, float] = {}
@@ -319,8 +318,8 @@ def standardised(table: Table, x: Array) -> Table:
         if column.kind == "gaussian" and there.size and there.min() < there.max():
             shift, scale = float(there.mean()), float(there.std())
             if not 0 < scale < np.inf:
-                raise ValueError(f"column {column.name!r} must have values whose squares are floats; they go from "
-                                 f"{there.min():g} to {there.max():g}")
+                raise ValueError(f"column {column.name!r} cannot be scaled: its values go from {there.min():g} to "
+                                 f"{there.max():g}")
             column = replace(column, shift=shift, scale=scale)
         columns.append(column)
     return Table(columns, table.missing)

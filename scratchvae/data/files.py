@@ -95,13 +95,11 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         if x.ndim == 4 and x.shape[3] == 1:                  # pictures with an axis for their one channel
             x = x[..., 0]
         if x.ndim not in (2, 3):
-            raise ValueError("must have rows of shape (n, D), or grey pictures of shape (n, height, width); "
-                             f"the array has shape {x.shape}")
+            raise ValueError(f"must have shape (n, D), or (n, height, width) for grey pictures; got {x.shape}")
         if image_shape is not None:
             shape = check.sizes("image_shape", image_shape)
             if len(shape) != 2 or x.shape[1:] not in (shape, (shape[0] * shape[1],)):
-                raise ValueError(f"image_shape {image_shape}, a height and a width, does not fit an array of shape "
-                                 f"{x.shape}")
+                raise ValueError(f"image_shape {image_shape}, (height, width), does not fit the array's {x.shape}")
             image_shape = (shape[0], shape[1])
         elif x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
@@ -109,8 +107,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         x = numbers(path, x, columns)
     if isinstance(labels, str) and y is None:                # in a file of their own
         if not os.path.isfile(labels):
-            raise ValueError(f"{str(path)!r}: has no labels {check.shown(labels)}: they must be in another IDX or .npy "
-                             "file, and there is no file of this name")
+            raise ValueError(f"{str(path)!r}: has no labels; and there is no IDX or .npy file {check.shown(labels)}")
         y = read(labels)
         if y.shape != (len(x),):
             raise ValueError(f"{labels!r}: must have a label for each of {len(x)} rows; it has shape {y.shape}")
@@ -193,8 +190,7 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterat
     name = repr(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("must be a file, not a folder or a device; pictures must be one array of shape "
-                             "(n, height, width), such as a .npy file")
+            raise ValueError("must be a file, not a folder or a device: put pictures into one array (n, height, width)")
         with open(path, "rb") as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(file) as unzipped:

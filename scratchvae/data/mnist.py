@@ -64,8 +64,7 @@ def mnist(folder: Folder = None, *, mirrors: Sequence[str] = MNIST_MIRRORS, time
         paths = download(MNIST_FILES, target, mirrors, timeout)
     (x_train, y_train, image_shape), (x_test, y_test, test_shape) = _mnist_part(*paths[:2]), _mnist_part(*paths[2:])
     if image_shape != test_shape:
-        raise ValueError(f"{str(paths[2])!r}: must have pictures of shape {image_shape}, as those to train on; "
-                         f"has {test_shape}")
+        raise ValueError(f"{str(paths[2])!r}: must have pictures of shape {image_shape}; has {test_shape}")
     return Dataset(x_train, y_train, x_test, y_test, image_shape)
 
 

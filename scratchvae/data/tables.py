@@ -70,8 +70,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     for number, cells in rows if header else itertools.chain([(line, list(top))], rows):
         if index is not None and cells:
             if cells[0].strip() in index:
-                raise ValueError(f"the first column has no name, and line {number} repeats a cell of it: if it is not "
-                                 "an index, give it a name")
+                raise ValueError(f"the first column has no name, and line {number} repeats a cell of it: name it")
             index.add(cells.pop(0).strip())
         if len(cells) != len(top):
             title = "; if line 1 is a title above the table, take it out" if number == 2 else ""

@@ -261,7 +261,7 @@ def test_an_explosion_keeps_the_epoch_before_it(tmp_path, monkeypatch, capsys, w
     monkeypatch.setattr(commands, "finish", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     said = message(capsys, "train", "--out", "run", *FAST, "--epochs", 5, "--schedule", "steps:3=1e30", *words)
-    assert "epoch 2 is saved, and scratchvae train --resume run goes on from there" in said
+    assert "epoch 2 is saved, and scratchvae train --resume run takes another --learning-rate" in said
     assert folders.open_run(tmp_path / "run")[0].state.epoch == 2
     assert cli.main(["evaluate", "run", "--samples", "1"]) == 0
     assert "run after 2 epochs" in capsys.readouterr().out

@@ -319,7 +319,7 @@ def test_a_file_that_was_scaled_before_is_refused_and_a_doubtful_one_noted(home,
         np.save(tmp_path / "new.npy", x)
         code = cli.main(["evaluate", str(name), "--data", str(tmp_path / "new.npy"), "--samples", "1"])
         err = capsys.readouterr().err
-        assert code == 2 * refused and err.count("\n") == 1 and "(root mean square)" in err and "new.npy" in err
+        assert code == 2 * refused and err.count("\n") == 1 and "a root mean square of" in err and "new.npy" in err
         assert ("it is scaled already" in err) == refused and ("in the same units?" in err) != refused
     for name, x in ((tmp_path / "r", table[:20] + table.std(0)), (home / "pictures", pictures[:7] // 2)):
         np.save(tmp_path / "new.npy", x)
@@ -595,6 +595,6 @@ def test_killed_and_interrupted_runs_end_as_if_nothing_had_happened(tmp_path):
         out, err = process.communicate()
         assert (process.returncode, err) == (code, "")
         if code == 130:
-            assert out.splitlines()[-1].startswith("stopped in epoch") and "--resume" in out.splitlines()[-1]
+            assert out.splitlines()[-1].startswith("stopped after") and "--resume" in out.splitlines()[-1]
     assert cli.main(["train", "--resume", str(folder)]) == 0
     assert kill_and_resume.differences(folder, tmp_path / "untouched") == []

@@ -158,7 +158,7 @@ CASES = [
                       "tall_pictures.npy", "late.npy", "one.npy", "words.csv")],
     (file("two.npz"), "key must say which array"), (file("two.npz", "--key", "c"), "'c' is not there"),
     (file("good.npy", "--key", "a"), "only an .npz file has keys"),
-    (file("good.npy", "--labels", "y"), "they must be in another IDX or .npy file"),
+    (file("good.npy", "--labels", "y"), "has no labels; and there is no IDX or .npy file 'y'"),
     (file("table.csv", "--labels", "kind"), "there is no one 'kind'"), (file("table.csv", "--labels", "9"), "9"),
     (file("good.npy", "--image-shape", "2,3"), "does not fit"), (file("good.npy", "--image-shape", "5"), "height"),
     (file("good.npy", "--hold-out", "1"), "--hold-out 1 leaves no row to train on"),
@@ -178,7 +178,7 @@ CASES = [
     (["train", "--resume", "vae", "--batch-size", "64"], "leave out --batch-size"),
     (["train", "--resume", "vae", "--seed", "0"], "leave out --seed"),
     (["train", "--resume", "vae", "--overwrite"], "leave out --overwrite"),
-    (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, as long has .* got 1"),
+    (["train", "--resume", "long", "--epochs", "1"], "--epochs must be at least 2, the epochs so far; got 1"),
     *[([*words, "changed"], "data.npy has changed since the run began")
       for words in (["train", "--resume"], ["evaluate"], ["encode", "--out", "new.csv"])],
     (["evaluate", "changed_labels"], "data.csv has changed since the run began"),

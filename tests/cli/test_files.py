@@ -186,8 +186,8 @@ malformed("idx just below the bound", idx(np.zeros(9, np.uint8), shape=(2, 2**31
 malformed("idx just below the bound in gzip", gzip.compress(idx(np.zeros(9, np.uint8), shape=(2, 2**31 - 1))),
           "more than 33554432 bytes")
 malformed("idx of length 0", idx(np.zeros((0, 4), np.uint8)), "each of length 1 or more")
-malformed("idx of labels", idx(np.arange(9, dtype=np.uint8)), r"must have rows of shape \(n, D\)")
-malformed("idx of colours", idx(np.zeros((2, 4, 4, 3), np.uint8)), r"grey pictures .* has shape \(2, 4, 4, 3\)")
+malformed("idx of labels", idx(np.arange(9, dtype=np.uint8)), r"must have shape \(n, D\)")
+malformed("idx of colours", idx(np.zeros((2, 4, 4, 3), np.uint8)), r"grey pictures; got \(2, 4, 4, 3\)")
 malformed("idx little-endian", struct.pack("<BBBB2I", 0, 0, 8, 2, 3, 4) + bytes(12), "more than 4294967296 bytes")
 malformed("idx bomb", gzip.compress(PIXELS + bytes(30_000_000)), "has more")
 
@@ -219,7 +219,7 @@ for name, shape, says in [
     ("zero rows", "(0, 3)", "of length 1 or more"), ("zero columns", "(3, 0)", "of length 1 or more"),
     ("zero times much", f"(0, {10**30})", "of length 1 or more"), ("no axis", "()", "1 to 4 axes"),
     ("five axes", "(1, 1, 1, 2, 3)", "1 to 4 axes"), ("a hundred axes", f"({'1, ' * 100})", "1 to 4 axes"),
-    ("one axis", "(6,)", r"rows of shape \(n, D\)"),
+    ("one axis", "(6,)", r"must have shape \(n, D\)"),
     ("too small", "(2, 2)", "has more"), ("too large", "(3, 3)", "has 48"),
 ]:
     malformed(f"npy shape: {name}", npy_with(HEADER.format("'<f8'", shape), bytes(48)), says)
@@ -261,12 +261,12 @@ FLAGS = ARCHIVE.index(b"PK\1\2") + 8                         # in the archive's 
 malformed("npz encrypted", ARCHIVE[:FLAGS] + b"\1" + ARCHIVE[FLAGS + 1:], "zip archive is damaged, encrypted")
 malformed("a key for npy", ARRAY, "has no array 'x': only an .npz file has keys", key="x")
 malformed("a key for csv", b"1,2\n", "has no array 'x': only an .npz file has keys", key="x")
-malformed("labels for npy", ARRAY, "has no labels 'y'", labels="y")
+malformed("labels for npy", ARRAY, "has no labels; and there is no IDX or .npy file 'y'", labels="y")
 malformed("labels for idx", PIXELS, "has no labels 0", labels=0)
 for name, shape in [("others", (3, 5)), ("three", (2, 2, 3)), ("one", (12,)), ("zero", (0, 12)), ("word", "4x3"),
                     ("fractions", (4.0, 3.0))]:
     malformed(f"image_shape: {name}", ARRAY, "image_shape", image_shape=shape)
-malformed("image_shape against pictures", PIXELS, r"\(3, 4\), a height and a width, does not fit .* \(6, 4, 3\)",
+malformed("image_shape against pictures", PIXELS, r"\(3, 4\), \(height, width\), does not fit .* \(6, 4, 3\)",
           image_shape=(3, 4))
 
 for protocol in range(6):

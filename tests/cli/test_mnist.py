@@ -265,7 +265,7 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
     (NAMES[1], FILES[NAMES[3]], r"one 8-bit label for each of 40 pictures; has uint8 of shape \(10,\)"),
     (NAMES[1], idx(Y["train"].astype(">f4")), r"one 8-bit label for each of 40 pictures; has float32 of shape \(40,\)"),
     (NAMES[1], FILES[NAMES[0]], r"one 8-bit label for each of 40 pictures; has uint8 of shape \(40, 5, 4\)"),
-    (NAMES[2], idx(X["t10k"][:, :4]), r"must have pictures of shape \(5, 4\), as those to train on; has \(4, 4\)"),
+    (NAMES[2], idx(X["t10k"][:, :4]), r"must have pictures of shape \(5, 4\); has \(4, 4\)"),
     (NAMES[3], b"", "is empty"),
 ])
 def test_an_mnist_file_that_is_not_what_it_should_be_is_named(tmp_path, name, data, says):
