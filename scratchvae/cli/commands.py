@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import startup
-from ..data.columns import Table
+from ..data import columns
 from ..data.tables import listed
 from ..data.writing import make_folder
 from ..diagnose import diagnose_model
@@ -75,7 +75,7 @@ def train(args: argparse.Namespace, given: Config) -> int:
             run.place = place
             return train_to_the_end(run, data, x, held_out)
     config, data = new_config(given)
-    counted = {"epochs", "patience", "schedule", "warm_up"} & given.keys()
+    counted = given.keys() & {"epochs", "patience", "schedule", "warm_up"}
     if not counted and "test" in data.x and examples.is_table(config):
         config.update({"average": 0.999, **budget(len(data.x["train"]), config["batch_size"])._asdict(), **given})
     x, held_out = examples.for_training(config, data)
@@ -107,9 +107,9 @@ def train_to_the_end(run: Run, data: Data, x: Array, held_out: Array | None, dou
                    f"has not risen for {config['patience']} epochs, or after {config['epochs']}")
     if config["binarize"] == "none" and examples.is_grey(config, x):
         output.say(GREY)
+    began = f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
     output.say(f"{config['model']}: {run.model.theta.size} parameters, {config['epochs'] - state.epoch} epochs to go"
-               + (f"; {run.folder} goes on after epoch {state.epoch}, step {state.step} of the next"
-                  if state.epoch + state.step else ""))
+               + (began if state.epoch + state.step else ""))
     try:
         run.train(x, held_out, progress=sys.stdout)
     except Interrupted:
@@ -145,8 +145,8 @@ def go_on(args: argparse.Namespace, given: Config) -> tuple[Run, Data, Array, Ar
         change = "without workers and goes on with them" if began is None else "with workers and goes on without them"
         note(f"the run began {change}: from here on its random numbers differ from those of a run without a pause")
     if (threads := run.config["threads"]) not in (None, startup.threads()):
-        note(f"the run began with OPENBLAS_NUM_THREADS={threads} and goes on with {startup.threads()}, so that its "
-             "last bits may differ from those of a run without a pause")
+        note(f"the run began with OPENBLAS_NUM_THREADS={threads} and goes on with {startup.threads()}: its last bits "
+             "may differ from a run without a pause")
     folders.go_on(run)
     return run, data, x, held_out
 
@@ -217,14 +217,13 @@ def measure(args: argparse.Namespace, given: Config) -> None:
 
 def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: int) -> None:
     """Write a line for each row: its number, its label, log p(x) in the data's units, and the parts of the bound."""
-    log_scale = run.log_scales(look.x)
-    arrays = {"row": look.numbers, **({} if look.y is None else {"label": look.y}),
-              "log_likelihood": found.log_likelihood - log_scale, "elbo": found.elbo.total - log_scale,
-              "reconstruction": found.elbo.reconstruction - log_scale, "prior_matching": found.elbo.prior_matching,
-              **{f"consistency_{t}": kl for t, kl in enumerate(found.elbo.consistency.T, start=1)}}
-    how = run.scaling
-    if isinstance(how, Table):                         # log p of each cell given the others, less its mean
-        first = np.cumsum([0, *(1 + (column.kind == "hurdle") for column in how.columns)])[:-1]
+    elbo, log_scale, how = found.elbo, run.log_scales(look.x), run.scaling
+    arrays = {"row": look.numbers, **look.labels, "log_likelihood": found.log_likelihood - log_scale,
+              "elbo": elbo.total - log_scale, "reconstruction": elbo.reconstruction - log_scale,
+              "prior_matching": elbo.prior_matching,
+              **{f"consistency_{t}": kl for t, kl in enumerate(elbo.consistency.T, start=1)}}
+    if isinstance(how, columns.Table):                         # log p of each cell given the others, less its mean
+        first = np.cumsum([0, *(len(columns.PARTS[column.kind]) for column in how.columns)])[:-1]
         share = np.add.reduceat(imputation.shares(run.model, look.x, n_samples), first, axis=1)
         share[np.isnan(how.numbers(look.stored))] = np.nan
         share = np.nan_to_num(share - np.nanmean(share, axis=0))               # a missing cell is no surprise: 0
@@ -274,8 +273,7 @@ def impute(args: argparse.Namespace, given: Config) -> None:
     run, look = looked_at(args, given, output.NUMBERS)
     filled = imputation.fill(run.model, look.x, args.samples or 1000, given.get("seed", 0), args.draw)
     cells, empty = run.scaling.invert(filled, drawn=True), run.scaling.invert(look.x) == ""
-    labels = {} if look.y is None else {"label": look.y}
-    output.write_numbers(args.out, {"x": np.where(empty, cells, look.stored), **labels}, run.config["columns"])
+    output.write_numbers(args.out, {"x": np.where(empty, cells, look.stored), **look.labels}, run.config["columns"])
     output.say(f"wrote {args.out}: {len(cells)} rows of {look.name}, {empty.sum()} cells filled")
 
 
@@ -326,11 +324,9 @@ def encode(args: argparse.Namespace, given: Config) -> None:
       scratchvae encode runs/table --data new.csv --out codes.csv
     """
     run, look = looked_at(args, given, output.NUMBERS)
-    parts = [runs.levels(run.model, look.x[i:i + 1000]) for i in range(0, len(look.x), 1000)]
-    arrays = {f"{name}_{t}": np.concatenate([part[t - 1][k] for part in parts])
-              for t in range(1, len(parts[0]) + 1) for k, name in enumerate(("mu", "logvar"))}
-    if look.y is not None:
-        arrays["label"] = look.y
+    arrays = {f"{name}_{t}": array for t, level in enumerate(runs.levels(run.model, look.x), start=1)
+              for name, array in zip(("mu", "logvar"), level)}
+    arrays.update(look.labels)
     output.write_numbers(args.out, arrays)
     output.say(f"wrote {args.out}: {', '.join(arrays)} of {len(look.x)} rows of {look.name}")
 
@@ -386,16 +382,14 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     else:
         if args.split:
             raise ValueError("--split is for a run, which has held rows out")
-        small: dict[str, Config] = {"vae": {"latents": [2]}, "diffusion": {"levels": 20}}
-        deep = given.get("model", "vae") not in small  # a hierarchy whose upper levels are alive takes longer
-        given = {"hidden": [8], **small.get(given.get("model", "vae"), {"latents": [4, 3, 2], "hidden": [16]}), **given}
-        config, data = new_config(given)
-        epochs = (60 if deep else 10) if args.train_epochs is None else args.train_epochs
+        config, data = new_config({"hidden": [8], **SMALL[given.get("model", "vae")], **given})
+        by_default = 60 if config["model"] in ("hvae", "topdown") else 10      # 60: the upper levels are alive by then
+        epochs = by_default if args.train_epochs is None else args.train_epochs
         rows, held_out = examples.for_training(config, data)
         model, part = runs.build(config, rows), "trained on" if held_out is None else "held out"
         x = (rows if held_out is None else held_out)[:args.rows]
-        about = (f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}; the "
-                 f"pass is that of {len(x)} row{'s' * (len(x) > 1)} that {'was' if len(x) == 1 else 'were'} {part}.")
+        about = (f"A {config['model']} of {model.theta.size} parameters after {epochs} epochs on {config['data']}. "
+                 f"Rows: {len(x)}, {part}.")
     if args.importance and config["consistency"] == "printed":
         raise ValueError("--importance needs --consistency exact: the printed form has no importance weights")
     output.check_path(args.out, (".html",), config, args.data)
@@ -408,6 +402,9 @@ def explain(args: argparse.Namespace, given: Config) -> int:
     return 0 if page.ok else 1
 
 
+SMALL: dict[str, Config] = {                           # the fresh models of explain
+    "vae": {"latents": [2]}, "diffusion": {"levels": 20},
+    **dict.fromkeys(("hvae", "topdown"), {"latents": [4, 3, 2], "hidden": [16]})}
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": train, "evaluate": measure, "sample": sample, "reconstruct": reconstruct, "impute": impute,
     "interpolate": interpolate, "encode": encode, "gradcheck": gradcheck, "explain": explain}

@@ -174,8 +174,7 @@ def describe(config: Config, data: Data) -> Config:
         how = config["scaling"]
         if how == "auto":                              # the named data sets lie in [0, 1]; a table has no pixels
             how = "none" if named else "standardise" if config["likelihood"] == "gaussian" and is_table(config) else how
-        scaling = Scaling.choose(x, how, pictures=data.image_shape is not None)
-        facts.update({"x_dim": x.shape[1], **asdict(scaling)})
+        facts.update({"x_dim": x.shape[1], **asdict(Scaling.choose(x, how, pictures=data.image_shape is not None))})
     seen = scaling_of(facts).apply(x[::max(1, len(x) // 1000)])                # some 1000 rows
     return {**facts, "rms": rms(seen), "checksum": checksum(data)}
 
@@ -204,8 +203,8 @@ def checksum(data: Data) -> int:
     """Return a number that tells these data from others: rows, labels, names of columns, shape of pictures."""
     code = zlib.crc32(repr((list(data.x), data.columns, data.image_shape)).encode())
     for array in (*data.x.values(), *data.y.values()):
-        stored = array.astype(str) if array.dtype == object else array         # the cells of a table, as text
-        code = zlib.crc32(np.ascontiguousarray(stored).view(np.uint8).data, code)
+        stored = np.ascontiguousarray(array.astype(str) if array.dtype == object else array)   # the cells of a table
+        code = zlib.crc32(stored.view(np.uint8).data, code)
     return code
 
 

@@ -69,8 +69,7 @@ def begin(run: Run, overwrite: bool = False) -> None:
     """Write a new run into its folder: from then on it can be killed and resumed."""
     there = [name for name in NAMES if os.path.lexists(run.folder / name)]
     if there and not overwrite:
-        raise ValueError(f"{run.folder} has a {there[0]} already: go on with --resume {run.folder}, or replace it "
-                         "with --overwrite")
+        raise ValueError(f"{run.folder} has a {there[0]} already: go on with --resume, or replace it with --overwrite")
     if there and not any(name in there for name in CHECKPOINTS):
         raise ValueError(f"{run.folder} has a {there[0]}, but is not the folder of a run: nothing is replaced there")
     for name in there:

@@ -56,18 +56,17 @@ def opened(folder: Path, best: bool = False) -> tuple[Run, int]:
     """Read a run, to use its model at the best epoch if that was kept; return which epoch; say what was damaged."""
     run, problem = folders.open_run(folder)
     epoch, another = run.take_best() if best else (run.state.epoch, None)
-    for error in (problem, another):
-        if error is not None:
-            note(f"{one_line(error)}; the checkpoint before it is whole, and taken instead")
+    for error in filter(None, (problem, another)):
+        note(f"{one_line(error)}; the checkpoint before it is whole, and taken instead")
     return run, epoch
 
 
 class Shown(NamedTuple):
-    """The rows to look at, as the model sees them and as stored; their labels, names and numbers."""
+    """The rows to look at, as the model sees them and as stored; their labels, if there are any; their name."""
 
     x: Array
     stored: Array
-    y: Array | None
+    labels: dict[str, Array]
     name: str
     numbers: Array                                     # of the rows, counted from 0, in their file or their part
 
@@ -95,4 +94,5 @@ def shown(run: Run, args: argparse.Namespace, given: Config) -> Shown:
     x = run.model.check_x(x)
     if doubt:
         note(doubt)
-    return Shown(x, stored, data.y.get(part), name, data.numbers.get(part, np.arange(len(x))))
+    labels = {"label": data.y[part]} if part in data.y else {}
+    return Shown(x, stored, labels, name, data.numbers.get(part, np.arange(len(x))))

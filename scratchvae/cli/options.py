@@ -294,11 +294,9 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
 
 def text(value: Any) -> str:
     """Return what stands behind an option for such a value."""
-    if isinstance(value, list) and any(isinstance(entry, str) for entry in value):
-        return as_csv([value])[:-1]
-    if isinstance(value, list):
-        return ("/" if any(isinstance(entry, list) for entry in value) else ",").join(map(text, value))
-    return str(value)
+    if isinstance(value, list) and any(isinstance(entry, list) for entry in value):
+        return "/".join(map(text, value))
+    return as_csv([value])[:-1] if isinstance(value, list) else str(value)
 
 
 def mended(words: Sequence[str], args: argparse.Namespace, fix: dict[str, Any]) -> str:

@@ -70,8 +70,7 @@ def perform(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Unusable as error:
-        *lines, last = str(error).splitlines()
-        for line in [*lines, f"{last}; this works: {options.mended(argv, args, error.fix)}"]:
+        for line in f"{error}; this works: {options.mended(argv, args, error.fix)}".splitlines():
             note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))

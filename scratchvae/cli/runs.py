@@ -39,37 +39,32 @@ MAY_CHANGE = ("epochs", "checkpoint_every", "workers", "learning_rate", "schedul
 
 def build(config: Config, x: Array | None = None) -> Any:
     """Return a fresh model, as a config describes it; with the rows to train on, it starts from their mean."""
-    model = without_labels(config, None if x is None else x[:, :config["x_dim"]])
-    return model if config["classes"] is None else Conditional(model, len(config["classes"]))
-
-
-def without_labels(config: Config, x: Array | None) -> VAE | HVAE | Diffusion:
-    """Return a fresh model of x alone."""
-    latents, how = config["latents"], scaling_of(config)
+    x_dim, latents, hidden, how = config["x_dim"], config["latents"], config["hidden"], scaling_of(config)
     options = {"rng": config["seed"], **{name: config[name] for name in ("activation", "likelihood", "dtype")}}
     if isinstance(how, Table):
         options["likelihood"] = how.likelihood()
     if x is not None:
-        options["x_mean"] = means(x)
+        options["x_mean"] = means(x[:, :x_dim])        # without labels
+    by_level = any(isinstance(entry, list) for entry in hidden)
+    model: Any
     if config["model"] == "diffusion":
-        if any(isinstance(entry, list) for entry in config["hidden"]):
+        if by_level:
             raise ValueError("--hidden must be given once for a diffusion, which has one network for all levels")
-        return Diffusion(config["x_dim"], math.inf if config["levels"] == "inf" else config["levels"],
-                         config["hidden"], log_noise=config["log_noise"], **options)
-    if config["model"] == "vae" and len(latents) != 1:
+        levels = math.inf if config["levels"] == "inf" else config["levels"]
+        model = Diffusion(x_dim, levels, hidden, log_noise=config["log_noise"], **options)
+    elif config["model"] == "vae" and len(latents) != 1:
         raise ValueError("--latents must be one number for a vae; --model hvae and topdown have several levels")
-    nested = any(isinstance(entry, list) for entry in config["hidden"])
-    for option, by_level in (("--hidden", config["hidden"] if nested else [config["hidden"]]),
-                             ("--free-bits", config["free_bits"] or [0.0])):
-        if len(by_level) not in (1, len(latents)):
-            raise ValueError(f"{option} must be given once, or for each level, of which there "
-                             f"{'are' if len(latents) > 1 else 'is'} {len(latents)}; got {len(by_level)}")
-    if config["model"] == "hvae":
-        return HVAE(config["x_dim"], latents, config["hidden"], consistency=config["consistency"], **options)
-    if config["model"] == "topdown":
-        return TopDown(config["x_dim"], latents, config["hidden"], **options)
-    kind = LatentDiffusion if config["prior"] == "diffusion" else VAE
-    return kind(config["x_dim"], latents[0], config["hidden"], **options)
+    else:
+        for option, given in ("--hidden", hidden if by_level else [0]), ("--free-bits", config["free_bits"] or [0]):
+            if len(given) not in (1, len(latents)):
+                raise ValueError(f"{option} must be given once, or for each level ({len(latents)}); got {len(given)}")
+        if config["model"] == "vae":
+            model = (LatentDiffusion if config["prior"] == "diffusion" else VAE)(x_dim, latents[0], hidden, **options)
+        elif config["model"] == "hvae":
+            model = HVAE(x_dim, latents, hidden, consistency=config["consistency"], **options)
+        else:
+            model = TopDown(x_dim, latents, hidden, **options)
+    return model if config["classes"] is None else Conditional(model, len(config["classes"]))
 
 
 def as_now(config: Config) -> Config:
@@ -177,8 +172,7 @@ class Run:
             raise FloatingPointError(f"{error}; epoch {self.state.epoch} is saved, and scratchvae train --resume "
                                      f"{self.folder} takes another --learning-rate or --schedule") from None
         except ChildProcessError as error:             # theta stands in the middle of a step, and is not saved
-            raise ChildProcessError(f"{error}; scratchvae train --resume {self.folder} goes on from the last "
-                                    "checkpoint") from None
+            raise ChildProcessError(f"{error}; train --resume {self.folder} goes on from the checkpoint") from None
         self.save()
 
     @property

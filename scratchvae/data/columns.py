@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,9 @@ from ..likelihood import Bernoulli, Gaussian
 from ..mixed import Categorical, LogNormal, Mixed, Poisson
 from .tables import MISSING, is_number, listed, unformatted
 
-KINDS = ("gaussian", "lognormal", "hurdle", "poisson", "bernoulli", "categorical")
+PARTS = {"gaussian": (Gaussian,), "lognormal": (LogNormal,), "hurdle": (Bernoulli, LogNormal), "poisson": (Poisson,),
+         "bernoulli": (Bernoulli,), "categorical": (Categorical,)}             # of each kind of column
+KINDS = tuple(PARTS)
 MOST_LEVELS = 100                                      # different texts, unless --kinds says that they are kinds
 FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
 GAIN = 0.1                                             # nats a row, by which a log-normal must fit better
@@ -79,10 +82,13 @@ class Column:
     @property
     def width(self) -> int:
         """How many columns a model sees."""
-        return len(self.levels) if self.kind == "categorical" else 1 + (self.kind == "hurdle")
+        return len(self.levels) if self.kind == "categorical" else len(PARTS[self.kind])
 
     def number(self, text: str) -> float:
         """Return the number of a text that is there: for a categorical column, that of its level."""
+        if text.lower() in MISSING:
+            raise ValueError(f"has a missing cell, {text!r}: fill it, leave out its row, or use --likelihood mixed "
+                             "--missing leave-out")
         if self.kind == "categorical":
             spelled = [text] if text in self.levels else [own for own in self.levels if plain(own) == plain(text)]
             if not spelled:
@@ -146,13 +152,10 @@ class Table:
         return sum(column.width for column in self.columns)
 
     def likelihood(self) -> Mixed:
-        """Return p(x | z), an object for each kind of column."""
-        one: dict[Any, list[Any]] = {"gaussian": [Gaussian(1)], "lognormal": [LogNormal(1)], "poisson": [Poisson(1)],
-                                     "bernoulli": [Bernoulli(1)]}
-        one["hurdle"] = one["bernoulli"] + one["lognormal"]
-        parts = [part for column in self.columns
-                 for part in (one.setdefault((column.kind, column.width), [Categorical(column.width)])
-                              if column.kind == "categorical" else one[column.kind])]
+        """Return p(x | z), in which columns that are alike share one object."""
+        shared = functools.cache(lambda make, x_dim: make(x_dim))
+        parts = [shared(make, column.width if make is Categorical else 1)
+                 for column in self.columns for make in PARTS[column.kind]]
         return Mixed(parts, self.missing or any(column.kind == "hurdle" for column in self.columns))
 
     def numbers(self, x: Any, row: Callable[[int], str] = "row {}, counted from 0".format) -> Array:
@@ -165,20 +168,13 @@ class Table:
             known: dict[Any, float] = {}
             for i, cell in enumerate(cells[:, j]):
                 if cell not in known:
+                    text = str(cell).strip()
                     try:
-                        known[cell] = self._number(column, str(cell).strip())
+                        known[cell] = np.nan if self.missing and text.lower() in MISSING else column.number(text)
                     except ValueError as error:
                         raise ValueError(f"{row(i)}: column {column.name[:40]!r} {error}") from None
                 found[i, j] = known[cell]
         return found
-
-    def _number(self, column: Column, text: str) -> float:
-        if text.lower() not in MISSING:
-            return column.number(text)
-        if self.missing:
-            return np.nan
-        raise ValueError(f"has a missing cell, {text!r}: fill it, leave out its row, or use --likelihood mixed "
-                         "--missing leave-out")
 
     def apply(self, x: Any, dtype: Any = np.float32) -> Array:
         """Return the rows of a table as a model sees them, in this dtype."""
@@ -318,8 +314,7 @@ def standardised(table: Table, x: Array) -> Table:
         if column.kind == "gaussian" and there.size and there.min() < there.max():
             shift, scale = float(there.mean()), float(there.std())
             if not 0 < scale < np.inf:
-                raise ValueError(f"column {column.name!r} cannot be scaled: its values go from {there.min():g} to "
-                                 f"{there.max():g}")
+                raise ValueError(f"column {column.name!r} cannot be scaled: {there.min():g} to {there.max():g}")
             column = replace(column, shift=shift, scale=scale)
         columns.append(column)
     return Table(columns, table.missing)

@@ -85,8 +85,7 @@ def fetch(url: str, n_bytes: int, md5: str, timeout: float) -> bytes:
         if show and data:
             sys.stderr.write("\n")
     if len(data) != n_bytes:
-        raise OSError(f"{url}: {'more than ' if len(data) > n_bytes else ''}{min(len(data), n_bytes)} bytes came, "
-                      f"where {n_bytes} were to come")
+        raise OSError(f"{url}: {len(data)} bytes came, where {n_bytes} were to come")
     if _md5(data) != md5:
         raise OSError(f"{url}: what came has md5 {_md5(data)}, not {md5}")
     return bytes(data)

@@ -266,8 +266,8 @@ def _idx(file: Any, limit: int) -> Array:
     """IDX: two zero bytes, the type, the number of axes; the length of each, big-endian; the numbers."""
     _, _, kind, n_axes = file.read(4).ljust(4, b"\0")
     if kind not in IDX_DTYPES or not 1 <= n_axes <= 4:
-        raise ValueError("begins with two zero bytes, as an IDX file does; then the type of its numbers must follow, "
-                         f"one of {', '.join(map(str, IDX_DTYPES))}, and 1 to 4 axes; got {kind} and {n_axes}")
+        raise ValueError("an IDX file must have numbers of type "
+                         f"{', '.join(map(str, IDX_DTYPES))}, and 1 to 4 axes; got {kind} and {n_axes}")
     lengths = file.read(4 * n_axes)
     if len(lengths) < 4 * n_axes:
         raise ValueError("ends within its IDX header")
@@ -279,9 +279,8 @@ def _npy(file: Any, limit: int) -> Array:
     head = file.read(8)
     if head not in (b"\x93NUMPY\1\0", b"\x93NUMPY\2\0"):
         raise ValueError("must be in the .npy format, version 1.0 or 2.0")
-    n_length, parse = ((2, np.lib.format.read_array_header_1_0) if head[6] == 1 else
-                       (4, np.lib.format.read_array_header_2_0))
-    length = file.read(n_length)
+    n, parse = (2, np.lib.format.read_array_header_1_0) if head[6] == 1 else (4, np.lib.format.read_array_header_2_0)
+    length = file.read(n)
     if int.from_bytes(length, "little") > 10_000:
         raise ValueError("promises an .npy header of more than 10000 bytes, the most that is read")
     header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))

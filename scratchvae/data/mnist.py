@@ -126,8 +126,7 @@ def _packed(path: Path, part: str, n: int) -> Array:
     """Read an array of n rows, eight pixels to a byte."""
     packed = files.read(path, part)
     if packed.dtype != np.uint8 or packed.shape != (n, 98):
-        raise ValueError(f"{str(path)!r}: array {part!r} must be uint8 of shape ({n}, 98); "
-                         f"got {packed.dtype} of shape {packed.shape}")
+        raise ValueError(f"{str(path)!r}: {part!r} must be uint8 of shape ({n}, 98); got {packed.dtype} {packed.shape}")
     return np.unpackbits(packed, axis=1).astype(np.float32)
 
 

@@ -85,8 +85,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     if not taken:
         raise ValueError("it must have a row of numbers" + (" below its header" if header else ""))
     names = [name for i, name in enumerate(top) if i != at]
-    return np.array(taken, object).reshape(-1, len(names)), None if at is None else np.array(y), \
-        names if header else None
+    return np.array(taken, object).reshape(-1, len(names)), np.array(y) if y else None, names if header else None
 
 
 def has_index(file: Any) -> bool:

@@ -412,7 +412,7 @@ def test_another_number_of_threads_is_said_on_resume(run, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "17")
     assert cli.main(["train", "--resume", str(run), "--epochs", "3"]) == 0
-    assert "goes on with 17, so that its last bits may differ" in capsys.readouterr().err
+    assert "goes on with 17: its last bits may differ" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")

@@ -125,9 +125,9 @@ CASES = [
                     "steps:3", "steps:0=1", "steps:3=-1", "steps:3=0", "steps:a=1", "steps:1=1=1", "constant:3", "")],
     *[(train("--warm-up", value), "argument --warm-up: it must be") for value in ("-1", "x", "0.5")],
     *[(train("--free-bits", value), "argument --free-bits: it must be") for value in ("-1", "x", "nan", "", "1,")],
-    (train("--free-bits", "1,2"), "--free-bits must be given once, or for each level, of which there is 1; got 2"),
+    (train("--free-bits", "1,2"), "--free-bits must be given once, or for each level .1.; got 2"),
     (train("--model", "hvae", "--free-bits", "1,2"),
-     "--free-bits must be given once, or for each level, of which there are 3; got 2"),
+     "--free-bits must be given once, or for each level .3.; got 2"),
     *[(train("--latents", value), "argument --latents: it must be") for value in ("0", "", "x", "-3", "1.5", "8,,4")],
     (train("--latents", "16,8"), "--latents must be one number for a vae"),
     *[(train("--hidden", value), "argument --hidden: it must be") for value in ("0", "x", "8,,8", "8/x", "8;8")],
@@ -137,9 +137,9 @@ CASES = [
      "words.csv': read as CSV, line 2: column 'a' must have finite numbers; got 'one'"),
     (file("hole.csv", "--likelihood", "gaussian"),
      "hole.csv': read as CSV, line 2: column '1' has a missing cell, ''"),
-    (train("--hidden", "8/8"), "--hidden must be given once, or for each level, of which there is 1; got 2"),
+    (train("--hidden", "8/8"), "--hidden must be given once, or for each level .1.; got 2"),
     (["gradcheck", "--model", "hvae", "--hidden", "8/8"],
-     "--hidden must be given once, or for each level, of which there are 3; got 2"),
+     "--hidden must be given once, or for each level .3.; got 2"),
     *[(train(f"--{name}", "x"), f"argument --{name}: invalid choice: 'x'")
       for name in ("model", "activation", "likelihood", "consistency", "dtype", "binarize", "scaling")],
     *[(train("--seed", value), "argument --seed: it must be a whole number of at least 0")
@@ -168,7 +168,7 @@ CASES = [
     (file("good.npy", "--scaling", "standardise", "--binarize", "threshold"),
      r"--data must lie in \[0, 1\] for --binarize"),
     # folders of runs
-    (["train", "--out", "vae"], "vae has a checkpoint.npz already: go on with --resume vae, or replace"),
+    (["train", "--out", "vae"], "vae has a checkpoint.npz already: go on with --resume, or replace it"),
     (["train", "--out", "folder"], "folder has a config.json already"), (["train", "--out", "good.npy"], "good.npy"),
     (["train", "--out", "good.npy/x"], "good.npy"), (["train", "--out", "/proc/x"], "/proc"),
     (["train", "--out", "x" * 300], "too long"), (["train", "--out", "a\0b"], "."),

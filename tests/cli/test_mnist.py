@@ -75,9 +75,9 @@ BEHAVIOURS = {                                               # what to do, and w
     "cut at once": (lambda handler, body: None, "closed connection without response|Connection reset"),
     "empty": (lambda handler, body: answer(handler, b""), "0 bytes came, where"),
     "wrong byte": (lambda handler, body: answer(handler, body[:-1] + b"?"), "what came has md5 .*, not "),
-    "too long": (lambda handler, body: answer(handler, body + b"?"), "more than .* bytes came"),
+    "too long": (lambda handler, body: answer(handler, body + b"?"), "[0-9]+ bytes came, where"),
     "endless": (lambda handler, body: [answer(handler, b"", 10**12), *iter(lambda: handler.wfile.write(bytes(999)), 0)],
-                "more than .* bytes came"),
+                "[0-9]+ bytes came, where"),
     "a login page": (lambda handler, body: answer(handler, b"<html>Log in</html>"), "19 bytes came, where"),
     "no HTTP": (lambda handler, body: handler.wfile.write(b"\x00\x1b[31m\r\n\xff" * 9), "http://"),
     "a false length": (lambda handler, body: answer(handler, body, "many"), None),
@@ -347,7 +347,7 @@ def test_a_missing_part_and_a_packed_file_of_another_shape_are_named(few_rows, t
     with pytest.raises(FileNotFoundError, match="binarized_mnist_valid.amat' cannot be read: No such file"):
         mnist.binarized_mnist(tmp_path)
     np.savez(tmp_path / "binarized_mnist_packed.npz", train=np.packbits(BITS["train"], axis=1)[:, 1:])
-    with pytest.raises(ValueError, match=r"array 'train' must be uint8 of shape \(30, 98\); got .* \(30, 97\)"):
+    with pytest.raises(ValueError, match=r"'train' must be uint8 of shape \(30, 98\); got .* \(30, 97\)"):
         mnist.binarized_mnist(tmp_path)
     np.savez(tmp_path / "binarized_mnist_packed.npz", train=np.packbits(BITS["train"], axis=1))
     with pytest.raises(ValueError, match="array 'valid' is not there; there is 'train'"):

@@ -134,7 +134,7 @@ def test_a_killed_worker_ends_the_run_in_one_sentence(tmp_path, untouched, kills
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 2 and errors.count("\n") == 1, errors
         assert errors.startswith("scratchvae: worker ") and "was killed by SIGKILL before its work was done" in errors
-        assert errors.endswith(f"; scratchvae train --resume {tmp_path / 'run'} goes on from the last checkpoint\n")
+        assert errors.endswith(f"; train --resume {tmp_path / 'run'} goes on from the checkpoint\n")
         wait_for(lambda: not family(process), f"still there: {family(process)}, of {members}")
         checkpoint.load(tmp_path / "run" / "checkpoint.npz")
         done += 1
