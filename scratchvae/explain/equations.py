@@ -37,10 +37,10 @@ def base(target: str) -> str:
 
 
 @lru_cache(maxsize=None)
-def table() -> list[Equation]:
-    """Return the equations."""
+def table(of: str = r"[\d.]+") -> list[Equation]:
+    """Return the equations, or those of one number."""
     found = []
-    for head, body, words in re.findall(r"^([^#|\n]+) \| (.*)\n +(.*)$", read("explain/equations.txt"), re.MULTILINE):
+    for head, body, words in re.findall(rf"^({of}(?:, [^|\n]+)?) \| (.*)\n +(.*)$", read("explain/equations.txt"), re.MULTILINE):
         (number, _, case), given = head.partition(", "), re.match(r"([\w, ]+): ", body)
         left, right = (ast.parse(side, mode="eval").body
                        for side in body[given.end() if given else 0:].split(" = ", 1))
@@ -72,7 +72,7 @@ def reference(comment: str) -> tuple[str, str] | None:
 @lru_cache(maxsize=None)
 def select(number: str, case: str, names: tuple[str, ...]) -> list[Equation]:
     """Return the equations of a line: that of all its names together, else those of each."""
-    mine = [e for e in table() if (e.number, e.case) == (number, case)]
+    mine = [e for e in table(re.escape(number)) if e.case == case]
     wanted = tuple(n for n in map(base, names) if n not in ("_", "cache") and not n.endswith("_cache"))
     together = [e for e in mine if e.names == wanted]
     return together or [e for e in mine if len(e.names) == 1 and e.names[0] in wanted]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -78,81 +78,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {           # of whole arrays; the lo
     "log": lambda a: a[1] if isinstance(a, tuple) else np.log(a), "Γ": lambda x: ("log", log_gamma(x)),
     "N": lambda z, mu, std: ("log", over(-(np.log(2 * LONG(np.pi)) + 2 * np.log(std) + ((z - mu) / std) ** 2) / 2)),
     "H": lambda q: over(np.log(2 * LONG(np.pi)) + 1 + right(q)) / 2, "log_factorial": lambda x: log_gamma(x + 1),
-    "slope_of_log_factorial": lambda x: digamma(x + 1), "Σ": over, "square": lambda a: over(a * a),
+    "prime": lambda x: digamma(x + 1), "Σ": over, "square": lambda a: over(a * a),
     "exp": np.exp, "sqrt": np.sqrt, "tanh": np.tanh, "cos": np.cos, "floor": np.floor, "abs": np.abs,
     "max": np.maximum, "where": np.where, "softplus": lambda x: np.log(1 + np.exp(x)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "largest": lambda a: a.max(axis=-1, keepdims=True),
     "left": lambda a: a[..., :a.shape[-1] // 2], "right": right, "rows": lambda a, b: np.concatenate([a, b]),
-    "beside": beside, "ratio": ratio, "long": LONG}
-
-
-class Ready(ast.NodeTransformer):
-    """Makes an equation's side ready to be computed: ``x[n, i]`` is an entry, Σn a loop, ``q.forward(x)`` a lookup."""
-
-    def __init__(self, letters: list[str]) -> None:
-        self.letters, self.names, self.entries = letters, set[str](), list[tuple[str, list[str]]]()
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """A name; k, as a number, is counted from 1, and n is how many examples there are."""
-        if node.id in self.letters:
-            return ast.BinOp(node, ast.Add(), ast.Constant(1)) if node.id == "k" else call("name", ast.Constant("n"))
-        self.names |= {node.id} - set(self.letters)
-        return node
-
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        """A number, as long as all others."""
-        return call("long", node) if isinstance(node.value, int) else node
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        """A quotient may be 0/0; e**x is exp(x), and a power of a whole number is one."""
-        if isinstance(node.op, ast.Div):
-            return call("ratio", self.visit(node.left), self.visit(node.right))
-        if isinstance(node.op, ast.Pow):
-            return (call("exp", self.visit(node.right)) if source(node.left) == "e" else
-                    ast.BinOp(self.visit(node.left), node.op, node.right))
-        return ast.BinOp(self.visit(node.left), node.op, self.visit(node.right))
-
-    def visit_List(self, node: ast.List) -> ast.expr:
-        """[mu | logvar]: two arrays side by side."""
-        pair = node.elts[0]
-        assert isinstance(pair, ast.BinOp)
-        return call("beside", self.visit(pair.left), self.visit(pair.right))
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        """An entry x[n, i]; or what belongs to a level, q[t - 1], or a piece, h[:n]."""
-        letters = letters_of(node)
-        if not letters or not set(letters) <= set(self.letters):
-            return call("part", ast.Constant(source(node)))
-        self.entries.append((source(node.value), letters))
-        return call("entry", ast.Constant(source(node.value)), *(ast.Name(c, ast.Load()) for c in letters))
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        """A function, a sum over an index, or a call that the line made."""
-        name = source(node.func)
-        if name[0] == "Σ" and len(name) > 1:
-            inner = Ready([*self.letters, name[1]])
-            body, ends = inner.visit(node.args[-1]), node.args[:-1]
-            self.names |= inner.names - {name[1]}
-            self.entries += inner.entries
-            return call("total", ast.Constant(name[1]), ast.Lambda(ast.arguments(
-                posonlyargs=[], args=[ast.arg(name[1])], kwonlyargs=[], kw_defaults=[], defaults=[]), body), *ends)
-        if name == "prime":
-            return call("slope_of_log_factorial", self.visit(node.args[0].args[0]))        # type: ignore[attr-defined]
-        args = [self.visit(arg) for arg in node.args]
-        return call(name, *args) if name in FUNCTIONS else call("called", ast.Constant(name), *args)
-
-
-def call(name: str, *args: ast.expr) -> ast.Call:
-    """Return a call of a function, as a tree."""
-    return ast.Call(ast.Name(name, ast.Load()), list(args), [])
-
-
-@lru_cache(maxsize=None)
-def ready(node: ast.expr, letters: str) -> tuple[CodeType, set[str], list[tuple[str, list[str]]]]:
-    """Return an expression as code, the names in it, and the arrays that it indexes."""
-    maker = Ready(list(letters))
-    tree = ast.Expression(maker.visit(ast.parse(source(node), mode="eval").body))
-    return compile(ast.fix_missing_locations(tree), "an equation", "eval"), maker.names, maker.entries
+    }
+OPERATIONS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: ratio, ast.USub: operator.neg,
+    ast.Pow: lambda a, b: a ** int(b), ast.BitOr: beside, ast.List: lambda a: a, ast.Compare: operator.gt}
 
 
 class Evaluator:
@@ -162,8 +96,6 @@ class Evaluator:
         self.visit, self.answered, self.extra = visit, answered, extra
         self.known: dict[str, Any] = {}
         self.sizes: dict[str, int] = {}
-        self.tools = FUNCTIONS | {"name": self.name, "part": self.part, "entry": self.entry, "total": self.total,
-                                  "called": self.called}
 
     # names --------------------------------------------------------------------------------------------
 
@@ -212,14 +144,32 @@ class Evaluator:
 
     def value(self, node: ast.expr, **letters: Any) -> Any:
         """Return the value of an expression, its free indices being numbers, or all numbers that they can be."""
-        code, names, entries = ready(node, "".join(letters))
-        self.measure(entries)
-        return eval(code, {**self.tools, **{name: column(self.name(name)) for name in names}, **letters})
+        if isinstance(node, ast.Constant):
+            return LONG(node.value) if isinstance(node.value, int) else node.value
+        if isinstance(node, ast.Name):                 # k, as a number, is counted from 1; n is how many examples there are
+            return letters["k"] + 1 if node.id == "k" else column(self.name(node.id))
+        if isinstance(node, ast.Subscript):
+            indices = letters_of(node)
+            if not indices or not set(indices) <= set(letters):
+                return self.part(source(node))
+            a = self.shaped(self.name(source(node.value)), len(indices))       # where it has one entry for all, that
+            return a[tuple(letters[c] if size > 1 else 0 for c, size in zip(indices, a.shape))]
+        if isinstance(node, ast.Call):
+            return self.call(source(node.func), node.args, letters)
+        if isinstance(node, ast.BinOp) and source(node.left) == "e":
+            return np.exp(self.value(node.right, **letters))
+        parts = [self.value(part, **letters) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
+        return OPERATIONS[type(getattr(node, "op", node))](*parts)
 
-    def entry(self, name: str, *at: Any) -> Any:
-        """Return entries of an array; where it has one for all, that."""
-        a = self.shaped(self.name(name), len(at))
-        return a[tuple(i if size > 1 else 0 for i, size in zip(at, a.shape))]
+    def call(self, name: str, args: list[ast.expr], letters: dict[str, Any]) -> Any:
+        """Return the value of a function, of a sum over an index, term by term, or of a call that the line made."""
+        if name[0] == "Σ" and len(name) > 1:
+            first, last = map(int, map(source, args[:-1])) if args[1:] else (1, self.sizes[name[1]])
+            return sum((self.value(args[-1], **{**letters, name[1]: k}) for k in range(first - 1, last)), LONG(0))
+        if name == "prime":
+            args = args[0].args                        # type: ignore[attr-defined]
+        values = [self.value(arg, **letters) for arg in args]
+        return FUNCTIONS[name](*values) if name in FUNCTIONS else self.called(name, *values)
 
     def shaped(self, value: Any, axes: int) -> Array:
         """Return an array with so many axes: the K rows of an example get an axis of their own."""
@@ -228,11 +178,17 @@ class Evaluator:
             a = a.reshape(-1, self.extra["K"], *a.shape[1:])
         return a.reshape((*a.shape, *[1] * axes)[:axes])
 
-    def measure(self, entries: list[tuple[str, list[str]]], made: Any = None, letters: Sequence[str] = ()) -> None:
-        """Note the size of each index: of arrays of which entries are taken, and of what was made."""
-        for array, of_it in [(self.name(name), of_it) for name, of_it in entries] + [(made, letters)] * bool(letters):
+    def measure(self, equation: Equation, made: Any) -> list[str]:
+        """Note the size of each index, of the arrays and of what was made; return the indices on the left."""
+        letters = [] if source(equation.left)[-3:] == "[t]" else letters_of(equation.left)
+        walked = list(ast.walk(equation.right))
+        bound = {source(node.func)[1:] for node in walked if isinstance(node, ast.Call)}.union(letters)
+        indexed = [(self.name(source(node.value)), of_it) for node in walked if (of_it := letters_of(node))
+                   and bound.issuperset(of_it)]
+        for array, of_it in indexed + [(made, letters)] * bool(letters):
             for c, size in zip(of_it, self.shaped(array, len(of_it)).shape):
                 self.sizes[c] = max(size, self.sizes.get(c, 1))
+        return letters
 
     def part(self, text: str) -> Any:
         """Return what belongs to a level, q[t - 1] or gamma[t + 1], or a piece, h[:n]."""
@@ -248,10 +204,6 @@ class Evaluator:
                 names = {**self.visit.before, **self.extra, "t": None if t is None else t - shift, "held": held}
                 return column(long(eval(f"held[{index}]", {}, names)))
         raise Unknown(name)
-
-    def total(self, letter: str, body: Callable[[int], Any], first: int = 1, last: int | None = None) -> Any:
-        """Return a sum over an index, term by term."""
-        return sum((body(k) for k in range(first - 1, last or self.sizes[letter])), LONG(0))
 
     def called(self, text: str, *args: Any) -> Any:
         """Return what a call that the line made has returned, if it had these arguments."""
@@ -291,8 +243,8 @@ class Evaluator:
         if isinstance(left, ast.Tuple):
             results = [v for n, v in self.visit.values if "cache" not in n]
             return max(distance(a, b) for a, b in zip(leaves(self.value(equation.right)), results) if is_number(b))
-        letters, made = letters_of(left) if source(left)[-3:] != "[t]" else [], self.made(equation)
-        self.measure(ready(equation.right, "".join(letters))[2], made, letters)
+        made = self.made(equation)
+        letters = self.measure(equation, made)
         sizes = [self.sizes[c] for c in letters]
         found = self.value(equation.right, **dict(zip(letters, np.ogrid[tuple(slice(size) for size in sizes)])))
         found = leaves(found)[0] if isinstance(found, tuple) else found
@@ -313,7 +265,7 @@ class Evaluator:
         if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or (
                 "*" not in source(node) and "Σ" not in source(node)):
             return None
-        letters = letters_of(equation.left) if source(equation.left)[-3:] != "[t]" else []
+        letters = self.measure(equation, made)
         grid = self.shaped(made, len(letters)) if letters else made
         at = tuple(int(i) for i in np.unravel_index(np.nanargmax(np.abs(np.real(grid))), grid.shape))
         try:

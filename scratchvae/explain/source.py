@@ -11,9 +11,9 @@ import inspect
 import linecache
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .equations import reference
@@ -26,15 +26,8 @@ class Statement:
     node: ast.stmt
     first: int                                         # lines, counted from 1 in the file
     last: int
-    targets: list[ast.expr] = field(default_factory=list)
-    body: tuple[int, int] | None = None                # of a loop: its lines
-
-    def unfilled(self, label: str) -> bool:
-        """Whether what has this name is an array of np.empty, which holds nothing yet."""
-        value = getattr(self.node, "value", None)
-        if isinstance(value, ast.Tuple) and len(value.elts) == len(self.targets):
-            value = next((v for t, v in zip(self.targets, value.elts) if ast.unparse(t) == label), value)
-        return value is not None and "np.empty(" in ast.unparse(value)
+    targets: list[ast.expr]
+    body: tuple[int, int] | None                       # of a loop: its lines
 
 
 @dataclass
@@ -42,15 +35,10 @@ class Function:
     """A function of the math: its name (``"gaussian.sample"``, ``"layers.Dense.backward"``), and its statements."""
 
     name: str
-    function: FunctionType
+    doc: str
     lines: list[str]                                   # of its whole file
     statements: list[Statement]
     first: int
-
-    @property
-    def doc(self) -> str:
-        """Return its docstring."""
-        return inspect.getdoc(self.function) or ""
 
     def at(self, line: int) -> Statement | None:
         """Return the statement on a line; of several, one within another, the inner."""
@@ -83,53 +71,38 @@ class Function:
 
 
 @lru_cache(maxsize=None)
-def read(name: str, function: FunctionType, code: CodeType) -> Function | None:
+def read(function: FunctionType, code: CodeType) -> Function | None:
     """Return a function's source in statements, or None if the source is not there."""
-    lines = [line.rstrip("\n") for line in linecache.getlines(code.co_filename)]
-    try:
-        tree = ast.parse("\n".join(lines))
-    except SyntaxError:
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            if first == code.co_firstlineno:
-                return Function(name, function, lines, list(statements(node)), node.lineno)
-    return None
+    source = "".join(linecache.getlines(code.co_filename))
+    node = functions(source).get((code.co_name, code.co_firstlineno))
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__.rpartition('<locals>.')[2]}"
+    return node and Function(name, inspect.getdoc(function) or "", source.split("\n"), list(statements(node.body)),
+                             node.lineno)
 
 
-def statements(node: Any) -> Iterator[Statement]:
-    """Yield the statements of a body in their order, those within others after them; docstrings are none."""
-    for child in node.body:
-        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
-            continue
-        if isinstance(child, (ast.If, ast.For)):
-            head = child.test if isinstance(child, ast.If) else child.iter
-            made = [child.target] if isinstance(child, ast.For) else []
-            body = (child.body[0].lineno, last_line(child.body)) if isinstance(child, ast.For) else None
-            yield Statement(child, child.lineno, head.end_lineno or child.lineno, flat(made), body)
-            yield from statements(child)
-            if child.orelse:
-                yield from statements(ast.Module(child.orelse, []))
-        else:
-            made = targets(child)
-            yield Statement(child, child.lineno, child.end_lineno or child.lineno, made)
+@lru_cache(maxsize=None)
+def functions(source: str) -> dict[tuple[str, int], ast.FunctionDef]:
+    """Return the functions of a file, by name and first line."""
+    return {(node.name, min(part.lineno for part in (node, *node.decorator_list))): node
+            for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
 
 
-def last_line(body: list[ast.stmt]) -> int:
-    """Return the last line of a body."""
-    return max(child.end_lineno or child.lineno for child in body)
+def statements(body: list[ast.stmt]) -> Iterator[Statement]:
+    """Yield the statements of a body in their order, those within others after them; docstrings are left out."""
+    for child in body:
+        if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+            head = child.test if isinstance(child, ast.If) else child.iter if isinstance(child, ast.For) else child
+            loop = (child.lineno + 1, child.end_lineno or 0) if isinstance(child, ast.For) else None
+            yield Statement(child, child.lineno, head.end_lineno or 0, targets(child), loop)
+            yield from statements(getattr(child, "body", []))
+            yield from statements(getattr(child, "orelse", []))
 
 
 def targets(node: ast.stmt) -> list[ast.expr]:
     """Return what a statement assigns to, one by one; ``out=`` of a call is assigned to as well."""
-    if isinstance(node, ast.Assign):
-        return flat(node.targets)
-    if isinstance(node, (ast.AnnAssign, ast.AugAssign)):
-        return flat([node.target])
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return [k.value for k in node.value.keywords if k.arg == "out"]
-    return []
+    return flat(getattr(node, "targets", [getattr(node, "target", ast.Tuple([]))]))
 
 
 def flat(nodes: list[ast.expr]) -> list[ast.expr]:
@@ -137,22 +110,11 @@ def flat(nodes: list[ast.expr]) -> list[ast.expr]:
     return [entry for node in nodes for entry in (flat(node.elts) if isinstance(node, ast.Tuple) else [node])]
 
 
-def registry(model: Any, modules: list[Any]) -> dict[CodeType, tuple[str, FunctionType]]:
+def registry(model: Any, modules: list[ModuleType]) -> dict[CodeType, FunctionType]:
     """Return the functions of the math by their code: those of these modules, and of the classes that a model is of."""
-    spaces: list[tuple[str, Any]] = [(m.__name__.rpartition(".")[2], m) for m in modules]
     parts = [model, model.likelihood, *(layer for net in model.networks.values() for layer in net.layers.values())]
-    classes = {cls for part in parts for cls in type(part).__mro__ if cls is not object}
-    for short, module in spaces:
-        classes |= {c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__}
-    found: dict[CodeType, tuple[str, FunctionType]] = {}
-    for short, module in spaces:
-        for name, value in vars(module).items():
-            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
-                found[value.__code__] = (f"{short}.{name}", value)
-    for cls in classes:
-        short = f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
-        for name, value in vars(cls).items():
-            value = value.fget if isinstance(value, property) else value
-            if isinstance(value, FunctionType) and value.__code__.co_filename != "<string>":
-                found[value.__code__] = (f"{short}.{name}", value)
-    return found
+    classes = {cls for part in parts for cls in type(part).__mro__}
+    names = {module.__name__ for module in modules} | {cls.__module__ for cls in classes}
+    classes |= {cls for module in modules for cls in vars(module).values() if inspect.isclass(cls)}
+    found = [getattr(value, "fget", value) for space in (*modules, *classes) for value in vars(space).values()]
+    return {f.__code__: f for f in found if isinstance(f, FunctionType) and f.__module__ in names}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..objective import ELBO, ELBOGradient
 from .source import Function, Statement, read
 
 Key = tuple[Any, ...]
+PARTS = ("dreconstruction", "dprior_matching", "dconsistency")             # of an ELBOGradient
 
 
 @dataclass
@@ -120,7 +121,7 @@ def value_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> An
 class Trace:
     """The calls of one pass, from ``call`` inwards; `run` adds one more."""
 
-    def __init__(self, known: dict[CodeType, tuple[str, Any]]) -> None:
+    def __init__(self, known: dict[CodeType, FunctionType]) -> None:
         self.known = known
         self.calls: list[Call] = []
         self.open: list[tuple[FrameType, Call]] = []
@@ -143,7 +144,7 @@ class Trace:
         """Begin a record, if a function of the math is called from another one, or from `run`."""
         if event != "call" or frame.f_code not in self.known:
             return None
-        function = read(*self.known[frame.f_code], frame.f_code)
+        function = read(self.known[frame.f_code], frame.f_code)
         if function is None:
             return None
         names = frame.f_code.co_varnames[:frame.f_code.co_argcount]
@@ -209,25 +210,18 @@ class Trace:
         found = [(label_of(t, space, names), value_of(t, space, names)) for t in visit.statement.targets]
         if isinstance(visit.statement.node, ast.Return):
             found = returned(visit.statement.node.value, result, call.function.returns())
+        found += [("elbo.total", value.total) for _, value in found if isinstance(value, ELBO)]        # what it is for
+        found += [(part, getattr(value, part)) for _, value in found if isinstance(value, ELBOGradient) for part in PARTS]
         visit.values = [(label, value.copy() if isinstance(value, np.ndarray) else value) for label, value in found]
+        empty = "np.empty(" in ast.unparse(visit.statement.node)               # room for numbers that are not there yet
         for label, value in found:
             self.alive.append(value)
-            if isinstance(value, ELBO):                # its sum is what the pass is for
-                label, value = "elbo.total", value.total
-                self.alive.append(value)
-                visit.values.append((label, value))
-            if isinstance(value, ELBOGradient):        # its parts are
-                for part in ("dreconstruction", "dprior_matching", "dconsistency"):
-                    piece = getattr(value, part)
-                    visit.values.append((part, piece.copy()))
-                    if piece.base is None and key_of(piece) not in self.numbers:
-                        self.note(piece)
-                        visit.made.append(Made(part, key_of(piece), piece.copy()))
-            if is_array(value) and key_of(value) in self.unwanted:
-                continue
-            if is_array(value) and "cache" not in label and not visit.statement.unfilled(label):
-                self.note(value)
-                visit.made.append(Made(label, key_of(value), value.copy()))
+            if is_array(value):
+                known = key_of(value) in self.numbers
+                if not (key_of(value) in self.unwanted or "cache" in label or empty and not known or label in PARTS and (
+                        known or value.base is not None)):
+                    self.note(value)
+                    visit.made.append(Made(label, key_of(value), value.copy()))
             elif isinstance(value, np.generic) and value.dtype.kind in "fc":
                 visit.made.append(Made(label, ("number", self.clock), np.asarray(value)))
             elif isinstance(value, int) and not isinstance(value, bool):
