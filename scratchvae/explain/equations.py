@@ -38,14 +38,13 @@ def base(target: str) -> str:
 
 @lru_cache(maxsize=None)
 def table(of: str = r"[\d.]+") -> list[Equation]:
-    """Return the equations, or those of one number."""
+    """Return the equations, or those whose number is ``of``; it is a regular expression."""
     found = []
-    for head, body, words in re.findall(rf"^({of}(?:, [^|\n]+)?) \| (.*)\n +(.*)$", read("explain/equations.txt"), re.MULTILINE):
-        (number, _, case), given = head.partition(", "), re.match(r"([\w, ]+): ", body)
-        left, right = (ast.parse(side, mode="eval").body
-                       for side in body[given.end() if given else 0:].split(" = ", 1))
+    pattern = re.compile(rf"^({of})(?:, ([^|\n]+))? \| (?:([\w, ]+): )?(.*) = (.*)\n +(.*)$", re.MULTILINE)
+    for number, case, names, *sides, words in pattern.findall(read("explain/equations.txt")):
+        left, right = (ast.parse(side, mode="eval").body for side in sides)
         own = left.elts if isinstance(left, ast.Tuple) else [left]
-        called = given.group(1).split(", ") if given else [base(ast.unparse(e)) for e in own]
+        called = names.split(", ") if names else [base(ast.unparse(e)) for e in own]
         found.append(Equation(number, case, tuple(called), left, right, words + "."))
     return found
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from ..layers import Array
 from ..objective import ELBO, ELBOGradient
 from .equations import Equation, base, symbols_of
-from .trace import Call, Visit, is_array, leaves
+from .trace import Call, Visit, leaves, value_of
 
 LONG = np.longdouble
 LETTERS = set("nijktv")
@@ -59,11 +60,6 @@ def column(a: Any) -> Any:
     return a[:, None] if np.ndim(a) == 1 else a
 
 
-def beside(a: Array, b: Array) -> Array:
-    """Return two arrays side by side."""
-    return np.concatenate([column(a), column(b)], axis=1)
-
-
 def ratio(a: Any, b: Any) -> Any:
     """Return a/b; from one level to itself, 0/0, it is 0."""
     return a / b if np.any(b) or np.any(a) else a
@@ -82,11 +78,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {           # of whole arrays; the lo
     "exp": np.exp, "sqrt": np.sqrt, "tanh": np.tanh, "cos": np.cos, "floor": np.floor, "abs": np.abs,
     "max": np.maximum, "where": np.where, "softplus": lambda x: np.log(1 + np.exp(x)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "largest": lambda a: a.max(axis=-1, keepdims=True),
-    "left": lambda a: a[..., :a.shape[-1] // 2], "right": right, "rows": lambda a, b: np.concatenate([a, b]),
-    }
+    "left": lambda a: a[..., :a.shape[-1] // 2], "right": right, "rows": lambda a, b: np.concatenate([a, b])}
 OPERATIONS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: ratio, ast.USub: operator.neg,
-    ast.Pow: lambda a, b: a ** int(b), ast.BitOr: beside, ast.List: lambda a: a, ast.Compare: operator.gt}
+    ast.Pow: lambda a, b: a ** int(b), ast.Compare: operator.gt,
+    ast.BitOr: lambda a, b: np.concatenate([column(a), column(b)], axis=1), ast.List: lambda a: a}
 
 
 class Evaluator:
@@ -94,42 +90,35 @@ class Evaluator:
 
     def __init__(self, visit: Visit, answered: Call | None, extra: dict[str, Any]) -> None:
         self.visit, self.answered, self.extra = visit, answered, extra
-        self.known: dict[str, Any] = {}
-        self.sizes: dict[str, int] = {}
+        self.name, self.sizes = cache(self.find), dict[str, int]()
+        self.functions = FUNCTIONS | {"columns_of_z": lambda a: a[:, :visit.call.owner.x_dim],
+                                      "over_draws": lambda a: self.shaped(a, 3).sum(axis=1)}
 
     # names --------------------------------------------------------------------------------------------
 
     def spaces(self) -> Iterator[Callable[[str], Any]]:
         """Yield where a name may stand for something, the nearest first."""
-        owner = self.visit.call.owner
-        yield self.visit.before.get
+        owner, before = self.visit.call.owner, self.visit.before
+        yield before.get
         if self.answered is not None:
             yield self.answered.locals.get
-        for holder in [owner, *[v for v in self.visit.before.values() if isinstance(v, (ELBO, ELBOGradient))],
+        for holder in [owner, *[v for v in before.values() if isinstance(v, (ELBO, ELBOGradient))],
                        getattr(owner, "schedule", None)]:
-            yield lambda name: attribute(holder, name)
+            yield lambda name: getattr(holder, name, None)
         yield {base(name): value for name, value in self.visit.values}.get
-
-    def name(self, name: str) -> Any:
-        """Return the value of a name."""
-        if name not in self.known:
-            self.known[name] = self.find(name)
-        return self.known[name]
 
     def find(self, name: str) -> Any:
         """Return what a name stands for: here, else by the table of symbols, else in what the line called."""
         if name in ("π", "e"):
             return LONG(np.pi) if name == "π" else np.exp(LONG(1))
         for space in self.spaces():
-            if usable(value := self.at_level(space(name))):
+            if is_number(value := self.at_level(space(name))):
                 return long(value)
         for meaning in symbols_of(name):
-            try:
+            with suppress(Unknown):
                 return self.value(meaning)
-            except Unknown:
-                pass
         for held in [*[inner.locals for inner in self.visit.calls], self.extra]:
-            if usable(value := self.at_level(held.get(name))):
+            if is_number(value := self.at_level(held.get(name))):
                 return long(value)
         raise Unknown(name)
 
@@ -146,7 +135,7 @@ class Evaluator:
         """Return the value of an expression, its free indices being numbers, or all numbers that they can be."""
         if isinstance(node, ast.Constant):
             return LONG(node.value) if isinstance(node.value, int) else node.value
-        if isinstance(node, ast.Name):                 # k, as a number, is counted from 1; n is how many examples there are
+        if isinstance(node, ast.Name):                 # k, as a number, is counted from 1; n is the number of examples
             return letters["k"] + 1 if node.id == "k" else column(self.name(node.id))
         if isinstance(node, ast.Subscript):
             indices = letters_of(node)
@@ -155,21 +144,26 @@ class Evaluator:
             a = self.shaped(self.name(source(node.value)), len(indices))       # where it has one entry for all, that
             return a[tuple(letters[c] if size > 1 else 0 for c, size in zip(indices, a.shape))]
         if isinstance(node, ast.Call):
-            return self.call(source(node.func), node.args, letters)
+            return self.call(node, letters)
         if isinstance(node, ast.BinOp) and source(node.left) == "e":
             return np.exp(self.value(node.right, **letters))
         parts = [self.value(part, **letters) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
         return OPERATIONS[type(getattr(node, "op", node))](*parts)
 
-    def call(self, name: str, args: list[ast.expr], letters: dict[str, Any]) -> Any:
+    def call(self, node: ast.Call, letters: dict[str, Any]) -> Any:
         """Return the value of a function, of a sum over an index, term by term, or of a call that the line made."""
+        name, args = source(node.func), node.args
         if name[0] == "Σ" and len(name) > 1:
-            first, last = map(int, map(source, args[:-1])) if args[1:] else (1, self.sizes[name[1]])
-            return sum((self.value(args[-1], **{**letters, name[1]: k}) for k in range(first - 1, last)), LONG(0))
+            return sum((self.value(args[-1], **{**letters, name[1]: k}) for k in self.range(node)), LONG(0))
         if name == "prime":
             args = args[0].args                        # type: ignore[attr-defined]
         values = [self.value(arg, **letters) for arg in args]
-        return FUNCTIONS[name](*values) if name in FUNCTIONS else self.called(name, *values)
+        return self.functions[name](*values) if name in self.functions else self.called(node.func, values)
+
+    def range(self, node: ast.Call) -> range:
+        """Return what the index of a sum runs over."""
+        first, last = map(int, map(source, node.args[:-1])) if node.args[1:] else (1, self.sizes[source(node.func)[1]])
+        return range(first - 1, last)
 
     def shaped(self, value: Any, axes: int) -> Array:
         """Return an array with so many axes: the K rows of an example get an axis of their own."""
@@ -183,8 +177,8 @@ class Evaluator:
         letters = [] if source(equation.left)[-3:] == "[t]" else letters_of(equation.left)
         walked = list(ast.walk(equation.right))
         bound = {source(node.func)[1:] for node in walked if isinstance(node, ast.Call)}.union(letters)
-        indexed = [(self.name(source(node.value)), of_it) for node in walked if (of_it := letters_of(node))
-                   and bound.issuperset(of_it)]
+        indexed = [(self.name(source(node.value)), letters_of(node)) for node in walked
+                   if isinstance(node, ast.Subscript) and set() < set(letters_of(node)) <= bound]
         for array, of_it in indexed + [(made, letters)] * bool(letters):
             for c, size in zip(of_it, self.shaped(array, len(of_it)).shape):
                 self.sizes[c] = max(size, self.sizes.get(c, 1))
@@ -205,18 +199,12 @@ class Evaluator:
                 return column(long(eval(f"held[{index}]", {}, names)))
         raise Unknown(name)
 
-    def called(self, text: str, *args: Any) -> Any:
+    def called(self, function: ast.expr, args: list[Any]) -> Any:
         """Return what a call that the line made has returned, if it had these arguments."""
-        thing, _, last = text.rpartition(".")
-        before, own = self.visit.before, self.visit.call.owner
-        name = thing.partition("[")[0]
-        held = getattr(own, name, None) if name else None
-        held = before.get(name) if held is None or isinstance(held, np.ndarray) else held
-        owner = eval("held" + thing[len(name):], {}, {"held": held, "t": before.get("t")}) if name else None
-        if last == "columns_of_z":
-            return args[0][:, :own.x_dim]
-        if last == "over_draws":
-            return sum(args[0].reshape(-1, self.extra["K"], args[0].shape[1])[:, k] for k in range(self.extra["K"]))
+        last, owner = source(function).rpartition(".")[2], None
+        if isinstance(function, ast.Attribute):
+            own = {n: v for n, v in vars(self.visit.call.owner).items() if not isinstance(v, np.ndarray)}
+            owner = value_of(function.value, self.visit.before, own)
         for made in self.visit.calls:
             if made.function.name.rpartition(".")[2] == last and (owner is None or made.owner is owner):
                 given = [v for n, v in made.args.items() if "cache" not in n]
@@ -247,15 +235,14 @@ class Evaluator:
         letters = self.measure(equation, made)
         sizes = [self.sizes[c] for c in letters]
         found = self.value(equation.right, **dict(zip(letters, np.ogrid[tuple(slice(size) for size in sizes)])))
-        found = leaves(found)[0] if isinstance(found, tuple) else found
-        return distance(np.broadcast_to(found, sizes) if letters else found, made)
+        return distance(np.broadcast_to(found, sizes) if letters else leaves(found)[0], made)
 
     def made(self, equation: Equation) -> Any:
         """Return what the left side stands for: what the line made, or what it was made of (h = [mu | logvar])."""
         made = [(base(n), v) for n, v in self.visit.values]
         left = base(source(equation.left))
         own = [v for n, v in made if n == left] or [self.visit.before.get(left)]
-        return own[0] if usable(own[0]) else next(v for n, v in made if n in equation.names)
+        return own[0] if is_number(own[0]) else next(v for n, v in made if n in equation.names)
 
     # one entry, with its numbers ------------------------------------------------------------------------
 
@@ -293,29 +280,25 @@ class Evaluator:
             return "e"
         if not isinstance(node, (ast.Name, ast.Constant, ast.Subscript)):
             raise Unknown
-        said = f"{self.at(self.value(node, **letters), at, letters):.4g}".replace("-", "−")
+        said = f"{self.at(node, at, letters):.4g}".replace("-", "−")
         return f"({said})" if said[0] == "−" and inside > 1 else said
 
-    def at(self, value: Any, at: tuple[int, ...], letters: dict[str, int]) -> float:
-        """Return the entry of a whole array; what has indices is a number already."""
-        a = np.asarray(value)
+    def at(self, node: ast.expr, at: tuple[int, ...], letters: dict[str, int]) -> float:
+        """Return an entry of the value of an expression; what has indices is a number already."""
+        a = np.asarray(self.value(node, **letters))
         return float(a[tuple(min(i, size - 1) for i, size in zip((*at, 0, 0), a.shape))] if a.ndim else a)
 
     def terms(self, node: ast.Call, at: tuple[int, ...], inside: int, **letters: int) -> str:
         """Return the terms of a sum: all of a short one, the three largest of a long one."""
-        letter, body, found = source(node.func)[1:], node.args[-1], []
-        of = {letter: 0} if letter else {}
-        first = self.value(body, **letters, **of)
-        ends = [int(ast.literal_eval(end)) for end in node.args[:-1]] or [
-            1, self.sizes[letter] if letter else np.shape(first)[-1]]
-        for k in range(ends[0] - 1, ends[1]):
-            of, place = ({letter: k}, at) if letter else ({}, (*at[:1], k))
-            value = self.value(body, **letters, **of) if letter else first
-            found.append((abs(self.at(value, place, letters)), place, of))
-        size = len(found)
-        largest = sorted(sorted(range(size), key=lambda k: -found[k][0])[:3 if size > 4 else 4])
-        said = " + ".join(self.numbers(body, found[k][1], 2, **letters, **found[k][2]) for k in largest) + (
-            f" + … ({size} terms)" if size > 4 else "")
+        body, letter = node.args[-1], source(node.func)[1:]
+        if letter:
+            places = [({**letters, letter: k}, at) for k in self.range(node)]
+        else:
+            places = [(letters, (*at[:1], k)) for k in range(np.shape(self.value(body, **letters))[-1])]
+        size = len(places)
+        largest = sorted(range(size), key=lambda k: -abs(self.at(body, places[k][1], places[k][0])))
+        said = " + ".join(self.numbers(body, places[k][1], 2, **places[k][0]) for k in sorted(
+            largest[:3 if size > 4 else 4])) + (f" + … ({size} terms)" if size > 4 else "")
         return f"({said})" if inside > 1 else said
 
 
@@ -323,20 +306,6 @@ def letters_of(node: ast.expr) -> list[str]:
     """Return the indices of an entry: n and j of ``y[n, j]``."""
     found = source(node.slice).strip("()").split(", ") if isinstance(node, ast.Subscript) else []
     return found if set(found) <= LETTERS else []
-
-
-def attribute(holder: Any, name: str) -> Any:
-    """Return an attribute; ``dkl_1`` is the first column of dkl, gamma_1 and gamma_T are the ends of gamma."""
-    if name == "dkl_1" and hasattr(holder, "dkl"):
-        return holder.dkl[:, :1]
-    if name in ("gamma_1", "gamma_T") and hasattr(holder, "gamma"):
-        return holder.gamma[1 if name == "gamma_1" else -1]
-    return getattr(holder, name, None)
-
-
-def usable(value: Any) -> bool:
-    """Whether this is a number, an array of numbers, or several."""
-    return is_number(value) or isinstance(value, tuple) and bool(value) and all(map(is_array, value))
 
 
 def is_number(value: Any) -> bool:
@@ -352,11 +321,7 @@ def long(value: Any) -> Any:
 
 def outputs(made: Call) -> Any:
     """Return what a call has returned, without its cache: one value, or several."""
-    values = iter(made.values)
-
-    def copied(value: Any) -> Any:
-        return tuple(map(copied, value)) if isinstance(value, tuple) else next(values)
-    result = copied(made.result)
+    result = made.values
     if isinstance(result, tuple) and made.cached() and not made.function.name.endswith("backward"):
         result = result[0]
     return tuple(long(v) if is_number(v) else v for v in result) if isinstance(result, tuple) else column(long(result))

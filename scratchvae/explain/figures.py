@@ -38,7 +38,7 @@ def graph(found: Record) -> str:
     bound = next(call for call in reversed(found.trace.calls)
                  if call.function.name.endswith(".bound") and call.owner.__class__ is found.model.__class__)
     x = key_of(bound.args["x"])
-    dx = found.backward.values[0] if found.K == 1 and found.backward.values else None
+    dx = found.backward.values if found.K == 1 else None
     nodes, edges, made_by = [("x", 0, *norms("x", bound.args["x"], dx))], [], {x: 0}
     labels = {m.key: m.label for v in bound.visits for m in v.made} | {x: "x"}
     for visit in bound.visits:

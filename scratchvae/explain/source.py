@@ -76,14 +76,14 @@ def read(function: FunctionType, code: CodeType) -> Function | None:
     source = "".join(linecache.getlines(code.co_filename))
     node = functions(source).get((code.co_name, code.co_firstlineno))
     name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__.rpartition('<locals>.')[2]}"
-    return node and Function(name, inspect.getdoc(function) or "", source.split("\n"), list(statements(node.body)),
-                             node.lineno)
+    return None if node is None else Function(
+        name, inspect.getdoc(function) or "", source.split("\n"), list(statements(node.body)), node.lineno)
 
 
 @lru_cache(maxsize=None)
 def functions(source: str) -> dict[tuple[str, int], ast.FunctionDef]:
     """Return the functions of a file, by name and first line."""
-    return {(node.name, min(part.lineno for part in (node, *node.decorator_list))): node
+    return {(node.name, min([node.lineno, *(part.lineno for part in node.decorator_list)])): node
             for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
 
 

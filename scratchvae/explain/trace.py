@@ -71,7 +71,7 @@ class Call:
     start: int                                         # in the order of ending of statements
     visits: list[Visit] = field(default_factory=list)
     result: Any = None
-    values: list[Any] = field(default_factory=list)    # its arrays as they were then
+    values: Any = None                                 # the same, its arrays as they were then
     locals: dict[str, Any] = field(default_factory=dict)       # its variables at the end, and what it returned
 
     def cached(self) -> bool:
@@ -183,10 +183,10 @@ class Trace:
                 self.finish(frame, call)
                 visit = Visit(call, statement)
                 visit.used = self.uses(statement, frame)
-                visit.before = variables(frame, statement)
+                visit.before = copied(frame.f_locals)
                 call.visits.append(visit)
         elif event == "return":
-            call.result, call.values = arg, [leaf.copy() if is_array(leaf) else leaf for leaf in leaves(arg)]
+            call.result, call.values = arg, copied(arg)
             self.alive.append(arg)
             if call.args.get("input_gradient") is False and is_array(arg):
                 self.unwanted.add(key_of(arg))
@@ -210,16 +210,16 @@ class Trace:
         found = [(label_of(t, space, names), value_of(t, space, names)) for t in visit.statement.targets]
         if isinstance(visit.statement.node, ast.Return):
             found = returned(visit.statement.node.value, result, call.function.returns())
-        found += [("elbo.total", value.total) for _, value in found if isinstance(value, ELBO)]        # what it is for
-        found += [(part, getattr(value, part)) for _, value in found if isinstance(value, ELBOGradient) for part in PARTS]
-        visit.values = [(label, value.copy() if isinstance(value, np.ndarray) else value) for label, value in found]
+        found += [("elbo.total", value.total) for _, value in found if isinstance(value, ELBO)]
+        found += [(part, getattr(d, part)) for _, d in found if isinstance(d, ELBOGradient) for part in PARTS]
+        visit.values = [(label, copied(value)) for label, value in found]
         empty = "np.empty(" in ast.unparse(visit.statement.node)               # room for numbers that are not there yet
         for label, value in found:
             self.alive.append(value)
             if is_array(value):
                 known = key_of(value) in self.numbers
-                if not (key_of(value) in self.unwanted or "cache" in label or empty and not known or label in PARTS and (
-                        known or value.base is not None)):
+                a_part = label not in PARTS or not known and value.base is None
+                if a_part and "cache" not in label and key_of(value) not in self.unwanted and (known or not empty):
                     self.note(value)
                     visit.made.append(Made(label, key_of(value), value.copy()))
             elif isinstance(value, np.generic) and value.dtype.kind in "fc":
@@ -255,15 +255,13 @@ def named(statement: ast.stmt) -> list[tuple[ast.expr, set[int]]]:
             and not any(isinstance(part, ast.Call) for part in ast.walk(node))]
 
 
-def variables(frame: FrameType, statement: Statement) -> dict[str, Any]:
-    """Return the variables of a frame; those that the statement writes into, and dicts of arrays, as copies."""
-    written = {ast.unparse(t).partition("[")[0] for t in statement.targets if isinstance(t, ast.Subscript)}
-
-    def kept(name: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: kept(name, entry) for key, entry in value.items()}
-        return value.copy() if name in written and isinstance(value, np.ndarray) else value
-    return {name: kept(name, value) for name, value in frame.f_locals.items()}
+def copied(value: Any) -> Any:
+    """Return it with its arrays as copies."""
+    if isinstance(value, dict):
+        return {name: copied(entry) for name, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(copied, value))
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def returned(node: ast.expr | None, value: Any, names: list[str]) -> list[tuple[str, Any]]:

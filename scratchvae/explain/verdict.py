@@ -101,6 +101,8 @@ class Record:
     def evaluator(self, visit: Visit) -> Evaluator:
         """Return what computes equations at a statement."""
         extra = {"n": len(self.x), "K": self.K, "T": len(self.model.latent_dims)}
+        if hasattr(self.model, "gamma"):
+            extra |= {"gamma_1": self.model.gamma[1], "gamma_T": self.model.gamma[-1]}
         return Evaluator(visit, self.pairs.get(visit.call.index), extra)
 
     def title(self, call: Call) -> str:
