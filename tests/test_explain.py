@@ -127,6 +127,15 @@ def test_a_page_is_one_whole_file(name, pages):
 
 
 @each_case
+def test_links_to_an_array_lead_to_its_first_place(name, pages):
+    seen = set()
+    for link, number in re.findall(r'<span class="name" tabindex="-1"( id="a\d+"|) data-a="(\d+)">', pages(name)):
+        assert link == ("" if number in seen else f' id="a{number}"')
+        seen.add(number)
+    assert len(seen) > 20
+
+
+@each_case
 def test_every_gradient_on_a_page_is_right(name, pages):
     page = pages(name)
     errors = [float(error) for error in re.findall(r'data-error="([^"]*)"', page)]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -185,85 +187,68 @@ class Writer:
         if not (first or is_gradient(visit, made)):
             return "", ""
         check = self.found.check(visit, made)
-        if check is None and first:
-            return '<span class="wrong check">✗ wrong, and the first in the order of backward</span>', "origin"
-        if check is None:
-            return '<span class="faint">not compared by itself</span>', ""
-        if check.error <= TOLERANCE:
-            return (f'<span class="good check" data-error="{check.error:.3e}">✓ complex step: '
-                    f'{f"off by {check.error:.1e}" if check.error else "the same"}</span>'), ""
-        if first:
-            return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ wrong, and the first in the order of '
-                    f'backward: off by {check.error:.1e}</span>'), "origin"
-        return (f'<span class="wrong check" data-error="{check.error:.3e}">✗ off by {check.error:.1e}: wrong as well, '
-                'after the first</span>'), ""
+        error, off = (f' data-error="{check.error:.3e}"', f"off by {check.error:.1e}") if check else ("", "")
+        if check is not None and check.error <= TOLERANCE:
+            kind, said = "good check", f"✓ complex step: {off if check.error else 'the same'}"
+        elif first:
+            kind, said = "wrong check", f"✗ wrong, and the first in the order of backward{': ' * bool(off)}{off}"
+        elif check is None:
+            kind, said = "faint", "not compared by itself"
+        else:
+            kind, said = "wrong check", f"✗ {off}: wrong as well, after the first"
+        return f'<span class="{kind}"{error}>{said}</span>', 'origin" id="wrong' if first and "wrong" in kind else ""
 
     # statements ---------------------------------------------------------------------------------------
 
-    def step(self, visit: Visit, number: int | None) -> str:
+    def step(self, visit: Visit, number: int) -> str:
         """Return one statement: number, source, equation, and what it made."""
-        kind = "math" if visit.call.function.reference(visit.statement) else "plumbing"
-        at = f"{visit.call.function.name}:{visit.statement.first}"
-        made = []
-        for m in visit.new():
-            check, classes = self.checked(visit, m)
-            made.append(self.array(m.label, m.key, m.value, check, classes))
-        notes = [f'<div class="made faint">{escape(", ".join(visit.numbers))}</div>'] if visit.numbers else []
-        shown = "" if number is None else str(number)
-        return (f'<div class="step {kind}" data-line="{escape(at)}"><div class="n">{shown}</div><div>{self.code(visit)}'
-                f'{self.equations(visit)}{"".join(notes)}{"".join(made)}</div></div>')
+        function, statement = visit.call.function, visit.statement
+        kind = "math" if function.reference(statement) else "plumbing"
+        counts = f'<div class="made faint">{escape(", ".join(visit.numbers))}</div>' if visit.numbers else ""
+        made = "".join(self.array(m.label, m.key, m.value, *self.checked(visit, m)) for m in visit.new())
+        return (f'<div class="step {kind}" data-line="{escape(function.name)}:{statement.first}">'
+                f'<div class="n">{number}</div>'
+                f'<div>{self.code(visit)}{self.equations(visit)}{counts}{made}</div></div>')
 
-    def words(self, call: Call) -> str:
-        """Return the first sentences of a function's docstring, and where it stands."""
-        doc = re.split(r"\n\n|\n-+\n", call.function.doc)[0].replace("`", "").replace("\n", " ")
-        file = call.function.name.partition(".")[0]
-        return (f'<p class="words"><code>{escape(call.function.name)}</code> '
-                f'<span class="faint">{escape(file)}.py, line {call.function.first}.</span> {escape(doc)}</p>')
-
-    def unfold(self, forward: Call | None, backward: Call | None, depth: int) -> str:
-        """Return a call, folded: forward and the backward that answers it side by side, or one of them alone."""
-        title = " and ".join(f"{self.found.title(call)}" for call in (forward, backward) if call is not None)
-        level = min(6, 2 + depth)
-        inside = (self.mirror(forward, backward, depth) if forward is not None and backward is not None else
-                  self.alone(forward or backward, depth))              # type: ignore[arg-type]
-        said = "".join(self.words(call) for call in (forward, backward) if call is not None)
-        return (f'<details class="unfold{" top" if depth == 1 else ""}"><summary>unfold {escape(title)}</summary>'
-                f'<div class="inside"><h{level}>{escape(title)}</h{level}>{said}{inside}</div></details>')
-
-    def alone(self, call: Call, depth: int) -> str:
-        """Return the statements of a call that has no counterpart."""
-        out, number = [], 0
-        for visit in call.visits:
-            number += 1
-            inner = "".join(self.unfold(c, None, depth + 1) for c in visit.calls if c.visits)
-            out.append(f'<div class="one">{self.step(visit, number)}{inner}</div>')
+    def words(self, calls: Sequence[Call]) -> str:
+        """Return of each call the first sentences of its function's docstring, and where it stands."""
+        out = []
+        for function in (call.function for call in calls):
+            doc = re.split(r"\n\n|\n-+\n", function.doc)[0].replace("`", "").replace("\n", " ")
+            out.append(f'<p class="words"><code>{escape(function.name)}</code> <span class="faint">'
+                       f'{function.name.partition(".")[0]}.py, line {function.first}.</span> {escape(doc)}</p>')
         return "".join(out)
 
-    def mirror(self, forward: Call, backward: Call, depth: int) -> str:
-        """Return forward's statements, and beside each the statements of backward that answer it."""
-        rows = forward.visits
-        anchors = self.anchors(rows, backward)
+    def unfold(self, calls: Sequence[Call], depth: int) -> str:
+        """Return a call, or forward and the backward that answers it, folded; open where the first mistake is."""
+        title, inside, level = " and ".join(map(self.found.title, calls)), self.lines(calls, depth), min(6, 2 + depth)
+        opened = " open" if 'id="wrong"' in inside else ""
+        return (f'<details{opened} class="unfold"><summary>unfold {escape(title)}</summary><div class="inside">'
+                f'<h{level}>{escape(title)}</h{level}>{self.words(calls)}{inside}</div></details>')
+
+    def lines(self, calls: Sequence[Call], depth: int) -> str:
+        """Return the statements of a call; or those of forward, and beside each those of backward that answer it."""
+        if len(calls) == 1:
+            return "".join(f'<div class="one">{self.step(visit, number)}'
+                           + "".join(self.unfold([c], depth + 1) for c in visit.calls if c.visits) + "</div>"
+                           for number, visit in enumerate(calls[0].visits, start=1))
+        rows, backward = calls[0].visits, calls[1]
         beside: dict[int, list[Visit]] = {}
+        anchors = self.anchors(rows, backward)
         for visit in backward.visits:
             beside.setdefault(anchors[id(visit)], []).insert(0, visit)         # the later, the higher: it runs up
         numbers = {id(v): i for i, v in enumerate((*rows, *backward.visits), start=1)}
         out = ['<div class="pair heads" aria-hidden="true"><div>forward, down</div><div>backward, up</div></div>']
         for i, visit in enumerate(rows):
-            left, right = visit, beside.get(i, [])
-            step, steps = self.step(left, numbers.get(id(left))), [self.step(v, numbers.get(id(v))) for v in right]
-            inner, taken = [], set[int]()              # written after the steps: numbers stand where they come first
-            for call in left.calls:
-                answer = self.found.answers.get(call.index)
-                if answer is not None and any(answer in v.calls for v in right):
-                    inner.append(self.unfold(call, answer, depth + 1))
-                    taken.add(answer.index)
-                elif call.visits:
-                    inner.append(self.unfold(call, None, depth + 1))
-            for v in right:
-                inner += [self.unfold(None, c, depth + 1) for c in v.calls if c.index not in taken and c.visits]
-            out.append(f'<div class="pair"><div class="cell">{step}</div>'
-                       f'<div class="cell{" back" if right else ""}">{"".join(steps)}</div>'
-                       f'{"".join(inner)}</div>')
+            right = beside.get(i, [])
+            step, steps = self.step(visit, numbers[id(visit)]), [self.step(v, numbers[id(v)]) for v in right]
+            inner = [[call, self.found.answers[call.index]] if any(
+                self.found.answers.get(call.index) in v.calls for v in right) else [call] for call in visit.calls]
+            answers = [pair[1] for pair in inner if pair[1:]]
+            inner += [[call] for v in right for call in v.calls if call not in answers]
+            folds = [self.unfold(pair, depth + 1) for pair in inner if pair[1:] or pair[0].visits]
+            out.append(f'<div class="pair"><div class="cell">{step}</div>'     # written first: names link to the first
+                       f'<div class="cell{" back" if right else ""}">{"".join(steps)}</div>{"".join(folds)}</div>')
         return "".join(out)
 
     def anchors(self, rows: list[Visit], backward: Call) -> dict[int, int]:
@@ -309,71 +294,15 @@ class Writer:
     def page(self) -> str:
         """Return the whole document."""
         found = self.found
-        name, owner = type(found.model).__name__, type(found.bound.owner).__name__
-        right = found.origin is None
-        verdict = (f'<p class="{"good" if right else "wrong"}">{escape(found.verdict)}.'
-                   + ("" if right else ' <a href="#wrong">Go to it.</a>') + "</p>")
+        verdict = (f'<p class="good">{escape(found.verdict)}.</p>' if found.origin is None else
+                   f'<p class="wrong">{escape(found.verdict)}. <a href="#wrong">Go to it.</a></p>')
         columns = f'<p class="words">Columns of x: {escape(", ".join(found.columns))}.</p>' if found.columns else ""
-        given, strip, graph = self.given(), figures.strip(found), figures.graph(found)
-        lines = self.mirror(found.bound, found.backward, 0)
-        summed = self.mirror(found.summed, found.begun, 0) if found.begun else self.alone(found.summed, 0)
-        if found.origin is not None:
-            lines = opened(lines)
-        lines, summed = self.linked(lines), self.linked(summed)
-        return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}, line by line</title><style>{read("explain/page.css")}</style></head><body>
-<header><h1>{name}, line by line, with numbers</h1><p>{escape(found.about)}</p></header>
-<main>
-<section aria-labelledby="s1"><h2 id="s1">The bound, and whether its gradient is right</h2>{verdict}
-<div class="strip">{strip}</div></section>
-<section aria-labelledby="s2"><h2 id="s2">The model: the value and the gradient at every node</h2>
-<p class="words">Each box has a name, the Euclidean norm of what it made, and below it that of the gradient of the
-loss by it, which flows back into it. The thicker an edge, the larger the gradient that flows along it. Where the graph
-is wider than the screen, it scrolls sideways.</p>
-<div class="wide" tabindex="0" role="region" aria-label="the graph">{graph}</div></section>
-<section aria-labelledby="s3"><h2 id="s3">How to read the lines</h2>
-<p class="words">Forward stands on the left and runs down. Beside each of its lines stands the line of backward that
-answers it, so backward runs up; the small numbers tell the order. On a narrow screen the answer stands below its
-line. A line that calls a function can be unfolded. Under each line stand its equation, as MATH.md of the package
-derives it (the number leads there), how far what it says is from what the line computed, for a product or a sum one
-entry with its numbers (click a number of a matrix product to see how that one is made), and the arrays that the line
-made. An equation is computed as it stands, from the arrays of
-this pass, not by the code of the line. In a picture blue is negative, white is 0 and red is positive; pictures of x
-are grey. All is computed in float64. Point at the name of an array, or go to it with the Tab key, to see every place
-where it is used; follow it to where it was made. A pale line hands things on and computes nothing. Behind each
-gradient stands how far it is from the derivative by the complex step, MATH (10.1): the pass is run again with the
-array moved by a tiny imaginary number, and the imaginary part of the loss is the derivative, with nothing subtracted.
-It is relative to its size (or to a hundredth of the parts of the loss, if it is smaller than that): a right one is
-off by rounding alone, less than 1e-12. What a layer, a density or a draw gets and gives is compared; a part of a sum
-is no gradient of the loss by itself, and is not.</p></section>
-<section aria-labelledby="s4"><h2 id="s4">What the pass was given</h2>{columns}
-<details class="unfold"><summary>x, the noise and the parameters</summary><div class="inside">{given}</div></details>
-</section>
-<section aria-labelledby="s5"><h2 id="s5">{owner}.bound and {owner}.backward</h2>{self.words(found.bound)}
-{self.words(found.backward)}{lines}</section>
-<section aria-labelledby="s6"><h2 id="s6">The loss, with which backward begins</h2>
-<p>It is {found.loss:.6g} nats, a mean over the examples.</p>{self.words(found.summed)}
-{self.words(found.begun) if found.begun else ""}{summed}
-</section>
-<section aria-labelledby="s7"><h2 id="s7">The symbols of this page</h2><table>{self.legend()}</table></section>
-<section aria-labelledby="s8"><h2 id="s8">The equations, as MATH.md derives them</h2>{self.sections()}</section>
-</main>
-<script>const arrays={json.dumps(self.arrays, separators=(',', ':'))};
-{read("explain/page.js")}</script></body></html>
-"""
-
-
-def opened(lines: str) -> str:
-    """Return the lines with every fold open in which the first wrong gradient lies."""
-    lines = lines.replace('class="made origin"', 'class="made origin" id="wrong"', 1)
-    at = lines.find('id="wrong"')
-    opening: list[Any] = []
-    for found in re.finditer(r"<details[^>]*>|</details>", lines[:at]):
-        if found.group() == "</details>":
-            opening.pop()
-        else:
-            opening.append(found.start())
-    for start in reversed(opening):
-        lines = lines[:start] + "<details open" + lines[start + len("<details"):]
-    return lines
+        objective = [call for call in (found.summed, found.begun) if call is not None]
+        given, lines, summed = self.given(), self.lines([found.bound, found.backward], 0), self.lines(objective, 0)
+        return Template(read("explain/page.html")).substitute(
+            name=type(found.model).__name__, owner=type(found.bound.owner).__name__, about=escape(found.about),
+            verdict=verdict, strip=figures.strip(found), graph=figures.graph(found), columns=columns, given=given,
+            bound=self.words([found.bound, found.backward]), lines=self.linked(lines), loss=f"{found.loss:.6g}",
+            objective=self.words(objective), summed=self.linked(summed), legend=self.legend(),
+            sections=self.sections(), arrays=json.dumps(self.arrays, separators=(",", ":")),
+            css=read("explain/page.css"), js=read("explain/page.js"))
