@@ -12,18 +12,15 @@ from .verdict import Record
 
 def strip(found: Record) -> str:
     """Return the parts of the bound as bars, for each example."""
-    elbo, out = found.elbo, []
-    n = len(elbo.reconstruction)
-    level, top = "consistency", "prior matching"
-    if found.K > 1:                                    # log q - log p at the draw, of either sign
-        level, top = "log q/p,", "log q/p, top"
+    elbo, out, n = found.elbo, [], len(found.elbo.reconstruction)
+    level, top, total = ("consistency", "prior matching", "the bound") if found.K == 1 else (
+        "log q/p,", "log q/p, top", "log w")           # log q - log p at the draw, of either sign
     for i in range(min(n, 4 if found.K == 1 else 12)):
         said = f"example {i // found.K + 1}" + (f", draw {i % found.K + 1}" if found.K > 1 else "")
         picture = pictures.heat_map(found.x[i // found.K][None], "x", found.picture)
-        parts = {"reconstruction": float(elbo.reconstruction[i])}
-        parts.update({f"− {level} {t}": -float(c) for t, c in enumerate(elbo.consistency[i], start=1)})
-        parts[f"− {top}"] = -float(elbo.prior_matching[i])
-        total = "the bound" if found.K == 1 else "log w"
+        parts = {"reconstruction": elbo.reconstruction[i],
+                 **{f"− {level} {t}": -c for t, c in enumerate(elbo.consistency[i], start=1)},
+                 f"− {top}": -elbo.prior_matching[i]}
         out.append(f'<figure>{picture}{pictures.bars(parts, total)}'
                    f'<figcaption class="faint">{said}, in nats</figcaption></figure>')
     if len(out) < n:

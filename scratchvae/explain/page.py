@@ -54,18 +54,14 @@ class Writer:
         name = self.name(label, key)
         if value.ndim == 0:
             return f'<div class="made {classes}">{name} <span class="v">{float(value):.6g}</span> {check}</div>'
-        if value.size == 0:
-            return f'<div class="made">{name} <span class="faint">{value.shape}: no columns</span></div>'
         seen = value[~np.isnan(value)]
         said = (", ".join(f"{number:.4g}" for number in value.ravel()) if value.size <= FEW else
                 f"min {seen.min():.3g}, mean {seen.mean():.3g}, max {seen.max():.3g}")
         said = (f'<span class="faint">{value.shape}</span> {pictures.heat_map(value, label, self.found.picture)} '
                 f'<span>{said}</span>')
         once = (key, value.tobytes())
-        numbers = ""
-        if once not in self.written:
-            self.written.add(once)
-            numbers = "" if value.size <= FEW else self.numbers(label, value)
+        numbers = "" if value.size <= FEW or once in self.written else self.numbers(label, value)
+        self.written.add(once)
         return f'<div class="made {classes}">{name} {said} {check}{numbers}</div>'
 
     def numbers(self, label: str, value: Array) -> str:
@@ -82,11 +78,10 @@ class Writer:
                       for i in rows]
         out = []
         for head, shown, names in blocks:
-            said = [["", *map(str, range(shown.shape[1]))],
-                    *([str(name), *(f"{number:.4g}" for number in line)] for name, line in zip(names, shown))]
-            width = [max(len(line[0]) for line in said), max(len(cell) for line in said for cell in line[1:])]
-            out.append(head + "\n".join(" ".join([line[0].rjust(width[0]) + ":" * bool(line[0]) + " " * (not line[0]),
-                                                  *(cell.rjust(width[1]) for cell in line[1:])]) for line in said))
+            first = len(str(max(names, default=0)))
+            width = max(len(f"{v:.4g}") for v in (shown.shape[1] - 1, *shown.flat))
+            out.append(head + " " * (first + 1) + "".join(f" {k:{width}}" for k in range(shown.shape[1])))
+            out += [f"{name:{first}}:" + "".join(f" {v:{width}.4g}" for v in line) for name, line in zip(names, shown)]
         few = " few" if grid.size <= 64 or label in ("x", "self.dW") else ""
         return (f'<details class="numbers{few}"><summary>numbers of {escape(label)}</summary>'
                 f'<pre tabindex="0">{chr(10).join(out)}{left}</pre></details>')
@@ -96,33 +91,32 @@ class Writer:
         function, statement = visit.call.function, visit.statement
         lines = function.lines[statement.first - 1:statement.last]
         indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
-        spans: dict[int, list[tuple[int, int, int]]] = {}
+        spans = set[tuple[int, int, int, int]]()       # line, start, end, number of the array
         for node, key in visit.used:
             if node.lineno == node.end_lineno and key in self.found.trace.numbers:
                 raw = function.lines[node.lineno - 1].encode()
                 start, end = (len(raw[:c or 0].decode()) for c in (node.col_offset, node.end_col_offset))
-                spans.setdefault(node.lineno, []).append((start, end, self.found.trace.numbers[key]))
+                spans.add((node.lineno, start, end, self.found.trace.numbers[key]))
         out = []
-        for number, line in enumerate(lines, start=statement.first):
+        for number, line in enumerate(lines, statement.first):
             at, said = indent, ""
-            for start, end, array in sorted(set(spans.get(number, []))):
-                if start >= at:
+            for where, start, end, array in sorted(spans):
+                if where == number and start >= at:
                     said += escape(line[at:start])
                     said += f'<a href="#a{array}" data-a="{array}">{escape(line[start:end])}</a>'
                     at = end
-            rest = line[at:]
-            code, hash_, comment = rest.partition("#")
-            out.append(said + escape(code.rstrip() + ("  " if hash_ else ""))
-                       + (f'<span class="c"># {escape(comment.strip())}</span>' if hash_ else ""))
+            code, hash_, comment = line[at:].partition("#")
+            out.append(said + escape(code.rstrip())
+                       + (f'  <span class="c"># {escape(comment.strip())}</span>' if hash_ else ""))
         return f'<pre class="code">{chr(10).join(out)}</pre>'
 
     def equations(self, visit: Visit) -> str:
         """Return the equations of a statement, each with a sentence, and with how well the numbers obey it."""
         out = []
         for equation, error in self.found.equations(visit):
-            word = ("not computed here" if error is None else "gives the same" + (f" to {error:.0e}" if error else "")
-                    if error <= TOLERANCE else f"gives another number: off by {error:.1e}")
-            kind = "faint" if error is None else "good" if error <= TOLERANCE else "wrong"
+            kind, word = (("faint", "is not computed here") if error is None else
+                          ("good", "gives the same" + (f" to {error:.0e}" if error else "")) if error <= TOLERANCE else
+                          ("wrong", f"gives another number: off by {error:.1e}"))
             worked = self.found.evaluator(visit).worked(equation) if kind == "good" else None
             self.cited[equation.number] = self.cited.get(equation.number, "") + " " + equation.text
             title = sections()[equation.number][0]
@@ -150,8 +144,7 @@ class Writer:
             value = np.asarray(self.found.evaluator(visit).name(name), float)
             if value.size > MANY:
                 return ""
-            if used[name] not in self.arrays:
-                self.arrays[used[name]] = [[float(f"{number:.4g}") for number in row] for row in np.atleast_2d(value)]
+            self.arrays.setdefault(used[name], [[float(f"{v:.4g}") for v in row] for row in np.atleast_2d(value)])
         entries = [[used.get(name, 0), name, index.split(", ")] for name, index in parts]
         of = {"of": entries[0], "over": found[2], "times": entries[1:len(entries) - bool(found[4])],
               "plus": entries[len(entries) - bool(found[4]):]}

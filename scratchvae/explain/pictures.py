@@ -52,20 +52,18 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
     if not seen.size or np.isinf(seen).any():
         return '<span class="wrong">not finite</span>'
     if picture is not None and grid.shape[1] == picture[0] * picture[1]:
-        tiles = grid[:4].reshape(-1, *picture)
-        grey = bool(tiles.min() >= 0 and tiles.max() <= 1)
-        shades = 255 - np.rint(255 * tiles) if grey else colours(tiles)
+        tiles, whole = grid[:4].reshape(-1, *picture), len(grid) <= 4
+        shades = 255 - np.rint(255 * tiles) if tiles.min() >= 0 and tiles.max() <= 1 else colours(tiles)
         rows = np.full((picture[0], len(tiles), picture[1] + 1, *shades.shape[3:]), 200)
         rows[:, :, :-1] = shades.swapaxes(0, 1)        # side by side, a line between them
-        strip = rows.reshape(picture[0], -1, *shades.shape[3:])[:, :-1]
-        kind, scale = f"{len(tiles)} picture{'s' * (len(tiles) > 1)} of {picture[0]} by {picture[1]} pixels", 6
-        kind = kind if len(tiles) == len(grid) else f"the first {kind}"
+        strip, scale = rows.reshape(picture[0], -1, *shades.shape[3:])[:, :-1], 6
+        kind = "the first " * (not whole) + (
+            f"{len(tiles)} picture{'s' * (len(tiles) > 1)} of {picture[0]} by {picture[1]} pixels")
     else:
-        strip = colours(grid[:MOST, :MOST])
+        strip, whole = colours(grid[:MOST, :MOST]), max(grid.shape) <= MOST
         kind = f"heat map of {grid.shape[0]} by {grid.shape[1]} numbers"
         scale = max(2, min(max(3, min(16, 220 // strip.shape[1])), 160 // strip.shape[0]))
     words = f"{name}: {kind}, from {seen.min():.3g} to {seen.max():.3g}"
-    whole = not kind.startswith("the first") and max(grid.shape) <= MOST or "picture" in kind and len(grid) <= 4
     rest = "" if whole else f'<span class="faint">a part of it: {kind}</span>'
     return (f'<img src="{png(strip)}" alt="{escape(words)}" width="{strip.shape[1] * scale}" '
             f'height="{strip.shape[0] * scale}">{rest}')
@@ -73,16 +71,9 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
 
 def bars(parts: dict[str, float], total: str) -> str:
     """Return the parts of a sum as bars, one after another from where the last one ended, in nats."""
-    starts, at = [], 0.0
-    for value in parts.values():
-        starts.append(at)
-        at += value
-    ends = [*np.cumsum(list(parts.values())), at]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    unit = 360 / ((high - low) or 1)
-    rows = []
-    drawn = [(name, value, start) for (name, value), start in zip(parts.items(), starts)]
-    for i, (name, value, start) in enumerate([*drawn, (total, at, 0.0)]):
+    starts = np.cumsum([0.0, *parts.values()])         # of each part, and last the sum of all
+    at, low, unit, rows = starts[-1], starts.min(), 360 / (np.ptp(starts) or 1), []
+    for i, (name, value, start) in enumerate([*zip(parts, parts.values(), starts), (total, at, 0.0)]):
         left, y = 150 + (min(start, start + value) - low) * unit, 8 + 22 * i
         rows.append(f'<text x="144" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
                     f'<rect x="{left:.1f}" y="{y}" width="{max(abs(value) * unit, 1):.1f}" height="15" '
@@ -95,22 +86,14 @@ def bars(parts: dict[str, float], total: str) -> str:
 
 def graph(nodes: list[tuple[str, int, str, str]], edges: list[tuple[int, int, float]]) -> str:
     """Return a graph from left to right: boxes of a name and two lines, with their column; edges with a norm."""
-    rows: dict[int, int] = {}
-    place = []
-    for _, column, *_ in nodes:
-        rows[column] = rows.get(column, 0) + 1
-        place.append((column, rows[column] - 1))
-    most = max(rows.values())
-    width, height = 180 * (max(rows) + 1), 84 * most + 70
-
-    def centre(i: int) -> tuple[float, float]:
-        column, row = place[i]
-        return 90 + 180 * column, 48 + 84 * (row + (most - rows[column]) / 2)
-    drawn = []
+    columns = [column for _, column, *_ in nodes]
+    most, drawn = max(map(columns.count, columns)), []
+    width, height = 180 * (max(columns) + 1), 84 * most + 70
+    centres = [(90 + 180 * column, 48 + 84 * (columns[:i].count(column) + (most - columns.count(column)) / 2))
+               for i, column in enumerate(columns)]
     largest = max((norm for *_, norm in edges), default=1.0) or 1.0
     for k, (a, b, norm) in enumerate(edges):
-        (x1, y1), (x2, y2) = centre(a), centre(b)
-        far = place[b][0] - place[a][0] > 1
+        (x1, y1), (x2, y2), far = centres[a], centres[b], columns[b] - columns[a] > 1
         bend = height - 14 - 9 * (k % 3)
         curve = f"C{x1 + 90:.0f} {bend:.0f} {x2 - 90:.0f} {bend:.0f} " if far else "L"
         drawn.append(f'<path d="M{x1 + 66:.0f} {y1:.0f} {curve}{x2 - 66:.0f} {y2:.0f}" '
@@ -118,7 +101,7 @@ def graph(nodes: list[tuple[str, int, str, str]], edges: list[tuple[int, int, fl
     boxes = "".join(f'<rect x="{x - 66:.0f}" y="{y - 29:.0f}" width="132" height="58" rx="5" class="node"/>' + "".join(
         f'<text x="{x:.0f}" y="{y + shift:.0f}" text-anchor="middle"{small}>{escape(line)}</text>'
         for line, shift, small in ((name, -11, ""), (value, 6, ' class="small"'), (gradient, 22, ' class="small"')))
-        for (name, _, value, gradient), (x, y) in zip(nodes, map(centre, range(len(nodes)))))
+        for (name, _, value, gradient), (x, y) in zip(nodes, centres))
     words = "; ".join(f"{name}: {value}, {gradient}" for name, _, value, gradient in nodes)
     return (f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             f'style="min-width:{int(width * 0.75)}px" role="img" aria-label="{escape(words)}">'

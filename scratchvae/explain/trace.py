@@ -216,7 +216,7 @@ class Trace:
         empty = "np.empty(" in ast.unparse(visit.statement.node)               # room for numbers that are not there yet
         for label, value in found:
             self.alive.append(value)
-            if is_array(value):
+            if is_array(value) and value.size:
                 known = key_of(value) in self.numbers
                 a_part = label not in PARTS or not known and value.base is None
                 if a_part and "cache" not in label and key_of(value) not in self.unwanted and (known or not empty):

@@ -140,7 +140,7 @@ def is_gradient(visit: Visit, made: Made) -> bool:
     """Whether an array is a gradient: in a backward, its name begins with d; a lone 0, for no use, is not."""
     name = made.label.rpartition(".")[2]
     return (visit.call.function.name.endswith("backward") and name[:1] == "d" and name not in ("diff", "d")
-            and made.value.size > 0 and (made.value.shape != (1,) or bool(made.value.any())))
+            and (made.value.shape != (1,) or bool(made.value.any())))
 
 
 def within(call: Call | None, outer: Call) -> bool:
