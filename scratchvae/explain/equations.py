@@ -37,15 +37,22 @@ def base(target: str) -> str:
 
 
 @lru_cache(maxsize=None)
-def table(of: str = r"[\d.]+") -> list[Equation]:
-    """Return the equations, or those whose number is ``of``; it is a regular expression."""
+def entries() -> list[tuple[str, ...]]:
+    """Return the entries of equations.txt as text: number, case, names, left, right and words."""
+    return re.findall(r"^([\d.]+)(?:, ([^|\n]+))? \| (?:([\w, ]+): )?(.*) = (.*)\n +(.*)$",
+                      read("explain/equations.txt"), re.MULTILINE)
+
+
+@lru_cache(maxsize=None)
+def table(of: str = "") -> list[Equation]:
+    """Return the equations with a number, parsed; without it, all of them."""
     found = []
-    pattern = re.compile(rf"^({of})(?:, ([^|\n]+))? \| (?:([\w, ]+): )?(.*) = (.*)\n +(.*)$", re.MULTILINE)
-    for number, case, names, *sides, words in pattern.findall(read("explain/equations.txt")):
-        left, right = (ast.parse(side, mode="eval").body for side in sides)
-        own = left.elts if isinstance(left, ast.Tuple) else [left]
-        called = names.split(", ") if names else [base(ast.unparse(e)) for e in own]
-        found.append(Equation(number, case, tuple(called), left, right, words + "."))
+    for number, case, names, *sides, words in entries():
+        if of in ("", number):
+            left, right = (ast.parse(side, mode="eval").body for side in sides)
+            own = left.elts if isinstance(left, ast.Tuple) else [left]
+            called = names.split(", ") if names else [base(ast.unparse(e)) for e in own]
+            found.append(Equation(number, case, tuple(called), left, right, words + "."))
     return found
 
 
@@ -71,7 +78,7 @@ def reference(comment: str) -> tuple[str, str] | None:
 @lru_cache(maxsize=None)
 def select(number: str, case: str, names: tuple[str, ...]) -> list[Equation]:
     """Return the equations of a line: that of all its names together, else those of each."""
-    mine = [e for e in table(re.escape(number)) if e.case == case]
+    mine = [e for e in table(number) if e.case == case]
     wanted = tuple(n for n in map(base, names) if n not in ("_", "cache") and not n.endswith("_cache"))
     together = [e for e in mine if e.names == wanted]
     return together or [e for e in mine if len(e.names) == 1 and e.names[0] in wanted]

@@ -145,7 +145,7 @@ class Evaluator:
             return a[tuple(letters[c] if size > 1 else 0 for c, size in zip(indices, a.shape))]
         if isinstance(node, ast.Call):
             return self.call(node, letters)
-        if isinstance(node, ast.BinOp) and source(node.left) == "e":
+        if isinstance(node, ast.BinOp) and getattr(node.left, "id", "") == "e":
             return np.exp(self.value(node.right, **letters))
         parts = [self.value(part, **letters) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
         return OPERATIONS[type(getattr(node, "op", node))](*parts)
@@ -302,6 +302,7 @@ class Evaluator:
         return f"({said})" if inside > 1 else said
 
 
+@lru_cache(maxsize=None)
 def letters_of(node: ast.expr) -> list[str]:
     """Return the indices of an entry: n and j of ``y[n, j]``."""
     found = source(node.slice).strip("()").split(", ") if isinstance(node, ast.Subscript) else []
