@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
@@ -131,33 +131,35 @@ class Evaluator:
 
     # expressions --------------------------------------------------------------------------------------
 
-    def value(self, node: ast.expr, **letters: Any) -> Any:
+    def value(self, node: ast.AST, letters: Mapping[str, Any] = {}) -> Any:
         """Return the value of an expression, its free indices being numbers, or all numbers that they can be."""
-        if isinstance(node, ast.Constant):
-            return LONG(node.value) if isinstance(node.value, int) else node.value
-        if isinstance(node, ast.Name):                 # k, as a number, is counted from 1; n is the number of examples
-            return letters["k"] + 1 if node.id == "k" else column(self.name(node.id))
+        if isinstance(node, ast.BinOp):
+            if getattr(node.left, "id", "") == "e":
+                return np.exp(self.value(node.right, letters))
+            return OPERATIONS[type(node.op)](self.value(node.left, letters), self.value(node.right, letters))
         if isinstance(node, ast.Subscript):
             indices = letters_of(node)
-            if not indices or not set(indices) <= set(letters):
+            if not indices or not letters.keys() >= set(indices):
                 return self.part(source(node))
             a = self.shaped(self.name(source(node.value)), len(indices))       # where it has one entry for all, that
             return a[tuple(letters[c] if size > 1 else 0 for c, size in zip(indices, a.shape))]
+        if isinstance(node, ast.Name):                 # k, as a number, is counted from 1; n is the number of examples
+            return letters["k"] + 1 if node.id == "k" else column(self.name(node.id))
+        if isinstance(node, ast.Constant):
+            return LONG(node.value) if isinstance(node.value, int) else node.value
         if isinstance(node, ast.Call):
             return self.call(node, letters)
-        if isinstance(node, ast.BinOp) and getattr(node.left, "id", "") == "e":
-            return np.exp(self.value(node.right, **letters))
-        parts = [self.value(part, **letters) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
+        parts = [self.value(part, letters) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
         return OPERATIONS[type(getattr(node, "op", node))](*parts)
 
-    def call(self, node: ast.Call, letters: dict[str, Any]) -> Any:
+    def call(self, node: ast.Call, letters: Mapping[str, Any]) -> Any:
         """Return the value of a function, of a sum over an index, term by term, or of a call that the line made."""
         name, args = source(node.func), node.args
         if name[0] == "Σ" and len(name) > 1:
-            return sum((self.value(args[-1], **{**letters, name[1]: k}) for k in self.range(node)), LONG(0))
+            return sum((self.value(args[-1], {**letters, name[1]: k}) for k in self.range(node)), LONG(0))
         if name == "prime":
             args = args[0].args                        # type: ignore[attr-defined]
-        values = [self.value(arg, **letters) for arg in args]
+        values = [self.value(arg, letters) for arg in args]
         return self.functions[name](*values) if name in self.functions else self.called(node.func, values)
 
     def range(self, node: ast.Call) -> range:
@@ -234,7 +236,7 @@ class Evaluator:
         made = self.made(equation)
         letters = self.measure(equation, made)
         sizes = [self.sizes[c] for c in letters]
-        found = self.value(equation.right, **dict(zip(letters, np.ogrid[tuple(slice(size) for size in sizes)])))
+        found = self.value(equation.right, dict(zip(letters, np.ogrid[tuple(map(slice, sizes))])))
         return distance(np.broadcast_to(found, sizes) if letters else leaves(found)[0], made)
 
     def made(self, equation: Equation) -> Any:
@@ -256,49 +258,43 @@ class Evaluator:
         grid = self.shaped(made, len(letters)) if letters else made
         at = tuple(int(i) for i in np.unravel_index(np.nanargmax(np.abs(np.real(grid))), grid.shape))
         try:
-            said = self.numbers(node, at, **dict(zip(letters, at)))
+            said = self.numbers(node, at, dict(zip(letters, at)))
         except (Unknown, IndexError, ValueError):
             return None
         of = base(source(equation.left)) if isinstance(equation.left, (ast.Name, ast.Subscript)) else "the entry"
         return f"{of}[{', '.join(map(str, at))}] = {said} = {grid[at]:.4g}"
 
-    def numbers(self, node: ast.expr, at: tuple[int, ...], inside: int = 0, **letters: int) -> str:
+    def numbers(self, node: ast.expr, at: tuple[int, ...], letters: Mapping[str, int], inside: int = 0) -> str:
         """Return an expression with the numbers of one entry in the places of the names."""
         if isinstance(node, ast.BinOp):
             order, sign = SIGNS[type(node.op)]
-            said = (self.numbers(node.left, at, order, **letters) + sign
-                    + self.numbers(node.right, at, order + 1, **letters))
+            said = (self.numbers(node.left, at, letters, order) + sign
+                    + self.numbers(node.right, at, letters, order + 1))
             return f"({said})" if order < inside else said
         if isinstance(node, ast.UnaryOp):
-            said = f"−{self.numbers(node.operand, at, 2, **letters)}"
+            said = f"−{self.numbers(node.operand, at, letters, 2)}"
             return said if inside < 2 else f"({said})"
         if isinstance(node, ast.Call) and source(node.func)[0] == "Σ":
-            return self.terms(node, at, inside, **letters)
+            return self.terms(node, at, letters, inside)
         if isinstance(node, ast.Call) and source(node.func) in NAMED:
-            return f"{source(node.func)}({', '.join(self.numbers(arg, at, **letters) for arg in node.args)})"
+            return f"{source(node.func)}({', '.join(self.numbers(arg, at, letters) for arg in node.args)})"
         if source(node) == "e":
             return "e"
         if not isinstance(node, (ast.Name, ast.Constant, ast.Subscript)):
             raise Unknown
-        said = f"{self.at(node, at, letters):.4g}".replace("-", "−")
+        said = f"{entry(self.value(node, letters), at):.4g}".replace("-", "−")
         return f"({said})" if said[0] == "−" and inside > 1 else said
 
-    def at(self, node: ast.expr, at: tuple[int, ...], letters: dict[str, int]) -> float:
-        """Return an entry of the value of an expression; what has indices is a number already."""
-        a = np.asarray(self.value(node, **letters))
-        return float(a[tuple(min(i, size - 1) for i, size in zip((*at, 0, 0), a.shape))] if a.ndim else a)
-
-    def terms(self, node: ast.Call, at: tuple[int, ...], inside: int, **letters: int) -> str:
+    def terms(self, node: ast.Call, at: tuple[int, ...], letters: Mapping[str, int], inside: int) -> str:
         """Return the terms of a sum: all of a short one, the three largest of a long one."""
         body, letter = node.args[-1], source(node.func)[1:]
-        if letter:
-            places = [({**letters, letter: k}, at) for k in self.range(node)]
-        else:
-            places = [(letters, (*at[:1], k)) for k in range(np.shape(self.value(body, **letters))[-1])]
-        size = len(places)
-        largest = sorted(range(size), key=lambda k: -abs(self.at(body, places[k][1], places[k][0])))
-        said = " + ".join(self.numbers(body, places[k][1], 2, **places[k][0]) for k in sorted(
-            largest[:3 if size > 4 else 4])) + (f" + … ({size} terms)" if size > 4 else "")
+        whole: Any = None if letter else self.value(body, letters)
+        places = ([(at, {**letters, letter: k}) for k in self.range(node)] if letter else
+                  [((*at[:1], k), {**letters}) for k in range(np.shape(whole)[-1])])
+        sizes = [abs(entry(self.value(body, of) if letter else whole, place)) for place, of in places]
+        largest = sorted(range(len(sizes)), key=lambda k: -sizes[k])[:3 if len(sizes) > 4 else 4]
+        said = " + ".join(self.numbers(body, *places[k], 2) for k in sorted(largest)) + (
+            f" + … ({len(sizes)} terms)" if len(sizes) > 4 else "")
         return f"({said})" if inside > 1 else said
 
 
@@ -307,6 +303,12 @@ def letters_of(node: ast.expr) -> list[str]:
     """Return the indices of an entry: n and j of ``y[n, j]``."""
     found = source(node.slice).strip("()").split(", ") if isinstance(node, ast.Subscript) else []
     return found if set(found) <= LETTERS else []
+
+
+def entry(value: Any, at: tuple[int, ...]) -> float:
+    """Return an entry of an array; where it has one for all, that."""
+    a = np.asarray(value)
+    return float(a[tuple(min(i, size - 1) for i, size in zip((*at, 0, 0), a.shape))])
 
 
 def is_number(value: Any) -> bool:
