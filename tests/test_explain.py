@@ -516,6 +516,14 @@ def test_a_planted_bug_lights_up_at_its_line_first(name):
     assert all(" open" in tag for tag in stack), "it is folded away"
 
 
+def test_a_wrong_gradient_that_no_line_assigns_is_not_passed_over():
+    change = ("layers:Dense.backward", "np.dot(x.T, dy, out=self.dW)", "np.multiply(1.1, x.T @ dy, self.dW)")
+    with gallery.broken(gallery.Bug("written into an argument", "", [change])):
+        page = explain(moved(VAE(4, 3, (3,))), np.random.default_rng(0).random((3, 4)))
+    assert not page.ok and page.verdict.startswith("the gradient by W is wrong, off by ")
+    assert f'<p class="wrong">{page.verdict}.</p>' in page and not Reader(page).wrong
+
+
 @pytest.mark.parametrize("cell", [(0, 1), (1, 0)])
 def test_columns_of_a_table_that_are_read_in_turn_are_not_taken_for_one_another(cell):
     x = np.array([[1.0, 5, 0, 1], [0, 2, 1, 0], [1, 7, 0, 1]])

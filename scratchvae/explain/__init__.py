@@ -113,7 +113,7 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
             raise ValueError(f"image_shape must be height and width of {model.x_dim} pixels; got {shape}")
     found = trace_pass(model, x, noise, beta, alpha, n_samples, image_shape, about, columns)
     page = Page(Writer(found).page())
-    page.ok, page.verdict = found.origin is None, found.verdict
+    page.ok, page.verdict = not found.wrong, found.verdict
     if where is not None:
         write(where, page.encode(errors="backslashreplace"))                   # a folder's name may be no UTF-8
     return page
@@ -173,4 +173,5 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     if image_shape is None and round(model.x_dim ** 0.5) ** 2 == model.x_dim > 4:
         image_shape = (round(model.x_dim ** 0.5),) * 2
     return Record(own, rows, noise, elbo, float(loss), trace, bound, summed, begun, backward, pairs,
+                  [c for c in found if c.which == "parameter" or c.which == "left" and c.name != "x"],
                   [*of_loss(given), *checks(trace.calls, found)], image_shape, K, about, columns)

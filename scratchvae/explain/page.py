@@ -287,8 +287,8 @@ class Writer:
     def page(self) -> str:
         """Return the whole document."""
         found = self.found
-        verdict = (f'<p class="good">{escape(found.verdict)}.</p>' if found.origin is None else
-                   f'<p class="wrong">{escape(found.verdict)}. <a href="#wrong">Go to it.</a></p>')
+        link = "" if found.origin is None else ' <a href="#wrong">Go to it.</a>'
+        verdict = f'<p class="{"wrong" if found.wrong else "good"}">{escape(found.verdict)}.{link}</p>'
         columns = f'<p class="words">Columns of x: {escape(", ".join(found.columns))}.</p>' if found.columns else ""
         objective = [call for call in (found.summed, found.begun) if call is not None]
         given, lines, summed = self.given(), self.lines([found.bound, found.backward], 0), self.lines(objective, 0)

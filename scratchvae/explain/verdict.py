@@ -51,7 +51,8 @@ class Record:
     begun: Call | None                                 # that of elbo.loss_backward; None with K draws
     backward: Call
     pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
-    checks: list[Check]                                # in the order of backward
+    parameters: list[Compared]                         # the gradient by every parameter
+    checks: list[Check]                                # of what each traced call got and gave, in the order of backward
     picture: tuple[int, int] | None
     K: int = 1                                         # draws for each example
     about: str = ""
@@ -69,8 +70,10 @@ class Record:
         made.sort(key=lambda pair: pair[0].end)
         self.compared = [(visit, m, check) for visit, m in made if is_gradient(visit, m)
                          if (check := self.check(visit, m)) is not None]
-        wrong = next((check for check in self.checks if not check.error <= TOLERANCE), None)
-        if wrong is not None:
+        every: list[Check | Compared] = [*self.checks, *self.parameters]
+        self.wrong = [c for c in every if not c.error <= TOLERANCE]
+        wrong = self.wrong[0] if self.wrong else None
+        if isinstance(wrong, Check):
             sites = [(visit, m) for visit, m in made if is_it(m, wrong)]
             if wrong.which == "dys" and wrong.call is not None and wrong.call.parent is not None:
                 sites = ([site for site in sites if site[0].end <= wrong.call.start][::-1]
@@ -125,6 +128,9 @@ class Record:
                 if self.origin == (visit.end, made.key):
                     return (f"{wrong} of {len(found)} gradients are wrong; the first in the order of backward is "
                             f"{made.label} in {visit.call.function.name}, line {visit.statement.first}")
+        if self.wrong:
+            return (f"the gradient by {self.wrong[0].name} is wrong, off by {self.wrong[0].error:.1e}; no line on this "
+                    "page assigns it")
         return (f"{len(found)} gradients are shown, and each agrees with its complex-step derivative; the largest "
                 f"relative error is {max((check.error for *_, check in found), default=0.0):.1e}")
 
