@@ -1,15 +1,14 @@
-"""A page on which every line of the math is seen at work: its equation, what it computed just now, its check.
+"""One page for one pass through a model: every line with its equation, what it computed, and its gradient check.
 
     from scratchvae.explain import explain
     page = explain(model, x, path="page.html")         # in a notebook, ``page`` shows itself
 
-The page is one HTML file that needs no network, and no script to be read.  The lines
-are read from the source, the equations from MATH.md, the words from the docstrings,
-the numbers from a pass that was traced: a changed line of the library is a changed page.
+The page is one HTML file.  It needs no network, and can be read without a script.  Its lines come from the source, its
+derivations from MATH.md, its numbers from a traced pass: if a line of the library changes, so does the page.
 
 The files, in their order: notation and equations (the formulas of MATH.md), source (a function as statements),
-trace (a pass, recorded), evaluate (the formulas' values in the pass), verdict (which gradient is the first that is
-wrong), mathml, pictures, figures (what is drawn of a pass) and page.  equations.txt, page.css and page.js are read.
+trace (records a pass), evaluate (the values of the formulas in the pass), verdict (the first wrong gradient), mathml,
+pictures, figures (the bound and the graph) and page.  The texts are equations.txt and page.html, .css and .js.
 """
 
 from __future__ import annotations
@@ -46,21 +45,21 @@ __all__ = ["Page", "explain", "trace_pass"]
 
 
 class Page(str):
-    """The text of a page; a notebook shows it as one.
+    """The text of a page; a notebook displays it.
 
     Attributes
     ----------
     ok : bool
         Whether every gradient on it is right.
     verdict : str
-        A sentence that says so, or where the first wrong one was made.
+        One sentence: all are right, or where the first wrong one was made.
     """
 
     ok: bool
     verdict: str
 
     def _repr_html_(self) -> str:
-        inside = self.replace("<head>", '<head><base href="about:srcdoc">', 1)        # else links leave the frame
+        inside = self.replace("<head>", '<head><base href="about:srcdoc">', 1)        # or links leave the frame
         return f'<iframe srcdoc="{escape(inside)}" title="the page" style="width:100%;height:80vh;border:0"></iframe>'
 
 
@@ -72,34 +71,33 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     Parameters
     ----------
     model : Autoencoder, VAE, HVAE, TopDown or Diffusion
-        It is left as it is; the pass is computed in float64.
+        It is not changed; the pass is computed in float64.
     x : array of shape (n, x_dim)
-        One to four rows are read best.
+        The page is easiest to read with one to four rows.
     noise : optional
-        From ``model.draw_noise``, with n_samples for n K rows; by default it is drawn, the same for
-        every call.
+        From ``model.draw_noise``, for n K rows if n_samples is given.  By default it is drawn, the same in every call.
     path : str or Path, optional
         Where to write the page.
     beta, alpha : float, default 1
-        Weights of the parts of the loss, as of ``backward``.
+        Weights of the parts of the loss, as in `ELBO.loss`.
     n_samples : int, optional
-        K: the pass is that of the importance-weighted bound L_K, with the plain gradient.
+        K, for the importance-weighted bound L_K with its plain gradient.
     image_shape : pair of int, optional
-        Height and width, if a row of x is a picture; a square is guessed.
+        Height and width, if a row of x is a picture.  By default rows of a square number of pixels are squares.
     about : str, optional
-        A sentence about the model and the data, for the head of the page.
+        A sentence about the model and the data, for the top of the page.
     columns : sequence of str, optional
         The names of the columns of x.
 
     Returns
     -------
     Page
-        A str.
+        The text, a str.
 
     Raises
     ------
     ValueError
-        If an argument is not of this kind; the message names it.
+        If an argument is wrong; the message names it.
     """
     if not isinstance(model, MODELS):
         raise ValueError("model must be an Autoencoder, a VAE, an HVAE, a TopDown or a Diffusion; got "
@@ -115,7 +113,7 @@ def explain(model: Model, x: ArrayLike, noise: Any = None, path: Any = None, *, 
     page = Page(Writer(found).page())
     page.ok, page.verdict = not found.wrong, found.verdict
     if where is not None:
-        write(where, page.encode(errors="backslashreplace"))                   # a folder's name may be no UTF-8
+        write(where, page.encode(errors="backslashreplace"))                   # a folder's name may not be UTF-8
     return page
 
 
@@ -135,7 +133,7 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
     else:
         objective.model = objective.twin = own
     p, trace = Pass(pair, [own]), Trace(registry(own, MATH))
-    p.wrapped = [one for one in p.wrapped if not isinstance(one[0].layer, SharedInput)]           # K rows there are one
+    p.wrapped = [one for one in p.wrapped if not isinstance(one[0].layer, SharedInput)]           # one row for K there
 
     def loss_of(reconstruction: Array, kl: Array) -> Any:
         parts = ELBO(reconstruction, kl[:, -1], kl[:, :-1])
@@ -152,9 +150,9 @@ def trace_pass(model: Model, x: ArrayLike, noise: Any = None, beta: ArrayLike = 
         given["log_w"] = (lambda a: -log_mean_exp(a.reshape(-1, K))[0].mean(), parts.weighted(weights, alpha), dlog_w)
     found = search(p, {of: getattr(delbo, "d" + of) for of in vars(parts)}, TOLERANCE, mend=False)
     own.pack(**own.networks)
-    for name, fill in pair.fills.items():              # what stood in the gradient must not matter
+    for name, fill in pair.fills.items():              # backward must overwrite what is in the gradient
         own.gradients[name][...] = fill
-    trace.note(list(own.parameters.values()))          # so that self.W is a link to where it stands
+    trace.note(list(own.parameters.values()))          # so that self.W is a link to its numbers
     order = {c.step.index: i for i, c in enumerate(found) if c.step is not None}
     p.steps, p.count, p.mend = [], 0, lambda step, which: None
     p.choose = lambda steps, given: min(steps, key=lambda step: order.get(step.index, len(order)))

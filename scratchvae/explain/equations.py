@@ -1,6 +1,6 @@
-"""The equations beside the lines: each as one expression that can be typeset and evaluated.
+"""The equations beside the lines: each is one expression that can be typeset and evaluated.
 
-They stand in equations.txt, one a line, and are read from there; the words around them are those of MATH.md.
+They are in equations.txt, which explains its own notation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .notation import text
 
 @dataclass
 class Equation:
-    """An entry of the table: its number and case, the names it is of, left and right as trees, and a sentence."""
+    """An entry of the table: number and case, the names that a line assigns, both sides as trees, and a sentence."""
 
     number: str
     case: str
@@ -32,7 +32,7 @@ class Equation:
 
 
 def base(target: str) -> str:
-    """Return the bare name of what is assigned to: ``self.dW`` is dW, ``z[t - 1]`` is z, ``elbo.total`` is total."""
+    """Return the bare name of a target: dW of ``self.dW``, z of ``z[t - 1]``, total of ``elbo.total``."""
     return target.partition("[")[0].rpartition(".")[2]
 
 
@@ -58,7 +58,7 @@ def table(of: str = "") -> list[Equation]:
 
 @lru_cache(maxsize=None)
 def symbols_of(name: str) -> list[ast.expr]:
-    """Return what a symbol may stand for."""
+    """Return the meanings of a symbol, as trees."""
     found = re.search(rf"^{name} := (.*)$", read("explain/equations.txt"), re.MULTILINE)
     return [ast.parse(meaning, mode="eval").body for meaning in found.group(1).split("; ")] if found else []
 
@@ -70,14 +70,14 @@ def read(name: str) -> str:
 
 
 def reference(comment: str) -> tuple[str, str] | None:
-    """Return the number with which a comment ends, and its word: ``"(n,)   (3.5, N(0, I))"``."""
+    """Return the number and the case at the end of a comment, such as ``"(n,)   (3.5, N(0, I))"``."""
     found = re.search(r"(?:^|  )\((\d+\.\d+)(?:, ((?:[^()]|\([^()]*\))*))?\)$", comment.strip())
     return (found.group(1), found.group(2) or "") if found else None
 
 
 @lru_cache(maxsize=None)
 def select(number: str, case: str, names: tuple[str, ...]) -> list[Equation]:
-    """Return the equations of a line: that of all its names together, else those of each."""
+    """Return the equations of a line: that of all its names together, or those of each name."""
     mine = [e for e in table(number) if e.case == case]
     wanted = tuple(n for n in map(base, names) if n not in ("_", "cache") and not n.endswith("_cache"))
     together = [e for e in mine if e.names == wanted]
@@ -94,7 +94,7 @@ def sections() -> dict[str, tuple[str, str]]:
 
 @lru_cache(maxsize=None)
 def symbols() -> list[tuple[str, str]]:
-    """Return the table of symbols of MATH.md: what stands for what, and where it stands for something else."""
+    """Return the table of symbols of MATH.md: each symbol with its meaning, here and elsewhere."""
     rows = re.findall(r"^\| (.*?) \| (.*?) \| ?(.*?) ?\|$", read("MATH.md").replace(r"\|", "¦"), re.MULTILINE)
     return [(row[0].replace("¦", "|"), "; elsewhere: ".join(filter(None, row[1:])).replace("¦", "|"))
             for row in rows if row[0] not in ("symbol", "---")]

@@ -1,8 +1,8 @@
-"""An equation, computed from the arrays of a pass, and compared with what the line made.
+"""An equation, evaluated on the arrays of a pass and compared with what the line made.
 
-It is computed as it stands: entry by entry where it has indices, its sums added term by term, in numbers longer
-than the pass's own where the machine has them.  A name is looked for where a reader would look: among the variables
-of the function as they were before the line, in the forward that a backward answers, in the object itself.
+It is evaluated as it is written: entry by entry where it has indices, sums term by term, in extended precision where
+the machine has it.  Names are looked up where a reader would look: in the function's variables before the line, in the
+forward that a backward answers, in the object itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def source(node: ast.AST) -> str:
 
 
 class Unknown(Exception):
-    """A name or a call that is not in the pass."""
+    """The pass has no such name or call."""
 
 
 def over(a: Array) -> Array:
@@ -49,19 +49,19 @@ def log_gamma(x: Array) -> Array:
 
 
 def digamma(x: Array) -> Array:
-    """Return (log Γ)'(x): far out by its series, from there back step by step."""
+    """Return (log Γ)'(x): its series at x + 60, and the recurrence back to x."""
     u = x + 60
     series = np.log(u) - 1 / (2 * u) - 1 / (12 * u**2) + 1 / (120 * u**4) - 1 / (252 * u**6)
     return series - sum(1 / (x + k) for k in range(60))
 
 
 def column(a: Any) -> Any:
-    """Return one number for each row as a column."""
+    """Return an array of one number per row as a column."""
     return a[:, None] if np.ndim(a) == 1 else a
 
 
 def ratio(a: Any, b: Any) -> Any:
-    """Return a/b; from one level to itself, 0/0, it is 0."""
+    """Return a/b; 0/0 is 0."""
     return a / b if np.any(b) or np.any(a) else a
 
 
@@ -86,7 +86,7 @@ OPERATIONS: dict[type, Callable[..., Any]] = {
 
 
 class Evaluator:
-    """The value of expressions at one line of a pass."""
+    """Evaluates expressions at one line of a pass."""
 
     def __init__(self, visit: Visit, answered: Call | None, extra: dict[str, Any]) -> None:
         self.visit, self.answered, self.extra = visit, answered, extra
@@ -97,7 +97,7 @@ class Evaluator:
     # names --------------------------------------------------------------------------------------------
 
     def spaces(self) -> Iterator[Callable[[str], Any]]:
-        """Yield where a name may stand for something, the nearest first."""
+        """Yield the places to look up a name, the nearest first."""
         owner, before = self.visit.call.owner, self.visit.before
         yield before.get
         if self.answered is not None:
@@ -108,7 +108,7 @@ class Evaluator:
         yield {base(name): value for name, value in self.visit.values}.get
 
     def find(self, name: str) -> Any:
-        """Return what a name stands for: here, else by the table of symbols, else in what the line called."""
+        """Return the value of a name: from these places, or by the table of symbols, or from what the line called."""
         if name in ("π", "e"):
             return LONG(np.pi) if name == "π" else np.exp(LONG(1))
         for space in self.spaces():
@@ -123,7 +123,7 @@ class Evaluator:
         raise Unknown(name)
 
     def at_level(self, value: Any) -> Any:
-        """Return of a dict by level, or a list of noise, what belongs to the level of the line."""
+        """Return the entry for the line's level, of a dict by level or a list of noise; else the value itself."""
         t = self.visit.before.get("t")
         if isinstance(value, dict) and t in value:
             return value[t]
@@ -132,7 +132,7 @@ class Evaluator:
     # expressions --------------------------------------------------------------------------------------
 
     def value(self, node: ast.AST, letters: Mapping[str, Any] = {}) -> Any:
-        """Return the value of an expression, its free indices being numbers, or all numbers that they can be."""
+        """Return the value of an expression; ``letters`` has its free indices, as numbers or as open grids."""
         if isinstance(node, ast.BinOp):
             if getattr(node.left, "id", "") == "e":
                 return np.exp(self.value(node.right, letters))
@@ -141,7 +141,7 @@ class Evaluator:
             indices = letters_of(node)
             if not indices or not letters.keys() >= set(indices):
                 return self.part(source(node))
-            a = self.shaped(self.name(source(node.value)), len(indices))       # where it has one entry for all, that
+            a = self.shaped(self.name(source(node.value)), len(indices))       # an axis of size 1 is for all
             return a[tuple(letters[c] if size > 1 else 0 for c, size in zip(indices, a.shape))]
         if isinstance(node, ast.Name):                 # k, as a number, is counted from 1; n is the number of examples
             return letters["k"] + 1 if node.id == "k" else column(self.name(node.id))
@@ -163,19 +163,19 @@ class Evaluator:
         return self.functions[name](*values) if name in self.functions else self.called(node.func, values)
 
     def range(self, node: ast.Call) -> range:
-        """Return what the index of a sum runs over."""
+        """Return the range of a sum's index."""
         first, last = map(int, map(source, node.args[:-1])) if node.args[1:] else (1, self.sizes[source(node.func)[1]])
         return range(first - 1, last)
 
     def shaped(self, value: Any, axes: int) -> Array:
-        """Return an array with so many axes: the K rows of an example get an axis of their own."""
+        """Return an array with this number of axes: the K rows of an example get an axis of their own."""
         a = np.asarray(value)
         if 0 < a.ndim < axes:
             a = a.reshape(-1, self.extra["K"], *a.shape[1:])
         return a.reshape((*a.shape, *[1] * axes)[:axes])
 
     def measure(self, equation: Equation, made: Any) -> list[str]:
-        """Note the size of each index, of the arrays and of what was made; return the indices on the left."""
+        """Store the size of each index, read from the arrays; return the indices on the left."""
         letters = [] if source(equation.left)[-3:] == "[t]" else letters_of(equation.left)
         walked = list(ast.walk(equation.right))
         bound = {source(node.func)[1:] for node in walked if isinstance(node, ast.Call)}.union(letters)
@@ -187,7 +187,7 @@ class Evaluator:
         return letters
 
     def part(self, text: str) -> Any:
-        """Return what belongs to a level, q[t - 1] or gamma[t + 1], or a piece, h[:n]."""
+        """Return the entry of a level, q[t - 1] or gamma[t + 1], or a slice, h[:n]."""
         name, _, index = text.rstrip("]").partition("[")
         t = self.visit.before.get("t", next((v for n, v in self.visit.values if n == "t"), None))
         for space in self.spaces():
@@ -196,13 +196,13 @@ class Evaluator:
                 return column(long(held[:, t - 1]))
             if isinstance(held, (dict, np.ndarray)):
                 shift = 0 if ":" in index or isinstance(held, dict) or len(held) == len(
-                    getattr(self.visit.call.owner, "gamma", ())) else 1        # such as v_q, which begins with level 1
+                    getattr(self.visit.call.owner, "gamma", ())) else 1        # v_q begins with level 1
                 names = {**self.visit.before, **self.extra, "t": None if t is None else t - shift, "held": held}
                 return column(long(eval(f"held[{index}]", {}, names)))
         raise Unknown(name)
 
     def called(self, function: ast.expr, args: list[Any]) -> Any:
-        """Return what a call that the line made has returned, if it had these arguments."""
+        """Return what a call on this line returned, if it had these arguments."""
         last, owner = source(function).rpartition(".")[2], None
         if isinstance(function, ast.Attribute):
             own = {n: v for n, v in vars(self.visit.call.owner).items() if not isinstance(v, np.ndarray)}
@@ -218,7 +218,7 @@ class Evaluator:
     # an equation --------------------------------------------------------------------------------------
 
     def error(self, equation: Equation) -> float | None:
-        """Return how far the equation is from what the line made, relative to the largest entry; None: not known."""
+        """Return the error of the equation, relative to the largest entry that the line made; None if unknown."""
         try:
             with np.errstate(all="ignore"):
                 return self.compare(equation)
@@ -240,7 +240,7 @@ class Evaluator:
         return distance(np.broadcast_to(found, sizes) if letters else leaves(found)[0], made)
 
     def made(self, equation: Equation) -> Any:
-        """Return what the left side stands for: what the line made, or what it was made of (h = [mu | logvar])."""
+        """Return the value of the left side: what the line made, or what it took apart (h = [mu | logvar])."""
         made = [(base(n), v) for n, v in self.visit.values]
         left = base(source(equation.left))
         own = [v for n, v in made if n == left] or [self.visit.before.get(left)]
@@ -249,7 +249,7 @@ class Evaluator:
     # one entry, with its numbers ------------------------------------------------------------------------
 
     def worked(self, equation: Equation) -> str | None:
-        """Return one entry of a product or a sum with its numbers, the largest; None where there is no such thing."""
+        """Return the largest entry of a product or a sum, with its numbers; None if the equation is neither."""
         made, node = self.made(equation), equation.right
         if isinstance(equation.left, ast.Tuple) or not isinstance(made, np.ndarray) or not made.any() or (
                 "*" not in source(node) and "Σ" not in source(node)):
@@ -265,7 +265,7 @@ class Evaluator:
         return f"{of}[{', '.join(map(str, at))}] = {said} = {grid[at]:.4g}"
 
     def numbers(self, node: ast.expr, at: tuple[int, ...], letters: Mapping[str, int], inside: int = 0) -> str:
-        """Return an expression with the numbers of one entry in the places of the names."""
+        """Return an expression with the numbers of one entry in place of the names."""
         if isinstance(node, ast.BinOp):
             order, sign = SIGNS[type(node.op)]
             said = (self.numbers(node.left, at, letters, order) + sign
@@ -306,7 +306,7 @@ def letters_of(node: ast.expr) -> list[str]:
 
 
 def entry(value: Any, at: tuple[int, ...]) -> float:
-    """Return an entry of an array; where it has one for all, that."""
+    """Return an entry of an array; an axis of size 1 is for all."""
     a = np.asarray(value)
     return float(a[tuple(min(i, size - 1) for i, size in zip((*at, 0, 0), a.shape))])
 
@@ -317,13 +317,13 @@ def is_number(value: Any) -> bool:
 
 
 def long(value: Any) -> Any:
-    """Return it in the longest precision there is."""
+    """Return it in extended precision."""
     a = np.asarray(value)
     return a.astype(LONG) if a.dtype.kind in "fiu" else a
 
 
 def outputs(made: Call) -> Any:
-    """Return what a call has returned, without its cache: one value, or several."""
+    """Return what a call returned, without its cache: one value, or a tuple."""
     result = made.values
     if isinstance(result, tuple) and made.cached() and not made.function.name.endswith("backward"):
         result = result[0]
@@ -331,7 +331,7 @@ def outputs(made: Call) -> Any:
 
 
 def distance(found: Any, made: Any) -> float:
-    """Return how far two arrays are apart, relative to the largest entry; infinite if their shapes do not fit."""
+    """Return the largest difference, relative to the largest entry; infinite if the shapes do not fit."""
     a, b = long(found), long(made)
     a = a.reshape(b.shape) if a.size == b.size else a
     if a.shape not in ((), b.shape, (*b.shape[:1], 1)):

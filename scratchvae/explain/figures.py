@@ -1,4 +1,4 @@
-"""What is drawn of a pass: the parts of its bound, and the graph of its model."""
+"""The two figures of a page: the parts of the bound as bars, and the graph of the model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def graph(found: Record) -> str:
                        ([made_by[key_of(a)]] if key_of(a) in made_by else sorted(others))]      # a part of others
             if not sources:
                 continue
-            if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):        # two views of one output
+            if any(np.shares_memory(o, a) for o in outputs for _, a in inputs):        # it splits an array
                 made_by.update({key_of(o): sources[0][0] for o in outputs})
                 continue
             gradients = {n: g for (n, _), g in zip(inputs, leaves(found.answers[call.index].result))}
@@ -63,13 +63,13 @@ def graph(found: Record) -> str:
             edges += [(s, node, float(np.linalg.norm(gradients[n])))
                       for s, n, a in sources if is_array(gradients.get(n)) and gradients[n].size]
         last = max((made_by[key] for _, key in visit.used if key in made_by), key=lambda k: nodes[k][1], default=0)
-        for made in visit.made:                        # what no part of the model made, but some line of what it made
-            if made.value.any():                       # and not a constant 0
+        for made in visit.made:                        # what a line computed from it, without a part of the model
+            if made.value.any():                       # not a constant 0
                 made_by.setdefault(made.key, last)
     return pictures.graph(nodes, edges)
 
 
 def norms(name: str, value: Array, gradient: Array | None) -> tuple[str, str]:
-    """Return what stands in a box of the graph: the size of an array, and of its gradient."""
+    """Return the two lines in a box of the graph: the norm of an array, and that of its gradient."""
     size = "" if gradient is None or not gradient.size else f"|d{name}| {np.linalg.norm(gradient):.2g}"
     return f"|{name}| {np.linalg.norm(np.nan_to_num(value)):.2g}", size

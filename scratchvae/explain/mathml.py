@@ -1,7 +1,6 @@
-"""The plain notation of MATH.md as MathML, which a browser sets as mathematics without a script.
+"""Turns the plain notation of MATH.md into MathML, which a browser typesets without a script.
 
-The notation is kept: mu stays mu, as in the code.  What is set is what plain text
-cannot: fractions, roots, indices, powers.
+Names stay as in the code: mu is mu.  Fractions, roots, indices and powers are typeset.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ def mathml(text: str) -> str:
 
 @lru_cache(maxsize=None)
 def broken(text: str, most: int = 34) -> str:
-    """Return a formula as one ``<math>`` element, or a long one as several, between which a line may be broken.
+    """Return a formula as one ``<math>`` element, or a long one as several, so that the line can break between them.
 
-    It is cut before =, + and - that stand outside brackets.
+    It is split before =, + and - outside brackets.
     """
     tokens, parts, depth, length = TOKEN.findall(text), [""], 0, 0
     for i, token in enumerate(tokens):
@@ -49,7 +48,7 @@ def broken(text: str, most: int = 34) -> str:
 
 
 def row(tokens: list[str], at: int, until: str) -> tuple[list[str], int]:
-    """Return the elements up to a closing bracket, and where it stands."""
+    """Return the elements up to a closing bracket, and the place of the bracket."""
     out: list[str] = []
     gap = False
     while at < len(tokens) and tokens[at] != until:
@@ -95,7 +94,7 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
         at += 1
         made = f'<mrow><mo stretchy="false">{token}</mo>{"".join(inside)}<mo stretchy="false">{closing}</mo></mrow>'
         if token == "(" and len(inside) == 1 and inside[0].startswith("<mfrac>") and not called:
-            made = inside[0]                           # a fraction that stands in brackets as a factor: (1/2) Σ
+            made = inside[0]                           # a factor in brackets, (1/2) Σ, needs none
     elif token[0].isdigit():
         made = f"<mn>{token}</mn>"
     elif token in WORDS:

@@ -1,4 +1,4 @@
-"""An expression in the notation of MATH.md: a product is written side by side, x**2 as x², exp(x) as it is."""
+"""Writes an expression in the notation of MATH.md: ``x * y`` as x y, ``x**2`` as x²."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ LEVELS = {"t", "t - 1", "t + 1", "0"}
 
 
 def text(node: ast.expr) -> str:
-    """Return an expression as it stands in MATH.md."""
+    """Return an expression as MATH.md writes it."""
     return write(node, 0)
 
 
 def write(node: ast.expr, tight: int) -> str:
-    """Return it, in brackets if it binds less than ``tight``: 1 a sum, 2 a product, 3 a quotient or a power."""
+    """Return it, in brackets if it binds less tightly than ``tight``: 1 a sum, 2 a product, 3 a quotient or power."""
     said, binds = bare(node)
     return said if binds >= tight else f"({said})"
 
 
 def bare(node: ast.expr) -> tuple[str, int]:
-    """Return an expression, and how close it binds."""
+    """Return an expression, and how tightly it binds."""
     if isinstance(node, ast.Name):
         return node.id, 4
     if isinstance(node, ast.Constant):

@@ -1,8 +1,7 @@
-"""The page: every statement of a pass with its equation, what it made, and the check of its gradient.
+"""Writes the page: every statement of a pass with its equation, what it made, and the check of its gradient.
 
-Forward stands on the left, from the first line down; beside each line stands the line
-of backward that answers it, so that backward reads from the last line up.  A call
-unfolds in place, in the same two columns.
+Forward is on the left and runs down.  Beside each line is the line of backward that answers it, so backward runs up.
+A call unfolds in place, in the same two columns.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from .mathml import broken
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import TOLERANCE, Record, is_gradient
 
-ALL = 640                                              # an array of so many numbers is written out; of a larger one,
-FEW, SOME, MANY = 8, 160, 4096                                 # the first so many; the script can sum over so many
+FEW, ALL = 8, 640                                      # arrays up to FEW numbers stand in the line, up to ALL in a table;
+SOME, MANY = 160, 4096                                 # of larger ones SOME are shown; the script sums arrays up to MANY
 SUM = re.compile(r"(\w+\[[^]]+\]) = Σ(\w)\((\w+\[[^]]+\](?: \* \w+\[[^]]+\])?)\)( \+ \w+\[[^]]+\])?")
 
 
@@ -34,13 +33,13 @@ class Writer:
 
     def __init__(self, found: Record) -> None:
         self.found, self.ids, self.written = found, set[int](), set[tuple[Any, bytes]]()
-        self.arrays: dict[int, Any] = {}               # whose entries the script sums
-        self.cited: dict[str, str] = {}                # numbers of MATH.md, with the equations that stand here
+        self.arrays: dict[int, Any] = {}               # by number, for the sums of the script
+        self.cited: dict[str, str] = {}                # numbers of MATH.md, with their equations on this page
 
     # small things -----------------------------------------------------------------------------------
 
     def name(self, label: str, key: Key) -> str:
-        """Return the name of an array; the first in the document is where links to it lead."""
+        """Return the name of an array; links to it lead to the first on the page."""
         number = self.found.trace.numbers.get(key)
         if number is None:
             return f'<span class="name">{escape(label)}</span>'
@@ -65,7 +64,7 @@ class Writer:
         return f'<div class="made {classes}">{name} {said} {check}{numbers}</div>'
 
     def numbers(self, label: str, value: Array) -> str:
-        """Return the numbers of an array with their indices: all, or of a large one the first rows that are not 0."""
+        """Return the numbers of an array with their indices: all, or the first rows that are not 0 of a large one."""
         grid = np.atleast_2d(value if value.ndim <= 2 else value.reshape(len(value), -1))
         rows, columns, left = np.arange(len(grid)), min(grid.shape[1], ALL), ""
         if grid.size > ALL:
@@ -73,7 +72,7 @@ class Writer:
             rows = np.flatnonzero(grid[:, :columns].any(axis=1))[:max(1, SOME // columns)]
             left = f"\n{len(rows)} rows that are not all 0, of {len(grid)}; {columns} of {grid.shape[1]} columns"
         blocks, high = [("", grid[rows, :columns], rows)], self.found.picture
-        if high is not None and grid.shape[1] == columns == high[0] * high[1]:         # a picture is written as one
+        if high is not None and grid.shape[1] == columns == high[0] * high[1]:         # pixels of a picture
             blocks = [(f"row {i}, as {high[0]} by {high[1]} pixels\n", grid[i].reshape(high), np.arange(high[0]))
                       for i in rows]
         out = []
@@ -87,7 +86,7 @@ class Writer:
                 f'<pre tabindex="0">{chr(10).join(out)}{left}</pre></details>')
 
     def code(self, visit: Visit) -> str:
-        """Return a statement's source, its arrays as links to where they were made."""
+        """Return the source of a statement, with its arrays as links to the lines that made them."""
         function, statement = visit.call.function, visit.statement
         lines = function.lines[statement.first - 1:statement.last]
         indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
@@ -111,7 +110,7 @@ class Writer:
         return f'<pre class="code">{chr(10).join(out)}</pre>'
 
     def equations(self, visit: Visit) -> str:
-        """Return the equations of a statement, each with a sentence, and with how well the numbers obey it."""
+        """Return the equations of a statement, each with its sentence, its error and one entry in numbers."""
         out = []
         for equation, error in self.found.equations(visit):
             kind, word = (("faint", "is not computed here") if error is None else
@@ -133,7 +132,7 @@ class Writer:
         return "".join(out)
 
     def summed(self, visit: Visit, equation: Equation) -> str:
-        """Return what the script needs to write out the sum of any entry: index, factors and what is added."""
+        """Return what the script needs to write the sum of any entry: index, factors and what is added."""
         text = f"{source(equation.left)} = {source(equation.right)}"
         found = SUM.fullmatch(text)
         used = {base(source(node)): self.found.trace.numbers[key] for node, key in visit.used} if found else {}
@@ -164,7 +163,7 @@ class Writer:
         return "".join(out)
 
     def legend(self) -> str:
-        """Return what the symbols on this page mean: the rows of MATH.md's table that are met here."""
+        """Return the meaning of the symbols on this page: rows of MATH.md's table, and four more."""
         met = set(re.findall(r"[^\W\d]+", " ".join(self.cited.values()))) | {"x", "h", "eps", "n"}
         rows = [(name, meaning) for name, meaning in symbols() if met & set(re.findall(r"[^\W\d]+", name))]
         rows += [("n", "the number of examples; as an index, one of them; i, j: columns"),
@@ -175,7 +174,7 @@ class Writer:
                        for name, meaning in rows)
 
     def checked(self, visit: Visit, made: Made) -> tuple[str, str]:
-        """Return what the complex step says of a gradient, and a class for its line."""
+        """Return the check of a gradient, and a class for its line."""
         first = self.found.origin == (visit.end, made.key)
         if not (first or is_gradient(visit, made)):
             return "", ""
@@ -194,7 +193,7 @@ class Writer:
     # statements ---------------------------------------------------------------------------------------
 
     def step(self, visit: Visit, number: int) -> str:
-        """Return one statement: number, source, equation, and what it made."""
+        """Return one statement: its number, source, equations, and what it made."""
         function, statement = visit.call.function, visit.statement
         kind = "math" if function.reference(statement) else "plumbing"
         counts = f'<div class="made faint">{escape(", ".join(visit.numbers))}</div>' if visit.numbers else ""
@@ -204,7 +203,7 @@ class Writer:
                 f'<div>{self.code(visit)}{self.equations(visit)}{counts}{made}</div></div>')
 
     def words(self, calls: Sequence[Call]) -> str:
-        """Return of each call the first sentences of its function's docstring, and where it stands."""
+        """Return, for each call, its function's name and line, and the first sentences of its docstring."""
         out = []
         for function in (call.function for call in calls):
             doc = re.split(r"\n\n|\n-+\n", function.doc)[0].replace("`", "").replace("\n", " ")
@@ -213,14 +212,14 @@ class Writer:
         return "".join(out)
 
     def unfold(self, calls: Sequence[Call], depth: int) -> str:
-        """Return a call, or forward and the backward that answers it, folded; open where the first mistake is."""
+        """Return a fold with a call, or with forward and its backward; it is open if the first mistake is inside."""
         title, inside, level = " and ".join(map(self.found.title, calls)), self.lines(calls, depth), min(6, 2 + depth)
         opened = " open" if 'id="wrong"' in inside else ""
         return (f'<details{opened} class="unfold"><summary>unfold {escape(title)}</summary><div class="inside">'
                 f'<h{level}>{escape(title)}</h{level}>{self.words(calls)}{inside}</div></details>')
 
     def lines(self, calls: Sequence[Call], depth: int) -> str:
-        """Return the statements of a call; or those of forward, and beside each those of backward that answer it."""
+        """Return the statements of a call; of forward and backward side by side, if there are two."""
         if len(calls) == 1:
             return "".join(f'<div class="one">{self.step(visit, number)}'
                            + "".join(self.unfold([c], depth + 1) for c in visit.calls if c.visits) + "</div>"
@@ -247,7 +246,7 @@ class Writer:
     def anchors(self, rows: list[Visit], backward: Call) -> dict[int, int]:
         """Return, for each statement of backward, the row of the statement of forward that it answers.
 
-        One that answers none, such as a sum of gradients or the head of a loop, is for the one that comes next.
+        A statement that answers none, such as a sum of gradients or the head of a loop, goes with the next one.
         """
         row_of_call = {call.index: i for i, visit in enumerate(rows) for call in visit.calls}
         row_of_name: dict[str, int] = {}
@@ -269,7 +268,7 @@ class Writer:
     # the whole ----------------------------------------------------------------------------------------
 
     def given(self) -> str:
-        """Return what the pass was given: x, the noise, and the parameters."""
+        """Return the inputs of the pass: x, the noise, and the parameters."""
         found, out = self.found, []
         arrays = [("x", found.x)]
         noise = found.noise if isinstance(found.noise, (list, tuple)) else [found.noise]
@@ -280,7 +279,7 @@ class Writer:
         return "".join(out)
 
     def linked(self, lines: str) -> str:
-        """Return the lines, an array that is not shown anywhere as its name alone, not as a link to it."""
+        """Return the lines without links to arrays that the page does not show."""
         return re.sub(r'<a href="#a(\d+)"( data-a="\d+")>([^<]*)</a>', lambda found: found.group() if
                       int(found.group(1)) in self.ids else f"<span{found.group(2)}>{found.group(3)}</span>", lines)
 

@@ -1,4 +1,4 @@
-"""Pictures for the page, without a library: heat maps as small PNG files, bars and the graph of a model as SVG."""
+"""Pictures for the page, without a library: heat maps as PNG, bars and the graph of a model as SVG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 96                                              # rows and columns of a p
 
 
 def png(pixels: Array) -> str:
-    """Return pixels, (height, width, 3) or (height, width) of whole numbers from 0 to 255, as a data address."""
+    """Return pixels from 0 to 255, of shape (height, width, 3) or (height, width), as a data URL."""
     height, width = pixels.shape[:2]
     rows = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in pixels)
 
@@ -29,7 +29,7 @@ def png(pixels: Array) -> str:
 
 
 def colours(values: Array) -> Array:
-    """Return blue for negative numbers, red for positive ones, white for 0, strong for large ones, and grey for NaN."""
+    """Return the colours of numbers: blue below 0, white at 0, red above, stronger for larger ones; grey for NaN."""
     missing, size = np.isnan(values)[..., None], np.abs(values)[..., None]
     ends = np.where(values[..., None] < 0, FROM_LOW, FROM_HIGH)
     largest = np.max(size, where=~missing, initial=0) or 1.0
@@ -37,15 +37,15 @@ def colours(values: Array) -> Array:
 
 
 def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -> str:
-    """Return an image of an array: a cell for each number, or a picture for each row of as many pixels.
+    """Return an image of an array: a cell for each number, or a picture for each row if it has as many pixels.
 
     Parameters
     ----------
     values : array
     name : str
-        For the text that stands for the image.
+        For the text beside the image.
     picture : pair of int, optional
-        Height and width, if a row is a picture.  Numbers from 0 to 1 are grey then.
+        Height and width, if a row is a picture.  Numbers from 0 to 1 are drawn in grey.
     """
     grid = np.atleast_2d(values if values.ndim <= 2 else values.reshape(len(values), -1))
     seen = grid[~np.isnan(grid)]
@@ -70,7 +70,7 @@ def heat_map(values: Array, name: str, picture: tuple[int, int] | None = None) -
 
 
 def bars(parts: dict[str, float], total: str) -> str:
-    """Return the parts of a sum as bars, one after another from where the last one ended, in nats."""
+    """Return the parts of a sum as bars, each starting where the one before ends, in nats."""
     starts = np.cumsum([0.0, *parts.values()])         # of each part, and last the sum of all
     at, low, unit, rows = starts[-1], starts.min(), 360 / (np.ptp(starts) or 1), []
     for i, (name, value, start) in enumerate([*zip(parts, parts.values(), starts), (total, at, 0.0)]):
@@ -85,7 +85,7 @@ def bars(parts: dict[str, float], total: str) -> str:
 
 
 def graph(nodes: list[tuple[str, int, str, str]], edges: list[tuple[int, int, float]]) -> str:
-    """Return a graph from left to right: boxes of a name and two lines, with their column; edges with a norm."""
+    """Return a graph from left to right: nodes with a name, a column and two lines of text; edges with a norm."""
     columns = [column for _, column, *_ in nodes]
     most, drawn = max(map(columns.count, columns)), []
     width, height = 180 * (max(columns) + 1), 84 * most + 70

@@ -1,7 +1,7 @@
-"""The source of a function as a list of statements, each with the names that it makes and uses.
+"""The source of a function as a list of statements, each with the names that it assigns.
 
-A statement is what the page shows as one line of the table: an assignment, a
-``return``, or the head of an ``if`` or ``for``, whose body follows it.
+The page shows each statement as one step: an assignment, a ``return``, or the head of an ``if`` or ``for``, whose body
+follows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .equations import reference
 
 @dataclass
 class Statement:
-    """One statement: where it stands, and what it makes."""
+    """One statement: its lines, and what it assigns."""
 
     node: ast.stmt
     first: int                                         # lines, counted from 1 in the file
@@ -41,16 +41,16 @@ class Function:
     first: int
 
     def at(self, line: int) -> Statement | None:
-        """Return the statement on a line; of several, one within another, the inner."""
+        """Return the statement on a line; the innermost, if they are nested."""
         found = [s for s in self.statements if s.first <= line <= s.last]
         return found[-1] if found else None
 
     def reference(self, statement: Statement) -> tuple[str, str] | None:
-        """Return the number of the equation in a statement's comment, and the word for its case."""
+        """Return the number and the case of the equation in a statement's comment."""
         return reference(self.lines[statement.last - 1].partition("#")[2])
 
     def returns(self) -> list[str]:
-        """Return the names of what the function returns, as its docstring has them; else its own."""
+        """Return the names of what the function returns, from its docstring; or the function's own name."""
         listed = re.search(r"Returns\n-+\n((?:.+\n?)+)", self.doc)
         if listed:
             names = re.findall(r"^([\w, ]+) : ", listed.group(1), re.MULTILINE)
@@ -72,7 +72,7 @@ class Function:
 
 @lru_cache(maxsize=None)
 def read(function: FunctionType, code: CodeType) -> Function | None:
-    """Return a function's source in statements, or None if the source is not there."""
+    """Return a function's source as statements, or None if there is no source."""
     source = "".join(linecache.getlines(code.co_filename))
     node = functions(source).get((code.co_name, code.co_firstlineno))
     name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__.rpartition('<locals>.')[2]}"
@@ -88,7 +88,7 @@ def functions(source: str) -> dict[tuple[str, int], ast.FunctionDef]:
 
 
 def statements(body: list[ast.stmt]) -> Iterator[Statement]:
-    """Yield the statements of a body in their order, those within others after them; docstrings are left out."""
+    """Yield the statements of a body in their order, nested ones after their head; docstrings are left out."""
     for child in body:
         if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
             head = child.test if isinstance(child, ast.If) else child.iter if isinstance(child, ast.For) else child
@@ -99,7 +99,7 @@ def statements(body: list[ast.stmt]) -> Iterator[Statement]:
 
 
 def targets(node: ast.stmt) -> list[ast.expr]:
-    """Return what a statement assigns to, one by one; ``out=`` of a call is assigned to as well."""
+    """Return the targets of a statement, one by one; ``out=`` of a call is one."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return [k.value for k in node.value.keywords if k.arg == "out"]
     return flat(getattr(node, "targets", [getattr(node, "target", ast.Tuple([]))]))
@@ -111,7 +111,7 @@ def flat(nodes: list[ast.expr]) -> list[ast.expr]:
 
 
 def registry(model: Any, modules: list[ModuleType]) -> dict[CodeType, FunctionType]:
-    """Return the functions of the math by their code: those of these modules, and of the classes that a model is of."""
+    """Return the functions of the math by their code: those of these modules, and of the classes of a model's parts."""
     parts = [model, model.likelihood, *(layer for net in model.networks.values() for layer in net.layers.values())]
     classes = {cls for part in parts for cls in type(part).__mro__}
     names = {module.__name__ for module in modules} | {cls.__module__ for cls in classes}

@@ -1,8 +1,7 @@
-"""One pass through a model, recorded: every statement of the math that ran, what it made and what it used.
+"""Records one pass through a model: every statement of the math that ran, what it made and what it used.
 
-Python's own tracing (``sys.settrace``) reports each line before it runs, so nothing
-in the math knows of it.  An array is the same array wherever it has the same memory
-and shape: this tells every place at which it is used.
+Python's own tracing (``sys.settrace``) reports each line before it runs, so the math needs no change.  Two names are
+the same array if memory, shape, strides and type agree; so the page can show every place where an array is used.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PARTS = ("dreconstruction", "dprior_matching", "dconsistency")             # of 
 
 @dataclass
 class Made:
-    """An array that a statement made: its name there, which array it is, and its values at that moment."""
+    """An array that a statement made: its name there, its key, and a copy of its values."""
 
     label: str
     key: Key
@@ -44,12 +43,12 @@ class Visit:
     numbers: list[str] = field(default_factory=list)   # "t = 2"
     used: list[tuple[ast.expr, Key]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    end: int = 0                                       # in the order of ending
+    end: int = 0                                       # its place in the order in which statements ended
     before: dict[str, Any] = field(default_factory=dict)       # the variables, as they were before it ran
     values: list[tuple[str, Any]] = field(default_factory=list)        # what it assigned or returned, as it was then
 
     def new(self) -> list[Made]:
-        """Return what it made, without what a ``return`` hands on of what the call was given or has made before."""
+        """Return what it made; for a ``return``, without the call's arguments and what earlier statements made."""
         if not isinstance(self.statement.node, ast.Return):
             return self.made
         earlier = {key_of(a) for a in self.call.args.values() if is_array(a)}
@@ -60,22 +59,22 @@ class Visit:
 
 @dataclass(eq=False)
 class Call:
-    """A call of a function of the math."""
+    """One call of a function of the math."""
 
     index: int
     function: Function
     owner: Any                                         # its self, or None
     args: dict[str, Any]
     parent: Visit | None
-    step: int | None                                   # its number among those of verify's recorder, if it is one
-    start: int                                         # in the order of ending of statements
+    step: int | None                                   # its number in verify's recorder, if that records it
+    start: int                                         # how many statements had ended when it began
     visits: list[Visit] = field(default_factory=list)
     result: Any = None
-    values: Any = None                                 # the same, its arrays as they were then
+    values: Any = None                                 # the same, with copies of the arrays
     locals: dict[str, Any] = field(default_factory=dict)       # its variables at the end, and what it returned
 
     def cached(self) -> bool:
-        """Whether the second thing that it returned is a cache: its docstring does not name it."""
+        """Whether it returned a pair whose second entry is a cache, which its docstring does not name."""
         return isinstance(self.result, tuple) and len(self.result) == 2 and (
             len(leaves(self.result[0])) == len(self.function.returns()))
 
@@ -91,12 +90,12 @@ def is_array(value: Any) -> TypeGuard[Array]:
 
 
 def key_of(array: Array) -> Key:
-    """Return what tells an array from others: where it lies, and its shape."""
+    """Return what identifies an array: its address, shape, strides and type."""
     return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
 
 
 def label_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> str:
-    """Return an expression as text, with indices as numbers: ``z[t - 1]`` is ``z[0]``."""
+    """Return an expression as text, with its indices as numbers: ``z[0]`` for ``z[t - 1]``."""
     if isinstance(node, ast.Subscript):
         entries = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         said = [str(value) if isinstance(value := value_of(e, space, names), int) else ast.unparse(e) for e in entries]
@@ -106,12 +105,12 @@ def label_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> st
 
 @lru_cache(maxsize=None)
 def code_of(node: ast.expr) -> CodeType:
-    """Return an expression as code; by its text, as the node itself may be one that is assigned to."""
+    """Return an expression as code; it is parsed again, as the node may be the target of an assignment."""
     return compile(ast.unparse(node), "a line", "eval")
 
 
 def value_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> Any:
-    """Return the value of a name, an attribute or an entry; None if it has none yet."""
+    """Return the value of a name, an attribute or an entry; None if there is none yet."""
     try:
         return eval(code_of(node), space, names)
     except Exception:                                  # not there before the statement has run
@@ -119,16 +118,16 @@ def value_of(node: ast.expr, space: dict[str, Any], names: dict[str, Any]) -> An
 
 
 class Trace:
-    """The calls of one pass, from ``call`` inwards; `run` adds one more."""
+    """The calls of one pass; `run` adds a call and all calls within it."""
 
     def __init__(self, known: dict[CodeType, FunctionType]) -> None:
         self.known = known
         self.calls: list[Call] = []
         self.open: list[tuple[FrameType, Call]] = []
-        self.alive: list[Any] = []                     # no array is freed, so that no other takes its place in memory
+        self.alive: list[Any] = []                     # arrays are kept, so that no address is used twice
         self.numbers: dict[Key, int] = {}              # of each array
         self.clock = 0
-        self.unwanted: set[Key] = set()                # what a backward returned that was told that nobody needs it
+        self.unwanted: set[Key] = set()                # what backward returned with input_gradient=False
 
     def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, Call]:
         """Call a function; return what it returns, and the record of the call."""
@@ -141,7 +140,7 @@ class Trace:
         return result, self.calls[first]
 
     def enter(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """Begin a record, if a function of the math is called from another one, or from `run`."""
+        """Begin the record of a call, if a function of the math calls it, or `run` does."""
         if event != "call" or frame.f_code not in self.known:
             return None
         function = read(self.known[frame.f_code], frame.f_code)
@@ -154,7 +153,7 @@ class Trace:
             step, back = back.f_locals.get("step"), back.f_back
         if self.open:
             caller, outer = self.open[-1]
-            if back is not caller:                     # a comprehension of its own, or a helper that is no math
+            if back is not caller:                     # called from a comprehension, or from other code
                 return None
             parent = outer.visits[-1]
         call = Call(len(self.calls), function, frame.f_locals.get("self"), args, parent,
@@ -168,7 +167,7 @@ class Trace:
         return self.watch
 
     def note(self, value: Any) -> None:
-        """Give an array its number."""
+        """Give an array a number, and keep it alive."""
         self.alive.append(value)
         for entry in (value if isinstance(value, (list, tuple)) else [value]):
             if is_array(entry):
@@ -201,7 +200,7 @@ class Trace:
         return self.watch
 
     def finish(self, frame: FrameType, call: Call, result: Any = None) -> None:
-        """Record what the statement that has just run has made."""
+        """Record what the last statement made."""
         if not call.visits or call.visits[-1].end:
             return
         visit, space, names = call.visits[-1], frame.f_globals, frame.f_locals
@@ -213,7 +212,7 @@ class Trace:
         found += [("elbo.total", value.total) for _, value in found if isinstance(value, ELBO)]
         found += [(part, getattr(d, part)) for _, d in found if isinstance(d, ELBOGradient) for part in PARTS]
         visit.values = [(label, copied(value)) for label, value in found]
-        empty = "np.empty(" in ast.unparse(visit.statement.node)               # room for numbers that are not there yet
+        empty = "np.empty(" in ast.unparse(visit.statement.node)               # no numbers yet
         for label, value in found:
             self.alive.append(value)
             if is_array(value) and value.size:
@@ -230,7 +229,7 @@ class Trace:
                        if is_array(v := value_of(t, space, names)) and key_of(v) in self.numbers]
 
     def uses(self, statement: Statement, frame: FrameType) -> list[tuple[ast.expr, Key]]:
-        """Return the names in a statement that stand for arrays that are known."""
+        """Return the expressions in a statement whose values are known arrays."""
         found: list[tuple[ast.expr, Key]] = []
         inside: set[int] = set()
         for node, parts in named(statement.node):
@@ -244,7 +243,7 @@ class Trace:
 
 @lru_cache(maxsize=None)
 def named(statement: ast.stmt) -> list[tuple[ast.expr, set[int]]]:
-    """Return what may stand for an array in a statement, the outer first, and the parts of each; nothing is called."""
+    """Return the expressions in a statement that may be arrays, outer ones first, with the parts of each; no calls."""
     head = (statement.test if isinstance(statement, ast.If) else statement.iter if isinstance(statement, ast.For) else
             statement)
     walked = list(ast.walk(head))
@@ -265,7 +264,7 @@ def copied(value: Any) -> Any:
 
 
 def returned(node: ast.expr | None, value: Any, names: list[str]) -> list[tuple[str, Any]]:
-    """Return what a function returns, entry by entry, under the names that it has there."""
+    """Return what a function returned, entry by entry, with names: those in the code, or in the docstring."""
     if isinstance(node, ast.Tuple) and isinstance(value, tuple) and len(value) == len(node.elts):
         return [pair for i, (e, v) in enumerate(zip(node.elts, value))
                 for pair in returned(e, v, names if i == 0 else names[i:])]

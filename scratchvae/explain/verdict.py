@@ -1,8 +1,8 @@
-"""All that is known of one pass, and the verdict: are its gradients right, and if not, where is the first wrong one?
+"""The record of one pass, and the verdict: are its gradients right, and if not, where is the first wrong one?
 
-A traced call of a part, such as a layer, is a step of verify's recorder; its search compares what each backward got
-and gave with the complex step.  So an array that a statement made has the check of the step that got or gave it.
-Gradients that stand after a wrong one in the order of backward are wrong because of it: the first is shown as such.
+A traced call of a part, such as a layer, is a step of verify's recorder.  verify's search compares what each backward
+received and returned with the complex step.  An array that a statement made gets the check of the step that received or
+returned it.  Gradients after a wrong one, in the order of backward, are wrong because of it: the page marks the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOLERANCE = 1e-12
 
 @dataclass
 class Check:
-    """A gradient that was compared: which array it is, whether ``call`` got it ("dys") or gave it, and its error."""
+    """A gradient that was compared: its array, whether ``call`` received it ("dys") or returned it, and its error."""
 
     call: Call | None
     which: str
@@ -38,7 +38,7 @@ class Check:
 
 @dataclass
 class Record:
-    """All that is known of one pass through a model."""
+    """The record of one pass through a model."""
 
     model: Any
     x: Array
@@ -48,13 +48,13 @@ class Record:
     trace: Trace
     bound: Call
     summed: Call                                       # the call of elbo.loss, or of Importance.value
-    begun: Call | None                                 # that of elbo.loss_backward; None with K draws
+    begun: Call | None                                 # the call of elbo.loss_backward; None with K draws
     backward: Call
-    pairs: dict[int, Call]                             # of a backward's number: the forward that it answers
+    pairs: dict[int, Call]                             # by the number of a backward: the forward that it answers
     parameters: list[Compared]                         # the gradient by every parameter
-    checks: list[Check]                                # of what each traced call got and gave, in the order of backward
+    checks: list[Check]                                # of what traced calls received and returned, in order
     picture: tuple[int, int] | None
-    K: int = 1                                         # draws for each example
+    K: int = 1                                         # draws per example
     about: str = ""
     columns: Sequence[str] = ()
     answers: dict[int, Call] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Record:
             self.origin = next(((visit.end, m.key) for visit, m in sites), None)
 
     def check(self, visit: Visit, made: Made) -> Check | None:
-        """Return the comparison of an array where it was made: by the call that gave it there, or that got it."""
+        """Return the check of an array: by the call that returned it here, or else by the call that received it."""
         near = self.by.get(made.key[0], []) + self.by.get(made.label.rpartition(".")[2], [])
         found = [check for check in near if is_it(made, check)]
         of_here = [check for check in found if check.which != "dys" and check.call is not None
@@ -89,29 +89,29 @@ class Record:
         return next(iter(of_here or [check for check in found if check.which == "dys"] or found), None)
 
     def equations(self, visit: Visit) -> Iterator[tuple[Equation, float | None]]:
-        """Yield the equations of a statement, and how far each is from what the statement made."""
+        """Yield the equations of a statement, each with its error."""
         found = visit.call.function.reference(visit.statement)
         arrays = [value for _, value in visit.values if is_array(value)]
-        if found is None or not visit.made and arrays:        # what it made is of no use
+        if found is None or not visit.made and arrays:        # nothing uses what it made
             return
         chosen = select(*found, tuple(name for name, _ in visit.values))
         errors = [self.evaluator(visit).error(e) for e in chosen]
         for equation, error in zip(chosen, errors):
             others = [e for other, e in zip(chosen, errors) if other.names == equation.names and other is not equation]
             if error is None or error <= TOLERANCE or all(e is None or e > TOLERANCE for e in others):
-                yield equation, error                  # else it is the case of another shape
+                yield equation, error                  # else it is for another shape
 
     def evaluator(self, visit: Visit) -> Evaluator:
-        """Return what computes equations at a statement."""
+        """Return the evaluator of equations at a statement."""
         extra = {"n": len(self.x), "K": self.K, "T": len(self.model.latent_dims)}
         if hasattr(self.model, "gamma"):
             extra |= {"gamma_1": self.model.gamma[1], "gamma_T": self.model.gamma[-1]}
         return Evaluator(visit, self.pairs.get(visit.call.index), extra)
 
     def title(self, call: Call) -> str:
-        """Return a call's name, with the name of the network or the layer whose method it is."""
+        """Return the name of a call, with that of its network or layer."""
         last = call.function.name.partition(".")[2] if call.owner is not None else call.function.name
-        owner = getattr(call.owner, "network", call.owner)             # of one that is asked once for many rows
+        owner = getattr(call.owner, "network", call.owner)             # inside a SharedInput
         for name, network in self.model.networks.items():
             for full, part in {name: network, **{f"{name}.{n}": layer for n, layer in network.layers.items()}}.items():
                 if owner is part:
@@ -120,7 +120,7 @@ class Record:
 
     @property
     def verdict(self) -> str:
-        """Return a sentence: all gradients are right, or where the first wrong one was made."""
+        """Return one sentence: all gradients are right, or where the first wrong one was made."""
         found = self.compared
         wrong = sum(not check.error <= TOLERANCE for *_, check in found)
         for visit in (visit for call in self.trace.calls for visit in call.visits):
@@ -136,14 +136,14 @@ class Record:
 
 
 def is_it(made: Made, check: Check) -> bool:
-    """Whether an array that a statement made is the gradient that was compared, as it was then, or its left part."""
+    """Whether an array that a statement made is the gradient that was compared, or its left part."""
     same = made.key[0] == check.key[0] if check.key else made.label.rpartition(".")[2] == "d" + check.name
     return same and made.value.ndim == check.gradient.ndim and np.array_equal(
         made.value, check.gradient[tuple(map(slice, made.value.shape))], True)
 
 
 def is_gradient(visit: Visit, made: Made) -> bool:
-    """Whether an array is a gradient: in a backward, its name begins with d; a lone 0, for no use, is not."""
+    """Whether an array is a gradient: made in a backward, with a name that begins with d; a single 0 is not."""
     name = made.label.rpartition(".")[2]
     return (visit.call.function.name.endswith("backward") and name[:1] == "d" and name not in ("diff", "d")
             and (made.value.shape != (1,) or bool(made.value.any())))
@@ -157,7 +157,7 @@ def within(call: Call | None, outer: Call) -> bool:
 
 
 def pairs_of(calls: list[Call]) -> dict[int, Call]:
-    """Return, by the number of a backward, the forward that it answers: of the same step, or whose cache it got."""
+    """Return, by the number of a backward, the forward that it answers: of the same step, or with its cache."""
     found: dict[int, Call] = {}
     for call in calls:
         if call.function.name.endswith("backward"):
@@ -172,7 +172,7 @@ def pairs_of(calls: list[Call]) -> dict[int, Call]:
 
 
 def checks(calls: list[Call], found: list[Compared]) -> Iterator[Check]:
-    """Yield what was compared in a pass, with the traced call and the array: of a step, and the whole's own dx."""
+    """Yield what the search compared, with the traced call and the array: of each step, and the model's own dx."""
     backward = {call.step: call for call in calls if call.function.name.endswith("backward")}
     whole = next(call for call in calls if "delbo" in call.args)
     for c in found:
@@ -187,7 +187,7 @@ def checks(calls: list[Call], found: list[Compared]) -> Iterator[Check]:
 
 
 def of_loss(functions: dict[str, tuple[Callable[[Array], Any], Array, Array]]) -> Iterator[Check]:
-    """Yield the gradients with which backward begins: of the loss by each array, given it and the gradient."""
+    """Yield the checks of the gradients that backward begins with: of the loss by each part of the bound."""
     for name, (loss, array, gradient) in functions.items():
         v = stream(8).standard_normal(array.shape)
         right = complex_step(lambda a: {"loss": loss(a[name])}, {name: array}, {name: v})["loss"]
