@@ -23,8 +23,8 @@ from .mathml import broken
 from .trace import Call, Key, Made, Visit, is_array, key_of
 from .verdict import TOLERANCE, Record, is_gradient
 
-FEW, ALL = 8, 640                                      # arrays up to FEW numbers stand in the line, up to ALL in a table;
-SOME, MANY = 160, 4096                                 # of larger ones SOME are shown; the script sums arrays up to MANY
+FEW, ALL = 8, 640                                      # arrays up to FEW numbers stand in the line, up to ALL in full
+SOME, MANY = 160, 4096                                 # of larger ones SOME are shown; the script sums up to MANY
 SUM = re.compile(r"(\w+\[[^]]+\]) = Σ(\w)\((\w+\[[^]]+\](?: \* \w+\[[^]]+\])?)\)( \+ \w+\[[^]]+\])?")
 
 
