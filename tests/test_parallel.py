@@ -19,7 +19,7 @@ from scratchvae.importance import Importance
 from scratchvae.train import team, processes
 from scratchvae.train.progress import Interrupted
 from scratchvae.train.state import stream
-from scratchvae.train.step import cut, lay, noise_of
+from scratchvae.train.step import cut, lay
 
 X = np.random.default_rng(0).random((316, 6)).astype(np.float32)           # batches of 300 and 16: 4 shares and 1
 B = binarize(X)
@@ -47,11 +47,11 @@ def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
 
 
 def test_every_share_of_every_step_has_noise_of_its_own():
-    draws = {noise_of(*key).random() for key in np.ndindex(3, 3, 3, 3)}
+    draws = {stream(key[0], "share", *key[1:]).random() for key in np.ndindex(3, 3, 3, 3)}
     draws |= {stream(seed, purpose, epoch).random() for seed in range(3) for epoch in range(3)
               for purpose in ("noise", "held out", "order")}
     assert len(draws) == 81 + 27
-    assert noise_of(1, 2, 0, 2).random() == noise_of(1, 2, 0, 2).random()
+    assert stream(1, "share", 2, 0, 2).random() == stream(1, "share", 2, 0, 2).random()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -97,7 +97,7 @@ def by_hand(model, optimizer, epochs, beta=1.0, seed=7, batch_size=300, resample
             rows = order[first:first + batch_size]
             passes, kl, total = [], 0, 0
             for s, share in enumerate(cut(len(rows))):
-                rng, batch = noise_of(seed, epoch, step, s), X[rows[share]]
+                rng, batch = stream(seed, "share", epoch, step, s), X[rows[share]]
                 batch = binarize(batch, "sample", rng) if resample else batch
                 elbo, cache = model.forward(batch, model.draw_noise(len(batch), rng))
                 passes.append((elbo, cache))
@@ -277,7 +277,7 @@ def test_importance_weights_by_workers(name, estimator):
             total = 0
             for s, share in enumerate(cut(len(rows))):
                 batch = B[rows[share]]
-                Importance(twin, 3, "iwae", estimator).gradient(batch, noise_of(7, epoch, step, s))
+                Importance(twin, 3, "iwae", estimator).gradient(batch, stream(7, "share", epoch, step, s))
                 total = total + twin.gradient * (len(batch) / len(rows))
             optimizer.step(twin.theta, total)
     for workers in (1, 2) if (name, estimator) == ("hvae", "dreg") else (1,):

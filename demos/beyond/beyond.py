@@ -27,7 +27,7 @@ from scratchvae import VAE, Adam, HVAE, TopDown, cli, fit  # noqa: E402
 from scratchvae.cli import examples  # noqa: E402
 from scratchvae.train import team  # noqa: E402
 from scratchvae.train.state import stream  # noqa: E402
-from scratchvae.train.step import cut, noise_of  # noqa: E402
+from scratchvae.train.step import cut  # noqa: E402
 
 SEED, BATCH, RATE = 5, 128, 1e-3
 
@@ -120,7 +120,7 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
     for step in range(len(x) // BATCH):
         rows = order[step * BATCH:(step + 1) * BATCH]
         shares = [rows[share] for share in cut(BATCH)]
-        draws = [model.draw_noise(len(share), noise_of(SEED, 1, step, s)) for s, share in enumerate(shares)]
+        draws = [model.draw_noise(len(share), stream(SEED, "share", 1, step, s)) for s, share in enumerate(shares)]
         batches.append([(x[share], noise if isinstance(noise, list) else [noise])
                         for share, noise in zip(shares, draws)])
     with tempfile.TemporaryDirectory() as folder:

@@ -20,10 +20,10 @@ from .losses import Trainable
 History = dict[str, list[float]]
 
 
-def stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
-    """Return a generator that shares nothing with those of other purposes and epochs."""
-    key = {"noise": 0, "held out": 1, "order": 2}[purpose], epoch
-    return np.random.default_rng(np.random.SeedSequence(check.size("seed", seed, 0, np.inf), spawn_key=key))
+def stream(seed: int, purpose: str, epoch: int = 0, *place: int) -> np.random.Generator:
+    """Return a generator that shares nothing with those of other purposes, epochs and places in the epoch."""
+    key = {"noise": 0, "held out": 1, "order": 2, "share": 3}[purpose], epoch, *place
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass

@@ -17,7 +17,7 @@ from ..data.datasets import binarize
 from ..layers import Array
 from ..model import Model
 from .losses import sums
-from .state import State
+from .state import State, stream
 
 ROWS = 16                                              # so many are one share of a step
 MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
@@ -30,11 +30,6 @@ def cut(n: int) -> list[slice]:
     while count < SHARES and count * MOST_ROWS < n:
         count *= 2
     return [slice(n * s // count, n * (s + 1) // count) for s in range(count)]
-
-
-def noise_of(seed: int, epoch: int, step: int, share: int) -> np.random.Generator:
-    """Return the generator of all that is random in a share of a step."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch, step, share)))
 
 
 def lay(model: Model, theta: Array, gradient: Array) -> None:
@@ -98,29 +93,20 @@ class Steps:
         self.waits = self.loss_of(self.model).free_bits is not None
 
     def noises(self, epoch: int, step: int) -> list[np.random.Generator]:
-        """Return the generators of the shares of a step."""
-        return [noise_of(self.state.seed, epoch, step, s) for s in self.losses]
+        """Return the generators of the shares of a step: that of the run, where a batch is one share."""
+        if self.whole:
+            return [self.state.rng]
+        return [stream(self.state.seed, "share", epoch, step, s) for s in self.losses]
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
-        if not self.whole:
-            parts = np.zeros((len(self.gradients), 1 + len(self.model.latent_dims)))
-            return self.make(step, beta, self.noises(epoch, step), parts)
-        batch, rng = self.x[self.order[step * self.batch_size:(step + 1) * self.batch_size]], self.state.rng
-        if self.resample:
-            batch = binarize(batch, "sample", rng)
-        elbo, half = self.losses[0].begin(batch, rng, beta)
-        parts = sums(elbo)
-        self.losses[0].finish(half, beta, parts[1:] / len(batch), len(batch))
-        self.optimizer.step(self.model.theta, self.model.gradient)
-        if self.average is not None:
-            self.state.add(self.model.theta, self.average)
-        return parts
+        parts = np.zeros((len(self.gradients), 1 + len(self.model.latent_dims)))
+        return self.make(step, beta, self.noises(epoch, step), parts)
 
     def make(self, step: int, beta: Any, rngs: Iterable[np.random.Generator], parts: Array) -> Array:
         """Do this worker's part of a step; leave each share's parts of the bound in ``parts``, return their sum."""
         rows = self.order[step * self.batch_size:(step + 1) * self.batch_size]
-        shares, halves = cut(len(rows)), {}
+        shares, halves = [slice(None)] if self.whole else cut(len(rows)), {}
         for s, rng in zip(range(self.w, len(shares), self.n), rngs):
             batch = self.x[rows[shares[s]]]
             if self.resample:
