@@ -110,7 +110,7 @@ CASES = [
     (lambda: fit(vae, X[:, :5]), "^x must have shape"),
     (lambda: fit(vae, X, epochs=0), "^epochs must be"),
     (lambda: fit(vae, X, batch_size=0), "^batch_size must be"),
-    (lambda: fit(vae, X, x_valid=nan(X)), "^x_valid is no such data as x: x must be finite"),
+    (lambda: fit(vae, X, x_valid=nan(X)), "^x_valid must have the same columns and range as x: x must be finite"),
     (lambda: warm_up(0), "^epochs must be"),
     (lambda: decay(0, 1e-4, 10), "^first must be"),
     (lambda: binarize(X, "sometimes"), "^how must be one of 'threshold', 'sample'"),

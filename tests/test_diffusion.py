@@ -12,7 +12,7 @@ from scratchvae import VAE, Adam, Diffusion, Gaussian, fit, gaussian, readings, 
 from scratchvae.diffusion import BinarySignal
 from scratchvae.layers import sigmoid
 from scratchvae.schedule import Schedule, between, signal, spread, step, times
-from scratchvae.train.evaluation import HeldOut
+from scratchvae.train.evaluation import held_out
 from scratchvae.train.state import stream
 from scratchvae.verify.gradcheck import check_model
 
@@ -756,8 +756,8 @@ def test_fit_records_the_sum_of_all_levels_and_a_run_goes_on(rng, x):
 def test_held_out_bound_is_over_ten_levels_of_each_row(T, rng):
     """One from each tenth of the levels, with the same noise each time; for T = inf it is that of `bound_by_level`."""
     model, x = make(rng, T, log_noise=(-2, 5)), rng.integers(0, 2, (60, D)).astype(float)
-    found = [HeldOut(model, x, seed).bound(model)["elbo"] for seed in range(60)]
-    assert HeldOut(model, x, 0).bound(model)["elbo"] == found[0]
+    found = [held_out(model, x, seed)["elbo"] for seed in range(60)]
+    assert held_out(model, x, 0)["elbo"] == found[0]
     whole = [model.bound_by_level(x, seed, 39).total.mean() for seed in range(60)]
     one = [model.forward(x, model.draw_noise(60, rng))[0].total.mean() for _ in range(60)]
     assert np.std(found) < 0.6 * np.std(one)
@@ -765,7 +765,7 @@ def test_held_out_bound_is_over_ten_levels_of_each_row(T, rng):
     if T == math.inf:
         generator = stream(5, "held out")
         expected = np.mean([model.bound_by_level(rows, generator, 10).total.mean() for rows in (x[:30], x[30:])])
-        assert HeldOut(model, x, 5, batch_size=30).bound(model)["elbo"] == pytest.approx(expected, rel=1e-12)
+        assert held_out(model, x, 5, batch_size=30)["elbo"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_training_learns_what_pixels_know_of_each_other(rng):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TextIO
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..schedule import MANY
 from ..topdown import TopDown
 from ..vae import VAE
 from .losses import Trainable, sums
-from .progress import Progress, where
+from .progress import Progress
 from .state import stream
 
 ACTIVE = 0.01                                          # of variance, or nats
@@ -30,28 +31,22 @@ def by_name(means: Array) -> dict[str, float]:
             "prior_matching": prior_matching, **{f"consistency_{t}": kl for t, kl in enumerate(consistency, start=1)}}
 
 
-class HeldOut:
-    """Held-out data, measured in batches with the same noise each time, so that only the model moves the bound.
+def held_out(model: Trainable, x: Array, seed: int, batch_size: int = 1000) -> dict[str, float]:
+    """Return the bound and its parts, means over the rows, with the same noise each time: only the model moves them.
 
     A diffusion is measured at ten levels of each row, one from each tenth of them: one level alone, though
     right in the mean, would put the bound off by a nat.
     """
-
-    def __init__(self, model: Trainable, x: Any, seed: int, batch_size: int = 1000) -> None:
-        self.x, self.seed, self.batch_size = model.check_x(x), seed, batch_size
-        self.draws = 10 if isinstance(model, Diffusion) else 1
-
-    def bound(self, model: Trainable) -> dict[str, float]:
-        """Return the bound and its parts, means over the examples."""
-        total, rng = np.zeros(1 + len(model.latent_dims)), stream(self.seed, "held out")
-        for first in range(0, len(self.x), self.batch_size):
-            batch = self.x[first:first + self.batch_size]
-            for k in range(self.draws):
-                noise = model.draw_noise(len(batch), rng)
-                if self.draws > 1:
-                    noise[0] = (k + noise[0]) / self.draws                     # the time, from the k-th tenth
-                total += sums(model.bound(batch, noise)[0])
-        return by_name(total / (self.draws * len(self.x)))
+    draws = 10 if isinstance(model, Diffusion) else 1
+    total, rng = np.zeros(1 + len(model.latent_dims)), stream(seed, "held out")
+    for first in range(0, len(x), batch_size):
+        batch = x[first:first + batch_size]
+        for k in range(draws):
+            noise = model.draw_noise(len(batch), rng)
+            if draws > 1:
+                noise[0] = (k + noise[0]) / draws      # the time, from the k-th tenth
+            total += sums(model.bound(batch, noise)[0])
+    return by_name(total / (draws * len(x)))
 
 
 @dataclass
@@ -162,15 +157,6 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
     return [mu for mu, _ in of_q.values()], kl
 
 
-def whole(model: Any, x: Array, rng: np.random.Generator) -> ELBO:
-    """Draw the bound once; that of a diffusion over all its levels, their parts summed."""
-    if not isinstance(model, Diffusion):
-        return model.forward(x, model.draw_noise(len(x), rng))[0]
-    elbo = model.bound_by_level(x, rng)
-    below = elbo.consistency.sum(axis=1, keepdims=True)[:, :len(model.latent_dims) - 1]
-    return ELBO(elbo.reconstruction, elbo.prior_matching, below)
-
-
 def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int,
             n_draws: int) -> tuple[Array, Array, list[Array]]:
     """Return the parts of the bound of each row, (n, T + 1), its log p(x), and sums over x for each latent, (4, d_t).
@@ -179,14 +165,17 @@ def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int,
     """
     parts = np.zeros((len(x), 1 + len(model.latent_dims)))     # reconstruction, and KL of each level
     seen, alone = model.split(x) if isinstance(model, Conditional) else (model, x)
-    is_diffusion, unit_draws = isinstance(seen, Diffusion), max(2, n_draws)    # two means need two
-    latent_dims = () if is_diffusion else model.latent_dims
-    means, kls = [np.zeros((2, len(x), d)) for d in latent_dims], [np.zeros(d) for d in latent_dims]
-    draws = 1 if is_diffusion else n_draws
-    for _ in range(draws):
-        elbo = whole(seen, alone, rng)
-        parts += np.column_stack([elbo.reconstruction, elbo.kl]) / draws
-    for draw in range(0 if is_diffusion else unit_draws):
+    if isinstance(seen, Diffusion):                    # one draw of all levels; the KLs below the top are summed
+        elbo = seen.bound_by_level(alone, rng)
+        parts[:, 0], parts[:, -1] = elbo.reconstruction, elbo.prior_matching
+        parts[:, 1:-1] = elbo.consistency.sum(axis=1, keepdims=True)
+        return parts, model.log_likelihood(x, n_samples, rng), []
+    for _ in range(n_draws):
+        elbo = seen.forward(alone, seen.draw_noise(len(alone), rng))[0]
+        parts += np.column_stack([elbo.reconstruction, elbo.kl]) / n_draws
+    unit_draws = max(2, n_draws)                       # two means need two
+    means, kls = [np.zeros((2, len(x), d)) for d in model.latent_dims], [np.zeros(d) for d in model.latent_dims]
+    for draw in range(unit_draws):
         for mu, kl, mean, total in zip(*units(seen, alone, rng), means, kls):
             mean[draw % 2] += mu / ((unit_draws + 1 - draw % 2) // 2)          # of each half of the draws
             total += kl.sum(axis=0) / unit_draws
@@ -255,25 +244,18 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
                          f"got {model.dtype}")
     if not np.isfinite(model.theta).all():
         raise ValueError("model must have finite parameters to be evaluated; some are infinite or NaN")
-    x, rng, progress = model.check_x(x), check.generator("rng", rng), where(progress)
+    x, rng = model.check_x(x), check.generator("rng", rng)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
-    n, answers = len(x), []
-    if n < 2:
+    if (n := len(x)) < 2:
         raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
+    from .processes import by_batches                  # multiprocessing takes its time
     batches = [x[first:first + rows] for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:
-        if workers is None:
-            for batch in batches:
-                answers.append(measure(model, batch, rng, n_samples, n_draws))
-                line.update(min(len(answers) * rows, n))
-        else:
-            from . import processes, team              # multiprocessing takes its time
-            jobs = [(batch, np.random.default_rng(seed), n_samples, n_draws)
-                    for batch, seed in zip(batches, team.seeds(rng))]
-            answers = processes.by_jobs(measure, model, jobs, workers, lambda count: line.update(min(count * rows, n)))
+        answers = by_batches(partial(measure, n_samples=n_samples, n_draws=n_draws), model, batches, rng, workers,
+                             lambda count: line.update(min(count * rows, n)))
     parts, log_likelihood = (np.concatenate(of_batches) for of_batches in list(zip(*answers))[:2])
-    sums = [sum(of_batches) for of_batches in zip(*(of_latents for *_, of_latents in answers))]
+    latents = [sum(of_batches) for of_batches in zip(*(of_latents for *_, of_latents in answers))]
     return Evaluation(ELBO(parts[:, 0], parts[:, -1], parts[:, 1:-1]), log_likelihood, n_samples,
-                      [ab / n - a / n * b / n for a, b, ab, _ in sums], [kl / n for *_, kl in sums],
+                      [ab / n - a / n * b / n for a, b, ab, _ in latents], [kl / n for *_, kl in latents],
                       MANY if isinstance(model, Diffusion) and model.T == np.inf else None)

@@ -18,10 +18,10 @@ import numpy as np
 from .. import check
 from ..layers import Array
 from ..likelihood import Gaussian
-from .evaluation import HeldOut, by_name
+from .evaluation import by_name, held_out
 from .losses import Trainable, loss_of
 from .optim import SGD, Adam
-from .progress import Interrupted, Progress, held_back, where
+from .progress import Interrupted, Progress, held_back
 from .schedules import Schedule, at
 from .state import History, Kept, State, check_state, hold_average, hold_steps, stream
 from .step import Steps
@@ -167,11 +167,11 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
     state = State.start(model, rng) if state is None else state
     check_state(state, model, n_steps, x_valid is not None, average)
     try:
-        held_out = None if x_valid is None else HeldOut(model, x_valid, state.seed)
+        x_valid = None if x_valid is None else model.check_x(x_valid)
     except ValueError as error:
-        raise ValueError(f"x_valid is no such data as x: {error}") from None
+        raise ValueError(f"x_valid must have the same columns and range as x: {error}") from None
     given: Any = (model, x, optimizer, batch_size, state, resample, make_loss, average)
-    line = Progress("epoch", epochs, where(progress), state.epoch)
+    line = Progress("epoch", epochs, progress, state.epoch)
     began = time.perf_counter() - state.seconds
     with held_back() as ctrl_c, line, Kept(model, optimizer, state) as kept, ExitStack() as stack:
         if workers is None:
@@ -196,7 +196,8 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
                     raise Interrupted
             hold_average(model, state)
             parts = by_name(state.sums / len(x))
-            valid = {} if held_out is None else {f"valid_{name}": v for name, v in held_out.bound(model).items()}
+            found = {} if x_valid is None else held_out(model, x_valid, state.seed)
+            valid = {f"valid_{name}": value for name, value in found.items()}
             for bound in (parts["elbo"], valid.get("valid_elbo", 0.0)):
                 if not np.isfinite(bound):
                     raise FloatingPointError(f"the ELBO became {bound} in epoch {epoch}; "

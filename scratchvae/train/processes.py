@@ -236,23 +236,31 @@ def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callabl
 
 
 def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model,
-          jobs: list[tuple[Any, ...]]) -> None:
-    """Be a worker: say function(model, *job) of every n-th job."""
+          jobs: list[tuple[Array, np.random.Generator]]) -> None:
+    """Be a worker: send what `by_batches` wants of every n-th batch."""
     pipe.send(None)
-    for job in jobs[w::n]:
-        pipe.send(function(model, *job))
+    for batch, rng in jobs[w::n]:
+        pipe.send(function(model, batch, rng=rng))
     pipe.send(None)                                    # where others have one more
     pipe.recv()                                        # for ever: the main process ends this one
 
 
-def by_jobs(function: Callable[..., Any], model: Model, jobs: list[tuple[Any, ...]], workers: int | str,
-            done: Callable[[int], Any] = lambda count: None) -> list[Any]:
-    """Return function(model, *job) for each job, in order; a function that a module has, as workers import it."""
+def by_batches(function: Callable[..., Any], model: Model, batches: list[Array], rng: np.random.Generator,
+               workers: int | str | None, done: Callable[[int], Any] = lambda count: None) -> list[Any]:
+    """Return function(model, batch, rng=...) for each batch, in order; a function that a module has.
+
+    Without workers the batches draw from rng, one after the other; with workers each has a generator of its own.
+    """
     answers: list[Any] = []
-    n = min(number_of(workers), len(jobs))
-    with started(workers, n, lambda: Workers(serve, n, function, model, jobs)) as team:
+    jobs, helpers = [(batch, rng) for batch in batches], nullcontext()
+    if workers is not None:
+        seed, n = int(rng.integers(2 ** 63)), min(number_of(workers), len(jobs))
+        jobs = [(batch, np.random.default_rng([seed, share])) for share, batch in enumerate(batches)]
+        helpers = started(workers, n, lambda: Workers(serve, n, function, model, jobs))
+    with helpers as team:
         while len(answers) < len(jobs):
-            answers += [function(model, *jobs[len(answers)])] if team is None else team.hear_all()
+            batch, its_rng = jobs[len(answers)]
+            answers += [function(model, batch, rng=its_rng)] if team is None else team.hear_all()
             done(min(len(answers), len(jobs)))
     return answers[:len(jobs)]
 

@@ -13,13 +13,6 @@ from typing import Any, TextIO
 from .. import check
 
 
-def where(progress: bool | TextIO | None) -> TextIO | None:
-    """Return the stream that the argument ``progress`` asks for: True is stderr, None is stderr if it is a terminal."""
-    if progress is None or isinstance(progress, bool):
-        return sys.stderr if progress or (progress is None and sys.stderr and sys.stderr.isatty()) else None
-    return check.stream("progress", progress)
-
-
 class Progress:
     """Written anew on a terminal, a line of its own for each update elsewhere.
 
@@ -29,16 +22,18 @@ class Progress:
         What is counted, such as ``"epoch"``.
     total : int
         How many of it there will be.
-    stream : text stream, optional
-        Where to write; nowhere without it.
+    progress : bool or text stream, optional
+        Where to write: True is stderr, None is stderr if that is a terminal, False is nowhere.
     done : int, default 0
         How many there are already.
     """
 
-    def __init__(self, unit: str, total: int, stream: TextIO | None, done: int = 0) -> None:
-        self.unit, self.total, self.stream, self.done = unit, total, stream, done
-        self.start, self.width = time.perf_counter(), 0
-        self.terminal = stream is not None and stream.isatty()
+    def __init__(self, unit: str, total: int, progress: bool | TextIO | None, done: int = 0) -> None:
+        if progress is None or isinstance(progress, bool):
+            wanted = progress or (progress is None and sys.stderr and sys.stderr.isatty())
+            progress = sys.stderr if wanted else None
+        self.stream = check.stream("progress", progress)
+        self.unit, self.total, self.done, self.start, self.width = unit, total, done, time.perf_counter(), 0
 
     def update(self, done: int, text: str = "") -> None:
         """Say that so many are done, and in how many minutes and seconds the rest will be."""
@@ -47,7 +42,7 @@ class Progress:
         seconds = (time.perf_counter() - self.start) / max(1, done - self.done) * (self.total - done)
         minutes, seconds = divmod(round(seconds), 60)
         line = f"{self.unit} {done}/{self.total}  {minutes}:{seconds:02} left{'  ' if text else ''}{text}"
-        if self.terminal:
+        if self.stream.isatty():
             import shutil                              # takes 2 ms, for what a terminal alone needs
             width = shutil.get_terminal_size().columns - 1             # a line that wraps cannot be written anew
             while len(line) > width and "  " in line:                  # what comes last matters least
@@ -63,7 +58,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self.stream is not None and self.width:                     # leave the terminal's last line whole
+        if self.width:                                 # leave the terminal's last line whole
             self.stream.write("\n")
             self.stream.flush()
 

@@ -13,7 +13,8 @@ How processes are started, and what they share, is in processes.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -25,7 +26,7 @@ from .. import check
 from ..layers import Array
 from ..model import Model
 from .optim import SGD, Adam
-from .processes import Workers, arrays, by_jobs, give_way, number_of, shared, started, wait_until
+from .processes import Workers, arrays, by_batches, give_way, number_of, shared, started, wait_until
 from .step import Steps, cut, lay
 
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
@@ -57,12 +58,9 @@ def owners(optimizer: Any, state: Any, average: float | None) -> dict[str, Any]:
 
 def but_theta(model: Model) -> bytes:
     """Return all that a model is but for its parameters and their gradient, as pickle copies it."""
-    kept = model.theta.copy(), model.gradient.copy()
+    model = copy.deepcopy(model)
     model.theta[:] = model.gradient[:] = 0
-    try:
-        return bytes(ForkingPickler.dumps(model))
-    finally:
-        model.theta[:], model.gradient[:] = kept
+    return bytes(ForkingPickler.dumps(model))
 
 
 class Team(Workers):
@@ -247,16 +245,7 @@ def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.ra
     log_likelihood : array of shape (n,), float64, in nats
     """
     check.has("model", model, ("check_x", "log_likelihood"), "VAE(64, 16)")
-    x = model.check_x(x)
-    n_samples, max_rows = check.size("n_samples", n_samples), check.size("max_rows", max_rows)
-    jobs = [(x[first:first + MEASURED], n_samples, np.random.default_rng(seed), max_rows)
-            for first, seed in zip(range(0, len(x), MEASURED), seeds(check.generator("rng", rng)))]
-    return np.concatenate(by_jobs(type(model).log_likelihood, model, jobs, workers))
-
-
-def seeds(rng: np.random.Generator) -> Iterator[list[int]]:
-    """Return a seed for the first share, the second, ..., from one draw."""
-    first, share = int(rng.integers(2 ** 63)), 0
-    while True:
-        yield [first, share]
-        share += 1
+    x, rng = model.check_x(x), check.generator("rng", rng)
+    of_batch = partial(type(model).log_likelihood, n_samples=n_samples, max_rows=max_rows)
+    batches = [x[first:first + MEASURED] for first in range(0, len(x), MEASURED)]
+    return np.concatenate(by_batches(of_batch, model, batches, rng, workers))
