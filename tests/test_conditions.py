@@ -213,7 +213,7 @@ def test_a_table_of_mixed_columns_with_missing_cells(rng, agrees):
     (lambda m: m.forward(np.zeros((6, 8)), m.draw_noise(5, 0)), "^noise"),
     (lambda m: fit(m, np.zeros((6, 8)), objective="iwae"),
      "^objective must be 'elbo' for a Conditional, which has a bound of its own: .*; got 'iwae'$"),
-    (lambda m: evaluate(Conditional(Autoencoder(5, 2), 3), np.zeros((6, 8))), "^model must be a VAE or an HVAE"),
+    (lambda m: evaluate(Conditional(Autoencoder(5, 2), 3), np.zeros((6, 8))), "^model must be a VAE, an HVAE or a D"),
     (lambda m: m.sample(0), "^n must be a whole number of at least 1; got 0$")])
 def test_wrong_arguments(call, message, rng):
     with pytest.raises(ValueError, match=message):

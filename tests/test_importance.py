@@ -527,7 +527,7 @@ def test_any_model_may_have_many_draws_of_its_own_bound(make, rng, x):
 
 
 def test_what_has_the_contract_alone_is_trained():
-    """No subclass of Model: what `Trainable` names is enough, for one draw and for several."""
+    """No subclass of Model: what `fit` names is enough, for one draw and for several."""
     class Own:
         def __init__(self):
             self.inner = VAE(X_DIM, 2, (5,))

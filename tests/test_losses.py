@@ -6,7 +6,7 @@ import pytest
 from scratchvae import HVAE, VAE
 from scratchvae.importance import Importance
 from scratchvae.objective import with_free_bits
-from scratchvae.train.losses import ManyDraws, OneDraw, Trainable, loss_of, sums
+from scratchvae.train.losses import ManyDraws, OneDraw, loss_of, sums
 
 X = (np.random.default_rng(0).random((7, 6)) > 0.5).astype(float)
 SHARES = (slice(0, 3), slice(3, 7))
@@ -70,9 +70,3 @@ def test_sums_are_double_precision():
 def test_bad_input(model, options, message):
     with pytest.raises(ValueError, match=message):
         loss_of(model, **options)
-
-
-def test_what_a_model_must_have_is_written_down(model):
-    for name in (*Trainable.__annotations__, "check_x", "draw_noise", "bound", "backward"):
-        assert hasattr(model, name)
-    assert set(Trainable.__annotations__) == {"theta", "gradient", "latent_dims"}

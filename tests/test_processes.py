@@ -234,7 +234,7 @@ def test_a_worker_that_is_stopped_goes_on():
 @posix
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("work", ["fit(VAE(6, 2, (3,)), x, epochs=10**9, workers=2, callback=lambda *_: fork())",
-                                  "fork(processes.Workers(processes.serve, 2, len, VAE(6, 2, (3,)), [])); "
+                                  "fork(processes.Workers(processes.serve, 2, [])); "
                                   "time.sleep(99)"])
 def test_workers_end_with_the_main_process_though_a_fork_of_it_lives_on(work):
     """It holds their pipes, so that these never end."""

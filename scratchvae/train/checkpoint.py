@@ -41,12 +41,11 @@ from .. import __version__, check
 from ..data.writing import write
 from ..layers import Array
 from ..model import Model
-from .optim import SGD, Adam
+from .optim import OPTIMIZERS, SGD, Adam
 from .state import State
 
 FORMAT = 2                                             # to be raised when older code would misread a file
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")                # of np.random
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}
 
 
 @dataclass
@@ -146,14 +145,13 @@ def load(path: str | Path) -> Checkpoint:
                 raise ValueError("it is compressed, as `save` never does, and could become anything")
             arrays = dict(archive)
         header = json.loads(arrays["header"].tobytes())
-        newer = header["format"] > FORMAT
-        found = None if newer else unpack(arrays, header)
+        if header["format"] <= FORMAT:
+            return unpack(arrays, header)
+        version = header.get("scratchvae")
     except Exception as error:                         # sealed, but not by `save`
         raise ValueError(f"{path} is not a checkpoint, though it ends with a checksum as one does") from error
-    if found is None:
-        raise ValueError(f"{path} was written by scratchvae {header.get('scratchvae')}, in a format that this version, "
-                         f"{__version__}, does not know")
-    return found
+    raise ValueError(f"{path} was written by scratchvae {version}, in a format that this version, {__version__}, does "
+                     "not know")
 
 
 def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
@@ -162,8 +160,7 @@ def unpack(arrays: dict[str, Array], header: dict[str, Any]) -> Checkpoint:
         return {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
 
     theta = check.array("theta", arrays["theta"], ("size",))
-    if theta.dtype not in (np.float32, np.float64):
-        raise ValueError(f"theta must be float32 or float64; got {theta.dtype}")
+    check.dtype("theta", theta.dtype, (np.float32, np.float64))
     optimizer = OPTIMIZERS[check.choice("optimizer", header["optimizer"], OPTIMIZERS)](**{
         name: number for name, number in header["optimizer_numbers"].items() if name not in ("t", "m", "v")})
     vars(optimizer).update({name: None if value is None else check.size("t", value, 0)

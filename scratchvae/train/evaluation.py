@@ -13,11 +13,12 @@ from ..conditions import Conditional
 from ..diffusion import Diffusion
 from ..hvae import HVAE
 from ..layers import Array
+from ..model import Model
 from ..objective import ELBO
 from ..schedule import MANY
 from ..topdown import TopDown
 from ..vae import VAE
-from .losses import Trainable, sums
+from .losses import sums
 from .progress import Progress
 from .state import stream
 
@@ -31,7 +32,7 @@ def by_name(means: Array) -> dict[str, float]:
             "prior_matching": prior_matching, **{f"consistency_{t}": kl for t, kl in enumerate(consistency, start=1)}}
 
 
-def held_out(model: Trainable, x: Array, seed: int, batch_size: int = 1000) -> dict[str, float]:
+def held_out(model: Model, x: Array, seed: int, batch_size: int = 1000) -> dict[str, float]:
     """Return the bound and its parts, means over the rows, with the same noise each time: only the model moves them.
 
     A diffusion is measured at ten levels of each row, one from each tenth of them: one level alone, though
@@ -118,12 +119,6 @@ def standard_error(values: Array) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def kl_by_latent(of_q: tuple[Array, Array], of_p: tuple[Array, Array]) -> Array:
-    """Return KL( q || p ) of each latent alone, of shape (n, d), from mu and logvar of each."""
-    columns = [a.reshape(-1, 1) for a in (*of_q, *of_p)]       # each entry a row: no sum over latents
-    return gaussian.kl(*columns)[0].reshape(of_q[0].shape)
-
-
 def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
     """Draw z ~ q(z | x) once; return what q and p say of each latent.
 
@@ -141,20 +136,17 @@ def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], 
         KL( q(z_t | z_{t-1}) || p(z_t | z_{t+1}) ) of each latent alone, or that of q(z_t | z_{t+1}, x).
     """
     if isinstance(model, TopDown):
-        found = model.down(model.up(x), model.draw_noise(len(x), rng))
-        pairs = [[gaussian.halves(g) for g in found[t][1:]] for t in model.levels]
-        return [mu for (mu, _), _ in pairs], [kl_by_latent(of_q, of_p) for of_q, of_p in pairs]
-    q, p = (networks if isinstance(networks, dict) else {1: networks} for networks in (model.q, model.p))
-    z, of_q = {0: x}, {}
-    for t in q:                                        # up
-        mu, logvar = gaussian.halves(q[t].forward(z[t - 1])[0])
-        of_q[t] = mu, logvar
-        z[t], _ = gaussian.sample(mu, logvar, model.normal(rng, *mu.shape))
-    kl = []
-    for t, (mu, logvar) in of_q.items():               # and what the level above, or N(0, I), expects
-        of_p = gaussian.halves(p[t + 1].forward(z[t + 1])[0]) if t + 1 in p else (np.zeros_like(mu),) * 2
-        kl.append(kl_by_latent((mu, logvar), of_p))
-    return [mu for mu, _ in of_q.values()], kl
+        levels = model.down(model.up(x), model.draw_noise(len(x), rng))
+        q, p = zip(*(levels[t][1:] for t in model.levels))
+    else:
+        z, q = [x], []
+        for t, d in enumerate(model.latent_dims, start=1):     # up
+            q.append(model.networks[f"q{t}"].forward(z[-1])[0])
+            z.append(gaussian.draw(q[-1], model.normal(rng, len(x), d))[0])
+        p = [model.networks[f"p{t}"].forward(z[t])[0] for t in range(2, len(z))] + [np.zeros_like(q[-1])]      # N(0, I)
+    pairs = [(*gaussian.halves(of_q), *gaussian.halves(of_p)) for of_q, of_p in zip(q, p)]
+    kl = [gaussian.kl(*(a.reshape(-1, 1) for a in pair))[0] for pair in pairs]         # each entry a row: no sum
+    return [mu for mu, *_ in pairs], [of_level.reshape(mu.shape) for of_level, (mu, *_) in zip(kl, pairs)]
 
 
 def measure(model: Any, x: Array, rng: np.random.Generator, n_samples: int,
@@ -237,11 +229,9 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     """
     inner = model.model if isinstance(model, Conditional) else model
     if not isinstance(inner, (VAE, HVAE, Diffusion)):
-        raise ValueError("model must be a VAE or an HVAE, whose q and p are known, or a Diffusion; "
-                         f"got {'the class itself' if isinstance(model, type) else type(model).__name__}")
+        raise ValueError(f"model must be a VAE, an HVAE or a Diffusion; got {check.shown(model)}")
     if np.iscomplexobj(model.theta):
-        raise ValueError(f"model must be float32 or float64 to be evaluated: model.astype(np.float32) is; "
-                         f"got {model.dtype}")
+        raise ValueError(f"model must be float32 or float64, as model.astype(np.float32) is; got {model.dtype}")
     if not np.isfinite(model.theta).all():
         raise ValueError("model must have finite parameters to be evaluated; some are infinite or NaN")
     x, rng = model.check_x(x), check.generator("rng", rng)
@@ -252,7 +242,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     from .processes import by_batches                  # multiprocessing takes its time
     batches = [x[first:first + rows] for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:
-        answers = by_batches(partial(measure, n_samples=n_samples, n_draws=n_draws), model, batches, rng, workers,
+        answers = by_batches(partial(measure, model, n_samples=n_samples, n_draws=n_draws), batches, rng, workers,
                              lambda count: line.update(min(count * rows, n)))
     parts, log_likelihood = (np.concatenate(of_batches) for of_batches in list(zip(*answers))[:2])
     latents = [sum(of_batches) for of_batches in zip(*(of_latents for *_, of_latents in answers))]

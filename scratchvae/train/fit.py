@@ -18,8 +18,9 @@ import numpy as np
 from .. import check
 from ..layers import Array
 from ..likelihood import Gaussian
+from ..model import Model
 from .evaluation import by_name, held_out
-from .losses import Trainable, loss_of
+from .losses import loss_of
 from .optim import SGD, Adam
 from .progress import Interrupted, Progress, held_back
 from .schedules import Schedule, at
@@ -43,8 +44,7 @@ def check_arguments(model: Any, x: Any, optimizer: Any, resample: bool, average:
                           f"column {size.argmax()}, counted from 0, has a root mean square of {size.max():.3g}; "
                           "take (x - x.mean(axis=0)) / x.std(axis=0), or TableVAE, which does it", stacklevel=3)
     if np.iscomplexobj(model.theta):
-        raise ValueError("model must be float32 or float64 to be trained: model.astype(np.float32) is; "
-                         f"got {model.theta.dtype}")
+        raise ValueError(f"model must be float32 or float64, as model.astype(np.float32) is; got {model.theta.dtype}")
     optimizer = check.has("optimizer", Adam() if optimizer is None else optimizer, ("step",), "Adam()")
     v = optimizer.v if isinstance(optimizer, (SGD, Adam)) else None
     if v is not None and v.shape != model.theta.shape:
@@ -58,12 +58,7 @@ def check_arguments(model: Any, x: Any, optimizer: Any, resample: bool, average:
     return x, optimizer, average
 
 
-def told(parts: dict[str, Any]) -> str:
-    """Return what the progress line says of an epoch."""
-    return "  ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in parts.items() if value is not None)
-
-
-def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
+def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimizer: SGD | Adam | None = None,
         learning_rate: float | Schedule | None = None, beta: float | Array | Schedule = 1.0, free_bits: Any = None,
         average: float | None = None, objective: str = "elbo", n_samples: int = 1, estimator: str = "plain",
         rng: int | np.random.Generator = 0, resample: bool = False, x_valid: Any = None,
@@ -74,8 +69,9 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
 
     Parameters
     ----------
-    model : Trainable
-        Autoencoder, VAE, HVAE, TopDown, Diffusion, or what has all of `losses.Trainable`.
+    model : Model
+        Autoencoder, VAE, HVAE, TopDown or Diffusion; or an object of your own with a Model's theta, gradient,
+        latent_dims, check_x, draw_noise, bound and backward, see model.py.
     x : array of shape (n, x_dim)
     epochs, batch_size : int, default 100 and 64
         Passes over the data, each in a new order; examples for each step.
@@ -190,9 +186,9 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
             for step in range(state.step, n_steps):
                 state.sums += engine.step(epoch, step, beta_now, following=0 if ctrl_c else n_steps - 1 - step)
                 state.step, state.seconds = step + 1, time.perf_counter() - began
-                if engine.between and after_step is not None:
+                if after_step is not None and not engine.ahead:
                     after_step(state)
-                if engine.between and ctrl_c:
+                if ctrl_c and not engine.ahead:
                     raise Interrupted
             hold_average(model, state)
             parts = by_name(state.sums / len(x))
@@ -206,7 +202,8 @@ def fit(model: Trainable, x: Any, *, epochs: int = 100, batch_size: int = 64, op
             state.end_epoch({"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]),
                              **parts, **valid})
             kept.keep()
-            line.update(epoch, told({"held-out elbo": valid.get("valid_elbo"), **parts}))
+            numbers = {**({"held-out elbo": found["elbo"]} if found else {}), **parts}
+            line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in numbers.items()))
             if callback is not None and callback(model, state.history):
                 break
             if callback is not None:

@@ -9,38 +9,16 @@ then, when the KL of the batch is known, ``finish`` for each share:
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import check
 from ..importance import ESTIMATORS, OBJECTIVES, Importance
-from ..layers import Array, Cache
-from ..objective import ELBO, ELBOGradient, with_free_bits
-
-
-class Trainable(Protocol):
-    """What `fit` needs from a model; each subclass of `Model` has it.
-
-    ``bound`` and ``backward`` are those of `Model`: backward fills ``gradient``, all of it.
-    """
-
-    theta: Array
-    gradient: Array
-    latent_dims: tuple[int, ...]
-
-    def check_x(self, x: Any) -> Array:
-        """Return x as an array of the model's precision, or raise a ValueError."""
-
-    def draw_noise(self, n: int, rng: np.random.Generator) -> Any:
-        """Draw the noise of n examples."""
-
-    def bound(self, x: Array, noise: Any) -> tuple[ELBO, Cache]:
-        """Return the parts of the bound of each example, and what backward needs."""
-
-    def backward(self, delbo: ELBOGradient, cache: Cache) -> Any:
-        """Fill ``gradient``, given that of the loss by each part of the bound."""
+from ..layers import Array
+from ..model import Model
+from ..objective import ELBO, with_free_bits
 
 
 def sums(elbo: ELBO) -> Array:
@@ -53,7 +31,7 @@ class OneDraw:
 
     Parameters
     ----------
-    model : Trainable
+    model : Model
         Its ``gradient`` is what `finish` fills.
     free_bits : float or array of shape (T,), optional
         In nats; see `fit`.
@@ -61,7 +39,7 @@ class OneDraw:
 
     K = 1                                              # draws for each example
 
-    def __init__(self, model: Trainable, free_bits: Any = None) -> None:
+    def __init__(self, model: Model, free_bits: Any = None) -> None:
         T, self.model = len(model.latent_dims), model
         self.free_bits = None if free_bits is None else check.by_level("free_bits", free_bits, T)
 
@@ -99,7 +77,7 @@ class ManyDraws:
             self.many.model.gradient *= half / n
 
 
-def loss_of(model: Trainable, objective: str = "elbo", n_samples: int = 1, estimator: str = "plain",
+def loss_of(model: Model, objective: str = "elbo", n_samples: int = 1, estimator: str = "plain",
             free_bits: Any = None) -> OneDraw | ManyDraws:
     """Return what `fit` minimises, by the arguments that it has."""
     n_samples, objective = check.size("n_samples", n_samples), check.choice("objective", objective, OBJECTIVES)

@@ -98,3 +98,6 @@ class Adam:
             x -= w                                     # θ ← θ - rate · m / (√v + epsilon · root)
         if self.t % 100 == 0:                          # where g is 0 for good (a dead ReLU), m decays to
             self.m[np.abs(self.m) < 1e-30] = 0         # subnormal numbers, which are slow: make them 0
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"SGD": SGD, "Adam": Adam}     # each moves each entry by itself

@@ -94,8 +94,7 @@ def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
     for ax, (i, j) in zip(axes[1], pairs):
         for rows, shade in zip((real, drawn), colours):
             ax.scatter(rows[:, j], rows[:, i], s=4, linewidth=0, alpha=0.5, color=shade)
-        ax.set_xlim(np.nanpercentile(real[:, j], (0, 100)))
-        ax.set_ylim(np.nanpercentile(real[:, i], (0, 100)))
+        ax.set(xlim=np.nanpercentile(real[:, j], (0, 100)), ylim=np.nanpercentile(real[:, i], (0, 100)))
         label(ax, "", names[j][:20], names[i][:20])
     for ax in axes[1, len(pairs):]:
         ax.set_axis_off()

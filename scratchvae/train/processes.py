@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from multiprocessing import resource_tracker, spawn
 from multiprocessing.connection import Connection, wait
 from multiprocessing.heap import Arena
@@ -26,7 +27,6 @@ import numpy as np
 
 from .. import check, startup
 from ..layers import Array
-from ..model import Model
 
 LOOK = 2e-4                                            # seconds of looking, again and again, before a worker sleeps
 MOST = 8                                               # workers on fewer cores: more would only be in each other's way
@@ -126,7 +126,7 @@ def end_with_main() -> None:
     os._exit(0)
 
 
-class Workers:
+class Workers(AbstractContextManager[Any]):
     """Some processes, each with a pipe to this one; they end with the ``with`` block.
 
     Parameters
@@ -172,13 +172,9 @@ class Workers:
             Workers.__exit__(self)
             raise
 
-    def __enter__(self) -> Any:
-        return self
-
     def __exit__(self, *_: Any) -> None:
-        for process in self.processes:                 # they have nothing that a kill could spoil
-            process.kill()
         for process in self.processes:
+            process.kill()                             # it has nothing that this could spoil
             process.join()
         for pipe in self.pipes:
             pipe.close()
@@ -235,32 +231,30 @@ def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callabl
 # one job after the other ----------------------------------------------------------------------------
 
 
-def serve(pipe: Connection, w: int, n: int, memory: None, function: Callable[..., Any], model: Model,
-          jobs: list[tuple[Array, np.random.Generator]]) -> None:
-    """Be a worker: send what `by_batches` wants of every n-th batch."""
+def serve(pipe: Connection, w: int, n: int, memory: None, jobs: list[Callable[[], Any]]) -> None:
+    """Be a worker: do every n-th job, and send what it returns."""
     pipe.send(None)
-    for batch, rng in jobs[w::n]:
-        pipe.send(function(model, batch, rng=rng))
+    for job in jobs[w::n]:
+        pipe.send(job())
     pipe.send(None)                                    # where others have one more
     pipe.recv()                                        # for ever: the main process ends this one
 
 
-def by_batches(function: Callable[..., Any], model: Model, batches: list[Array], rng: np.random.Generator,
+def by_batches(function: Callable[..., Any], batches: list[Array], rng: np.random.Generator,
                workers: int | str | None, done: Callable[[int], Any] = lambda count: None) -> list[Any]:
-    """Return function(model, batch, rng=...) for each batch, in order; a function that a module has.
+    """Return function(batch, rng=...) for each batch, in order; a function that pickle can copy.
 
     Without workers the batches draw from rng, one after the other; with workers each has a generator of its own.
     """
     answers: list[Any] = []
-    jobs, helpers = [(batch, rng) for batch in batches], nullcontext()
+    jobs, helpers = [partial(function, batch, rng=rng) for batch in batches], nullcontext()
     if workers is not None:
         seed, n = int(rng.integers(2 ** 63)), min(number_of(workers), len(jobs))
-        jobs = [(batch, np.random.default_rng([seed, share])) for share, batch in enumerate(batches)]
-        helpers = started(workers, n, lambda: Workers(serve, n, function, model, jobs))
+        jobs = [partial(function, batch, rng=np.random.default_rng([seed, i])) for i, batch in enumerate(batches)]
+        helpers = started(workers, n, lambda: Workers(serve, n, jobs))
     with helpers as team:
         while len(answers) < len(jobs):
-            batch, its_rng = jobs[len(answers)]
-            answers += [function(model, batch, rng=its_rng)] if team is None else team.hear_all()
+            answers += [jobs[len(answers)]()] if team is None else team.hear_all()
             done(min(len(answers), len(jobs)))
     return answers[:len(jobs)]
 

@@ -7,13 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
 from .. import check
 
 
-class Progress:
+class Progress(AbstractContextManager["Progress"]):
     """Written anew on a terminal, a line of its own for each update elsewhere.
 
     Parameters
@@ -53,9 +53,6 @@ class Progress:
             line += "\n"
         self.stream.write(line)
         self.stream.flush()
-
-    def __enter__(self) -> Progress:
-        return self
 
     def __exit__(self, *_: Any) -> None:
         if self.width:                                 # leave the terminal's last line whole

@@ -39,9 +39,9 @@ def steps(first: float, changes: Mapping[int, float]) -> Schedule:
         raise ValueError(f"changes must be a dict from epochs to rates, such as {{50: 3e-4}}; "
                          f"got {check.shown(changes)}")
     rates = {1: check.number("first", first, 0, open_low=True)}
-    rates.update({check.size("every epoch in changes", epoch): check.number("every rate in changes", rate, 0,
-                                                                            open_low=True)
-                  for epoch, rate in changes.items()})
+    for epoch, rate in changes.items():
+        epoch = check.size("every epoch in changes", epoch)
+        rates[epoch] = check.number("every rate in changes", rate, 0, open_low=True)
     return lambda epoch: rates[max(e for e in rates if e <= epoch)]
 
 

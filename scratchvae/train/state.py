@@ -8,6 +8,7 @@ number of the epoch.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from .. import check
 from ..layers import Array
-from .losses import Trainable
+from ..model import Model
 
 History = dict[str, list[float]]
 
@@ -66,10 +67,9 @@ class State:
     theta: Array | None = None
 
     @classmethod
-    def start(cls, model: Trainable, rng: int | np.random.Generator = 0) -> State:
+    def start(cls, model: Model, rng: int | np.random.Generator = 0) -> State:
         """Return the state before the first step; rng is a seed, or a generator to draw one from."""
-        if not isinstance(getattr(model, "latent_dims", None), tuple):
-            raise ValueError(f"model must be an object such as VAE(64, 16); got {check.shown(model)}")
+        check.model("model", model, ("draw_noise", "bound", "backward"))
         seed = int(rng.integers(2 ** 63)) if isinstance(rng, np.random.Generator) else check.size("rng", rng, 0, np.inf)
         return cls(seed, stream(seed, "noise"), np.zeros(1 + len(model.latent_dims)))
 
@@ -92,14 +92,14 @@ class State:
         self.average += (theta - self.average) / self.weight
 
 
-def hold_steps(model: Trainable, state: State) -> None:
+def hold_steps(model: Model, state: State) -> None:
     """Let the model's theta be where the optimiser stands, for the next step."""
     if state.theta is not None:
         model.theta[:] = state.theta
     state.theta = model.theta
 
 
-def hold_average(model: Trainable, state: State) -> None:
+def hold_average(model: Model, state: State) -> None:
     """Let the model hold the average, if there is one, and the state where the optimiser stands."""
     if state.average is None:
         state.theta = None
@@ -108,19 +108,16 @@ def hold_average(model: Trainable, state: State) -> None:
         model.theta[:] = state.average
 
 
-class Kept:
+class Kept(AbstractContextManager["Kept"]):
     """Where a run stood after its last epoch, and stands again after a FloatingPointError in the ``with`` block."""
 
-    def __init__(self, model: Trainable, optimizer: Any, state: State) -> None:
+    def __init__(self, model: Model, optimizer: Any, state: State) -> None:
         self.model, self.optimizer, self.state = model, optimizer, state
         self.keep()
 
     def keep(self) -> None:
         """Remember where the run stands; the history needs no copy, as a lost epoch is not in it."""
         self.kept = copy.deepcopy((self.model.theta, vars(self.optimizer), {**vars(self.state), "history": None}))
-
-    def __enter__(self) -> Kept:
-        return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is not None and issubclass(kind, FloatingPointError):
@@ -129,7 +126,7 @@ class Kept:
             vars(self.state).update({**state, "history": self.state.history})
 
 
-def check_state(state: Any, model: Trainable, n_steps: int, held_out: bool, average: float | None) -> None:
+def check_state(state: Any, model: Model, n_steps: int, held_out: bool, average: float | None) -> None:
     """Raise a ValueError unless a run of this model, with so many steps an epoch, can go on from this state."""
     if not isinstance(state, State):
         raise ValueError(f"state must be a State, such as State.start(model); got {check.shown(state)}")

@@ -50,7 +50,7 @@ class Steps:
 
     Parameters
     ----------
-    model : Trainable
+    model : Model
     x : array of shape (n, x_dim)
     optimizer : SGD or Adam
     batch_size : int
@@ -69,7 +69,7 @@ class Steps:
         Returns when all workers have called it.
     """
 
-    between = True                                     # no step is under way that was not returned
+    ahead = ()                                         # steps that were made and not yet returned: a Team has some
 
     def __init__(self, model: Any, x: Array, optimizer: Any, batch_size: int, state: State, resample: bool,
                  loss_of: Callable[[Any], Any], average: float | None, *, gradients: Any = None, w: int = 0,
@@ -93,15 +93,13 @@ class Steps:
         self.waits = self.loss_of(self.model).free_bits is not None
 
     def noises(self, epoch: int, step: int) -> list[np.random.Generator]:
-        """Return the generators of the shares of a step: that of the run, where a batch is one share."""
-        if self.whole:
-            return [self.state.rng]
+        """Return the generators of the shares of a step."""
         return [stream(self.state.seed, "share", epoch, step, s) for s in self.losses]
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
         parts = np.zeros((len(self.gradients), 1 + len(self.model.latent_dims)))
-        return self.make(step, beta, self.noises(epoch, step), parts)
+        return self.make(step, beta, [self.state.rng] if self.whole else self.noises(epoch, step), parts)
 
     def make(self, step: int, beta: Any, rngs: Iterable[np.random.Generator], parts: Array) -> Array:
         """Do this worker's part of a step; leave each share's parts of the bound in ``parts``, return their sum."""

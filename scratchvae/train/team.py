@@ -25,14 +25,13 @@ import numpy as np
 from .. import check
 from ..layers import Array
 from ..model import Model
-from .optim import SGD, Adam
+from .optim import OPTIMIZERS, Adam
 from .processes import Workers, arrays, by_batches, give_way, number_of, shared, started, wait_until
 from .step import Steps, cut, lay
 
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
 ENTRIES = 32768                                        # of theta: fewer are not worth a worker
-KINDS = (SGD, Adam)                                    # which move each entry of theta by itself
 SMALL = 4 * 10 ** 6                                    # products of a step: fewer are done sooner by one process
 
 
@@ -46,7 +45,7 @@ def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> 
     if workers is None:
         return None
     number = number_of(workers)
-    can_gain = isinstance(model, Model) and type(optimizer) in KINDS and model.theta.size * rows >= SMALL
+    can_gain = isinstance(model, Model) and type(optimizer) in OPTIMIZERS.values() and model.theta.size * rows >= SMALL
     return number if can_gain or not isinstance(workers, str) else None
 
 
@@ -76,6 +75,11 @@ class Team(Workers):
     model : Model
     x, optimizer, batch_size, state, resample, loss_of, average
         As for `Steps`.  SGD or Adam move each entry of theta by itself, so that each worker may move a slice.
+
+    Attributes
+    ----------
+    ahead : list of arrays of shape (shares, T + 1)
+        The parts of the bound in steps that workers have made and `step` has not returned.
     """
 
     def __init__(self, workers: int, model: Any, x: Array, optimizer: Any, batch_size: int, state: Any, resample: bool,
@@ -87,13 +91,14 @@ class Team(Workers):
         size, T, rows = model.theta.size, len(model.latent_dims), min(batch_size, len(x))
         n_shares = len(cut(rows))
         workers = min(workers, max(n_shares, size // ENTRIES, 1))
-        self.ahead = max(1, min(AHEAD, WORK // (size * rows * loss_of(model).K)))
+        self.most = max(1, min(AHEAD, WORK // (size * rows * loss_of(model).K)))
         layout = {"x": (x.shape, x.dtype), "order": ((len(x),), np.int64),
                   **dict.fromkeys(("theta", *self.vectors), ((size,), model.theta.dtype)),
-                  "gradients": ((n_shares, size), model.theta.dtype), "sums": ((self.ahead, n_shares, 1 + T), float),
+                  "gradients": ((n_shares, size), model.theta.dtype), "sums": ((self.most, n_shares, 1 + T), float),
                   "at": ((workers, 8), np.int64)}
         memory = shared(layout)
-        self.shared, self.asked, self.done, self.batch_size = arrays(memory, layout), 0, 0, batch_size
+        self.shared, self.batch_size = arrays(memory, layout), batch_size
+        self.ahead: list[Array] = []
         self.shared["x"][:], self.order = x, self.shared["order"]
         self.start = partial(super().__init__, train, workers, layout, model, None, optimizer, batch_size, state,
                              resample, loss_of, average, memory=memory)
@@ -102,11 +107,6 @@ class Team(Workers):
         lay(model, self.shared["theta"], self.shared["gradients"][0])
         for name, (_, vector) in self.vectors.items():
             self.shared[name][:] = 0 if vector is None else vector
-
-    @property
-    def between(self) -> bool:
-        """Whether theta is what the last step left: no step is under way that `step` has not returned."""
-        return self.asked == self.done
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch, whose order of the data stands in ``order``.
@@ -126,16 +126,15 @@ class Team(Workers):
         array of shape (T + 1,)
             As in ``State.sums``, over the batch: the reconstruction, and the KL of each level.
         """
-        if self.between:
-            self.first, count = step, min(self.ahead, 1 + following)
-            self.asked += count
+        if not self.ahead:
+            count = min(self.most, 1 + following)
             numbers = {name: value for name, value in vars(self.optimizer).items() if np.isscalar(value)}
             self.say(ForkingPickler.dumps((epoch, range(step, step + count), numbers, beta)))
             self.hear_all()
             for name, (owner, _) in self.vectors.items():
                 setattr(owner, name, self.shared[name])
-        of_shares = self.shared["sums"][step - self.first]
-        self.done += 1
+            self.ahead = list(self.shared["sums"][:count])
+        of_shares = self.ahead.pop(0)
         if isinstance(self.optimizer, Adam):
             self.optimizer.t += 1
         if self.average is not None:
@@ -157,7 +156,7 @@ class Team(Workers):
         for name, (owner, vector) in self.vectors.items():
             if vector is not None:
                 vector[:] = self.shared[name]
-            elif self.done:
+            elif getattr(owner, name) is not None:     # since the first step
                 vector = self.shared[name].copy()
             setattr(owner, name, vector)
 
@@ -208,15 +207,13 @@ def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, 
         return nullcontext(Steps(*given))
     if not isinstance(model, Model):
         raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
-    if type(optimizer) not in KINDS:                   # a subclass may look at more than its slice
+    if type(optimizer) not in OPTIMIZERS.values():                   # a subclass may look at more than its slice
         raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each; "
                          f"got {type(optimizer).__name__}")
 
-    def alone() -> Steps:
-        others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
-        return Steps(*given, gradients=[model.gradient, *others])
-
-    return started(workers, number, lambda: Team(number, *given), alone)
+    others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
+    return started(workers, number, lambda: Team(number, *given),
+                   lambda: Steps(*given, gradients=[model.gradient, *others]))
 
 
 # measuring ------------------------------------------------------------------------------------------
@@ -246,6 +243,6 @@ def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.ra
     """
     check.has("model", model, ("check_x", "log_likelihood"), "VAE(64, 16)")
     x, rng = model.check_x(x), check.generator("rng", rng)
-    of_batch = partial(type(model).log_likelihood, n_samples=n_samples, max_rows=max_rows)
+    of_batch = partial(model.log_likelihood, n_samples=n_samples, max_rows=max_rows)
     batches = [x[first:first + MEASURED] for first in range(0, len(x), MEASURED)]
-    return np.concatenate(by_batches(of_batch, model, batches, rng, workers))
+    return np.concatenate(by_batches(of_batch, batches, rng, workers))
