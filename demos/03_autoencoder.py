@@ -33,7 +33,7 @@ import numpy as np
 from scratchvae import VAE, Autoencoder, evaluate, fit, warm_up
 from scratchvae.data import binarize, digits
 from scratchvae.layers import softplus
-from scratchvae.train.plotting import codes, figure, images, plane
+from scratchvae.train.plotting import figure, images
 
 parser = lesson.options("Lesson 3: the autoencoder and the VAE, in two latents.", epochs=300)
 parser.add_argument("--beta", type=float, default=1.0, help="the weight of the VAE's price (default 1)")
@@ -124,8 +124,8 @@ for name, logits in draws.items():
 # %%
 page = figure(9, 11)
 (ax_auto, ax_vae), (ax_holes, ax_plane), (ax_new_auto, ax_new_vae) = page.subplots(3, 2, height_ratios=(1, 1, 0.5))
-codes(ax_auto, z_auto, data.y_test, "autoencoder: codes of held-out digits")
-points = codes(ax_vae, z_vae, data.y_test, "VAE: means of q(z | x) for held-out digits")
+lesson.codes(ax_auto, z_auto, data.y_test, "autoencoder: codes of held-out digits")
+lesson.codes(ax_vae, z_vae, data.y_test, "VAE: means of q(z | x) for held-out digits")
 for ax, z in ((ax_auto, z_auto), (ax_vae, z_vae)):     # the digits themselves, where one looks for them
     for digit in range(10):
         left, up = np.median(z[data.y_test == digit], axis=0)
@@ -136,7 +136,7 @@ low, high = np.quantile(z_train, (0.02, 0.98), axis=0)
 grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], 11), np.linspace(high[1], low[1], 11)), axis=-1)
 images(ax_holes, autoencoder.decode(grid.reshape(-1, 2)).reshape(11, 11, 64), data.image_shape,
        "autoencoder: E[x | z] over the range of its codes")
-plane(ax_plane, vae, data.image_shape, np.linspace(-2.4, 2.4, 11), "VAE: E[x | z] over the latent plane")
+lesson.plane(ax_plane, vae, data.image_shape, np.linspace(-2.4, 2.4, 11), "VAE: E[x | z] over the latent plane")
 z = np.random.default_rng(args.seed).standard_normal((40, 2))
 for ax, model, name in ((ax_new_auto, autoencoder, "autoencoder"), (ax_new_vae, vae, "VAE")):
     images(ax, model.decode(z).reshape(4, 10, 64), data.image_shape, f"{name}: E[x | z] at forty z ~ N(0, I)")

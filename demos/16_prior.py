@@ -28,7 +28,7 @@ import numpy as np
 
 from scratchvae import VAE, LatentDiffusion, decay, evaluate, fit, gaussian, warm_up
 from scratchvae.data import binarize, digits
-from scratchvae.train.plotting import codes, figure, images
+from scratchvae.train.plotting import figure, images
 
 parser = lesson.options("Lesson 16: a VAE whose prior is a diffusion.", epochs=200)
 parser.add_argument("--samples", type=lesson.whole, default=100,
@@ -87,8 +87,8 @@ top, bottom = page.subfigures(2, 1, height_ratios=(1.15, 1))
 plain, learned = models["N(0, I), 2 latents"], models["a learned prior, 2 latents"]
 axes = top.subplots(1, 3)
 drawn = learned.prior.with_levels(200).sample(3000, args.seed, draw=True)
-codes(axes[0], plain.encode(x_test)[0], data.y_test, "N(0, I): codes of held-out digits")
-points = codes(axes[1], learned.encode(x_test)[0], data.y_test, "a learned prior: codes of held-out digits")
+lesson.codes(axes[0], plain.encode(x_test)[0], data.y_test, "N(0, I): codes of held-out digits")
+lesson.codes(axes[1], learned.encode(x_test)[0], data.y_test, "a learned prior: codes of held-out digits")
 reach = np.abs(learned.encode(x_test)[0]).max() * 1.1
 axes[2].hist2d(*drawn.T, bins=70, range=[[-reach, reach]] * 2, cmap="gray_r")
 axes[2].set_title("and where that prior draws new codes", fontsize=10)

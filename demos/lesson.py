@@ -1,4 +1,4 @@
-"""What the lessons share: their options, how a figure is saved, and colours that everyone can tell apart.
+"""What the lessons share: their options, pictures of two latents, how a figure is saved, and colours for everyone.
 
 Import it before NumPy: it sets the number of threads.  The pictures of the syllabus (README.md) are the lessons'
 figures, made small::
@@ -14,8 +14,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from scratchvae.train.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY    # noqa: F401: the lessons' colours
+import numpy as np
+from matplotlib.colors import ListedColormap
 
+from scratchvae.train.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY    # noqa: F401: the lessons' colours
+from scratchvae.train.plotting import images, label
+
+TEN = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#882255", "#44AA99", "#999933", "#AA4499", "0.6")  # Tol
 THUMBNAILS = Path(__file__).parent / "thumbnails"
 THUMBNAIL_WIDTH = 320                                  # pixels
 
@@ -54,6 +59,26 @@ def parse(parser, **given):
     if getattr(args, "epochs", 1) < 1:
         parser.error("--epochs must be at least 1")
     return args
+
+
+def codes(ax, z, labels, title=""):
+    """Draw two-dimensional codes as points, a colour for each label.
+
+    A circle of radius 2 shows where N(0, I) has most of its draws, some 86 % of them.
+    """
+    angle = np.linspace(0, 2 * np.pi, 100)
+    ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="86 % of N(0, I)")
+    ax.legend(fontsize=7)
+    ax.scatter(z[:, 0], z[:, 1], c=labels, cmap=ListedColormap(TEN), vmin=-0.5, vmax=9.5, s=8, linewidth=0)
+    label(ax, title, "first latent", "second latent")
+
+
+def plane(ax, model, image_shape, ticks, title=""):
+    """Draw what a model with two latents decodes at every crossing of the ticks."""
+    grid = np.array([[(z1, z2) for z1 in ticks] for z2 in ticks[::-1]])          # z2 grows upwards
+    decoded = model.decode(grid.reshape(-1, 2)).reshape(len(ticks), len(ticks), -1)
+    images(ax, decoded, image_shape, "", [f"{t:+.1f}" for t in ticks[::-1]], [f"{t:+.1f}" for t in ticks])
+    label(ax, title, "first latent", "second latent")
 
 
 def save(page, name, args):

@@ -119,7 +119,7 @@ CASES = [
     (lambda: fit(hvae, X, beta=[1, 1e39]), "^beta has numbers that are too large for float32$"),
     (lambda: fit(hvae, X, beta=[1, 1, 1], free_bits=1), "^beta must be .*one for each of the 2 levels; got .1, 1, 1.$"),
     (lambda: fit(vae.astype(complex), X), "^model must be float32 or float64, as model.astype.* is; got complex128"),
-    (lambda: fit(vae, X, optimizer=used(VAE(6, 3))), "^optimizer has trained another model, of .*; this one has 70"),
+    (lambda: fit(vae, X, optimizer=used(VAE(6, 3))), "^optimizer has trained a model of .*; this one has 70"),
     (lambda: fit(vae, X, state=State.start(hvae)), "^state is of a model with 2 levels; this one has 1"),
     (lambda: fit(vae, X + 0j), "^x must be an array of real numbers; got complex128"),
     (lambda: VAE(6, 2, likelihood="gaussian").encode(X + 1e39), "^x has numbers that are too large for float32"),

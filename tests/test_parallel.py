@@ -446,7 +446,7 @@ def test_bad_input(options, message):
 def test_a_model_that_cannot_be_copied_is_named():
     model = MODELS["vae"]()
     model.draw_noise = lambda n, rng: np.zeros((n, 2), np.float32)
-    with pytest.raises(ValueError, match="^model must be what pickle can copy, to be given to workers: "):
+    with pytest.raises(ValueError, match="^model must be picklable, for workers: "):
         fit(model, X, epochs=1, workers=2)
     assert not children()
 

@@ -48,8 +48,7 @@ def check_arguments(model: Any, x: Any, optimizer: Any, resample: bool, average:
     optimizer = check.has("optimizer", Adam() if optimizer is None else optimizer, ("step",), "Adam()")
     v = optimizer.v if isinstance(optimizer, (SGD, Adam)) else None
     if v is not None and v.shape != model.theta.shape:
-        raise ValueError(f"optimizer has trained another model, of {v.size} parameters; this one has "
-                         f"{model.theta.size}")
+        raise ValueError(f"optimizer has trained a model of {v.size} parameters; this one has {model.theta.size}")
     average = None if average is None else check.number("average", average, 0, 1, open_low=True)
     if callback is not None:
         check.function("callback", callback, "the model and the history")

@@ -1,4 +1,4 @@
-"""Pictures: images in a grid, the curves of a training run, a plane of latents, a gradient beside its reference.
+"""Pictures: images in a grid, the columns of a table, the curves of a training run.
 
 Each function draws into axes that it is given, so that a figure can be put
 together from them; `figure` makes one without a window, which also works where
@@ -12,13 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..autoencoder import Autoencoder
 from ..layers import Array
-from ..vae import VAE
 from .state import History
 
 try:
-    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install matplotlib") from error
@@ -26,7 +23,6 @@ except ImportError as error:
 
 # Okabe and Ito's colours (2008): also different as greys, and for people who do not see red and green.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "0.45"
-TEN = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#882255", "#44AA99", "#999933", "#AA4499", "0.6")  # Tol
 
 
 def figure(width: float, height: float) -> Figure:
@@ -100,13 +96,6 @@ def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
         ax.set_axis_off()
 
 
-def colour(name: str) -> str:
-    """Return the colour of a column of a history, in every picture the same."""
-    level = int(name[len("consistency_"):]) if name.startswith("consistency_") else 0
-    return {"reconstruction": BLUE, "elbo": ORANGE, "prior_matching": GREEN}.get(
-        name, (GREY, BLUE, ORANGE, RED, SKY, PURPLE)[level % 6])
-
-
 def curves(ax: Any, history: History, names: Sequence[str], title: str = "", warm_up: int = 0) -> None:
     """Draw columns of a history against the epoch; a ``valid_`` column thin, in the colour of its partner.
 
@@ -124,11 +113,13 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
     if warm_up:
         ax.axvspan(1, warm_up, color="0.93", label="warm-up of beta")
     for name in names:
-        line, = ax.plot(history["epoch"], history[name], label=name.replace("_", " "), linewidth=2.5, alpha=0.4,
-                        color=colour(name))
-        if f"valid_{name}" in history:
-            ax.plot(history["epoch"], history[f"valid_{name}"], color=line.get_color(), linewidth=0.8,
-                    label=f"{name.replace('_', ' ')}, held out")
+        level = int(name[len("consistency_"):]) if name.startswith("consistency_") else 0
+        colour = {"reconstruction": BLUE, "elbo": ORANGE, "prior_matching": GREEN}.get(   # in every picture the same
+            name, (GREY, BLUE, ORANGE, RED, SKY, PURPLE)[level % 6])
+        for column, width, alpha, note in (name, 2.5, 0.4, ""), (f"valid_{name}", 0.8, 1, ", held out"):
+            if column in history:
+                ax.plot(history["epoch"], history[column], linewidth=width, alpha=alpha, color=colour,
+                        label=name.replace("_", " ") + note)
     if len(history["epoch"]) > 50:
         ax.set_xscale("log")                             # most happens early
     else:
@@ -140,24 +131,3 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
     label(ax, title, "epoch", "nats per example")
     ax.grid(alpha=0.3)
     ax.legend(fontsize=7)
-
-
-def codes(ax: Any, z: Array, labels: Array, title: str = "") -> Any:
-    """Draw two-dimensional codes as points, a colour for each label; return the points, for a colour bar.
-
-    A circle of radius 2 shows where N(0, I) has most of its draws, some 86 % of them.
-    """
-    angle = np.linspace(0, 2 * np.pi, 100)
-    ax.plot(2 * np.cos(angle), 2 * np.sin(angle), color="0.3", linewidth=0.8, label="86 % of N(0, I)")
-    ax.legend(fontsize=7)
-    points = ax.scatter(z[:, 0], z[:, 1], c=labels, cmap=ListedColormap(TEN), vmin=-0.5, vmax=9.5, s=8, linewidth=0)
-    label(ax, title, "first latent", "second latent")
-    return points
-
-
-def plane(ax: Any, model: Autoencoder | VAE, image_shape: tuple[int, int], ticks: Array, title: str = "") -> None:
-    """Draw what a model with two latents decodes at every crossing of the ticks."""
-    grid = np.array([[(z1, z2) for z1 in ticks] for z2 in ticks[::-1]])          # z2 grows upwards
-    decoded = model.decode(grid.reshape(-1, 2)).reshape(len(ticks), len(ticks), -1)
-    images(ax, decoded, image_shape, "", [f"{t:+.1f}" for t in ticks[::-1]], [f"{t:+.1f}" for t in ticks])
-    label(ax, title, "first latent", "second latent")

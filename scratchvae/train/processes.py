@@ -98,17 +98,16 @@ def begin(name: str, pipe: Connection, w: int, n: int, memory: Any, errors: Any,
     signal.signal(signal.SIGINT, signal.SIG_IGN)       # where no mask is inherited
     np.seterr(**errors)
     threading.Thread(target=end_with_main, daemon=True).start()
-    started = False
+    work = None
     try:
         spawn.prepare(script)
         work, *given = pipe.recv()
-        started = True
         work(pipe, w, n, memory, *given)
     except (EOFError, BrokenPipeError, ConnectionResetError):              # there is no main process any more
         pass
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
-        if not started:
+        if work is None:
             error = ChildProcessError(f"{name} could not start: {text}")
         try:
             ForkingPickler.loads(ForkingPickler.dumps(error))
@@ -152,8 +151,7 @@ class Workers(AbstractContextManager[Any]):
         try:
             copied = bytes(ForkingPickler.dumps((work, *given)))
         except Exception as error:                     # of many kinds
-            raise ValueError(f"model must be what pickle can copy, to be given to workers: "
-                             f"{type(error).__name__}: {error}") from None
+            raise ValueError(f"model must be picklable, for workers: {type(error).__name__}: {error}") from None
         script = script_of(copied)
         try:
             with starting():
