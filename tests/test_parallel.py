@@ -19,7 +19,7 @@ from scratchvae.importance import Importance
 from scratchvae.train import team, processes
 from scratchvae.train.progress import Interrupted
 from scratchvae.train.state import stream
-from scratchvae.train.step import cut, lay
+from scratchvae.train.step import cut
 
 X = np.random.default_rng(0).random((316, 6)).astype(np.float32)           # batches of 300 and 16: 4 shares and 1
 B = binarize(X)
@@ -35,23 +35,6 @@ def digest(theta):
 
 
 # the rule ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n, lengths", [(1, [1]), (16, [16]), (17, [8, 9]), (128, [64] * 2), (256, [128] * 2),
-                                        (257, [64, 64, 64, 65]), (512, [128] * 4), (513, [64] * 7 + [65]),
-                                        (2000, [250] * 8)])
-def test_a_batch_is_cut_by_its_rows_alone(n, lengths):
-    shares = cut(n)
-    assert [share.stop - share.start for share in shares] == lengths
-    np.testing.assert_array_equal(np.concatenate([np.arange(n)[share] for share in shares]), np.arange(n))
-
-
-def test_every_share_of_every_step_has_noise_of_its_own():
-    draws = {stream(key[0], "share", *key[1:]).random() for key in np.ndindex(3, 3, 3, 3)}
-    draws |= {stream(seed, purpose, epoch).random() for seed in range(3) for epoch in range(3)
-              for purpose in ("noise", "held out", "order")}
-    assert len(draws) == 81 + 27
-    assert stream(1, "share", 2, 0, 2).random() == stream(1, "share", 2, 0, 2).random()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -70,20 +53,6 @@ def test_the_gradient_of_a_batch_is_the_weighted_mean_of_its_shares(name, rng):
         total += model.gradient
     assert np.linalg.norm(total - expected) < 1e-13 * np.linalg.norm(expected)
     assert np.linalg.norm(expected) > 0.01
-
-
-def test_lay_moves_parameters_and_gradients_and_nothing_else(rng):
-    model, plain = MODELS["hvae"](), MODELS["hvae"]()
-    theta, gradient = np.empty_like(model.theta), np.empty_like(model.theta)
-    lay(model, theta, gradient)
-    for twin in (model, plain):
-        elbo, cache = twin.forward(B, twin.draw_noise(len(B), np.random.default_rng(1)))
-        twin.backward(elbo.loss_backward(), cache)
-    np.testing.assert_array_equal(theta, plain.theta)
-    np.testing.assert_array_equal(gradient, plain.gradient)
-    for key, view in model.parameters.items():
-        assert np.shares_memory(view, theta) and view.shape == plain.parameters[key].shape
-        assert np.shares_memory(model.gradients[key], gradient)
 
 
 # the loop ----------------------------------------------------------------------------------------

@@ -74,19 +74,6 @@ def test_fit_is_the_loop_written_out():
     np.testing.assert_array_equal(model.theta, twin.theta)
 
 
-def test_average_is_the_mean_with_its_weights():
-    """θ̄ after each of ten steps, against the weighted mean by its definition; and MATH (12.7)'s numbers."""
-    cases = (0.8, np.random.default_rng(0).standard_normal((10, 3))), (0.5, np.array([[4.0], [1], [3]]))
-    for decay_, thetas in cases:
-        state = State.start(vae())
-        for n, theta in enumerate(thetas, start=1):
-            state.add(theta, decay_)
-            weights = decay_ ** np.arange(n)[::-1]
-            np.testing.assert_allclose(state.average, weights @ thetas[:n] / weights.sum(), rtol=1e-12, atol=1e-15)
-            assert state.weight == pytest.approx(weights.sum(), rel=1e-13)
-    assert state.average[0] == pytest.approx(2.571, abs=5e-4)
-
-
 def test_fit_with_an_average_is_the_loop_written_out():
     """The optimiser's way is that of a run without one; held-out bound, callback and the model at the end have it."""
     plain, model, seen = hvae(), hvae(), []
@@ -164,14 +151,6 @@ def test_a_seed_is_all_the_randomness_there_is():
         thetas.append(model.theta)
     np.testing.assert_array_equal(thetas[0], thetas[1])
     assert (thetas[0] != thetas[2]).any()
-
-
-def test_streams_share_nothing():
-    """Noise, held-out noise and the orders of the epochs come from generators of their own, for every seed."""
-    draws = [stream(seed, purpose, epoch).integers(2**63)
-             for seed in (0, 1) for purpose, epoch in
-             (("noise", 0), ("held out", 0), ("order", 0), ("order", 1), ("order", 2))]
-    assert len(set(draws)) == len(draws)
 
 
 def test_every_example_is_seen_once_an_epoch():

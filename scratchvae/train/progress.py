@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from .. import check
 
 
-class Progress(AbstractContextManager["Progress"]):
+class Progress(AbstractContextManager[Any]):
     """Written anew on a terminal, a line of its own for each update elsewhere.
 
     Parameters

@@ -108,7 +108,7 @@ def hold_average(model: Model, state: State) -> None:
         model.theta[:] = state.average
 
 
-class Kept(AbstractContextManager["Kept"]):
+class Kept(AbstractContextManager[Any]):
     """Where a run stood after its last epoch, and stands again after a FloatingPointError in the ``with`` block."""
 
     def __init__(self, model: Model, optimizer: Any, state: State) -> None:

@@ -98,7 +98,7 @@ class Steps:
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
-        parts = np.zeros((len(self.gradients), 1 + len(self.model.latent_dims)))
+        parts = np.empty((len(self.gradients), 1 + len(self.model.latent_dims)))
         return self.make(step, beta, [self.state.rng] if self.whole else self.noises(epoch, step), parts)
 
     def make(self, step: int, beta: Any, rngs: Iterable[np.random.Generator], parts: Array) -> Array:

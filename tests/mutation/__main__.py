@@ -53,6 +53,8 @@ TESTS = {
     "vae": ["vae", "bad_input", "importance", "prior", "wrong_calls"],
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
     "train.optim": ["optim"], "train.schedules": ["schedules"], "train.losses": ["losses"],
+    "train.state": ["state"], "train.step": ["step"], "train.fit": ["training"],
+    "train.evaluation": ["evaluation"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
     "verify.diffusion_forms": ["diffusion"],
     "prior": ["prior"], "conditions": ["conditions"],
