@@ -170,13 +170,3 @@ def test_the_numbers_that_are_taken_unless_others_are_given(capsys):
     for a, b in zip(said, meant):
         assert a.as_dict() == b.as_dict()
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("options, message", [
-    ({"n_draws": 0}, "^n_draws must be a whole number of at least 1; got 0"),
-    ({"n_samples": 0}, "^n_samples must be"), ({"batch_size": 0}, "^batch_size must be"), ({"rng": "x"}, "^rng must"),
-    ({"x": X[:1]}, "^x must have at least 2 rows"), ({"x": X + 1}, "^x must lie in"),
-])
-def test_bad_input(options, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate(VAE(6, 2), **{"x": X, **options})
