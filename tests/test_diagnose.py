@@ -461,6 +461,37 @@ def test_it_takes_less_than_a_second_for_a_layer(rng):
     assert time.perf_counter() - start < 2             # a second on a machine that does nothing else
 
 
+def lstm(x, h, c, W, U, b):
+    a, k = x @ W + h @ U + b, h.shape[1]
+    i, f, o = (1 / (1 + np.exp(-a[:, j * k:(j + 1) * k])) for j in range(3))
+    g = np.tanh(a[:, 3 * k:])
+    c_new = f * c + i * g
+    t = np.tanh(c_new)
+    return (o * t, c_new), (x, h, c, W, U, i, f, o, g, t)
+
+
+def lstm_backward(dy, cache, mistake=""):
+    x, h, c, W, U, i, f, o, g, t = cache
+    dh_new, dc_new = dy
+    dc = dh_new * o * (1 - t * (t if mistake != "t" else 1)) + (dc_new if mistake != "dc_new" else 0)
+    di, df, do, dg = dc * g, dc * c, dh_new * t, dc * i
+    da = np.hstack([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)])
+    return da @ W.T, da @ U.T, dc * f, x.T @ da, h.T @ da, da.sum(axis=0)
+
+
+@pytest.mark.parametrize("mistake, kinds", [("", {}), ("dc_new", dict.fromkeys("xhcWUb", "unknown")),
+                                            ("t", dict.fromkeys("xhcWUb", "derivative"))])
+def test_an_lstm_cell_takes_less_than_a_second(mistake, kinds, rng):
+    """One wrong line makes up to six gradients wrong; what explains one of them is tried first on the others."""
+    n, d, k = 4, 5, 6
+    shapes = (n, d), (n, k), (n, k), (d, 4 * k), (k, 4 * k), (4 * k,)
+    start = time.process_time()
+    diagnosis = diagnose_function(lstm, lambda dy, cache: lstm_backward(dy, cache, mistake), *map(
+        rng.standard_normal, shapes))
+    assert time.process_time() - start < 2             # a second on a machine that does nothing else
+    assert {f.tensor: f.kind for f in diagnosis.findings} == kinds
+
+
 @pytest.mark.slow
 def test_a_full_size_vae_is_located_in_ten_seconds(rng):
     model = VAE(784, 20, (400,))

@@ -21,9 +21,9 @@ ORDER = {                                              # of the files in each fo
     "data": ["datasets", "scaling", "tables", "columns", "files", "writing", "download", "mnist"],
     "train": ["optim", "progress", "schedules", "losses", "state", "step", "processes", "team", "evaluation", "fit",
               "budget", "imputation", "estimator", "checkpoint", "plotting"],
-    "verify": ["dual", "noise", "derivative", "recorder", "pairs", "first_wrong", "gradcheck", "exact",
+    "verify": ["dual", "noise", "derivative", "steps", "pairs", "first_wrong", "gradcheck", "exact",
                "diffusion_forms"],
-    "diagnose": ["evidence", "operations", "numbers", "finding", "examine", "passes"],
+    "diagnose": ["evidence", "numbers", "watch", "operations", "finding", "examine", "passes"],
     "explain": ["notation", "equations", "source", "trace", "evaluate", "verdict", "mathml", "pictures",
                 "figures", "page"],
     "cli": ["options", "examples", "runs", "folders", "output", "inputs", "commands", "program"]}

@@ -49,9 +49,9 @@ A backward in PyTorch's style, as an autograd.Function has it, on NumPy arrays:
 What is no mistake is a remark, and ``ok`` stays true: noise that forward draws itself (it is held still);
 a point on a kink; float32; arrays of shapes (n, 1) and (n,) that forward combines to (n, n).
 
-The files, in their order: evidence (a wrong gradient beside the right one, in three cases), operations (which
-operation of forward has another derivative), numbers (what the numbers alone show), finding (what is said), examine
-(one function), passes (a pass through many).
+The files, in their order: evidence (a wrong gradient beside the right one, in three cases), numbers (what the numbers
+alone show), watch (the operations of forward), operations (which of them has another derivative), finding (what is
+said), examine (one function), passes (a pass through many).
 """
 
 from __future__ import annotations

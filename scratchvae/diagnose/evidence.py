@@ -7,9 +7,11 @@ directions, whatever its size, and one that speaks of entries to the entries of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -77,22 +79,20 @@ class Reference:
         self.pair, self.forward, self.follows, self.precision = pair, pair.values, follows, precision
         self.fit = max(FIT if follows else COARSE_FIT, 100 * precision)
         self.tolerance = max(TOLERANCE if follows else 1e-5, 100 * precision)
+        self.explained = list[Any]()                   # what operations.py has found for other gradients,
+        self.runs = 0                                  # and how often it ran forward
 
-    def along(self, inputs: Arrays, dys: Arrays, directions: Arrays) -> float:
+    def along(self, c: Case, directions: Arrays) -> float:
         """Return the derivative along directions in some inputs."""
-        return along(self.pair.values, inputs, directions, dys, self.follows)
+        return along(self.forward, c.inputs, directions, c.dys, self.follows)
 
-    def entries(self, inputs: Arrays, dys: Arrays, by: str, flat: Array) -> Array:
+    def entries(self, c: Case, by: str, flat: Array) -> Array:
         """Return the gradient at these entries of an input, counted along its ravelled form."""
-        if self.follows and len(flat) == inputs[by].size:
+        a = c.inputs[by]
+        if self.follows and len(flat) == a.size:
             with suppress(NotComplex):
-                return gradient(self.forward, inputs, by, dys).ravel()
-        found, v = np.empty(len(flat)), np.zeros(inputs[by].size)
-        for i, k in enumerate(flat):
-            v[k] = 1
-            found[i] = self.along(inputs, dys, {by: v.reshape(inputs[by].shape)})
-            v[k] = 0
-        return found
+                return gradient(self.forward, c.inputs, by, c.dys).ravel()
+        return np.array([self.along(c, {by: (np.arange(a.size) == k).astype(float).reshape(a.shape)}) for k in flat])
 
 
 class Wrong:
@@ -104,54 +104,41 @@ class Wrong:
         self.d = f"d{leaf(by)}"
         rng = stream(5)
         self.directions = [rng.standard_normal(self.shape) for _ in range(2)]
-        self.given = [self.claims(c.claimed[by]) for c in cases]               # C along the directions, for each case
-        self.right = [self.along(c, c.inputs, c.dys) for c in cases]           # R
+        self.given = [np.array([(c.claimed[by] * v).sum() for v in self.directions]) for c in cases]   # C along them
+        self.right = [self.along(c) for c in cases]    # R along them
         self.whole = int(np.prod(self.shape)) <= ENTRIES
         self.index = np.ix_(*self.block()) if self.shape else ()
         grid = np.arange(int(np.prod(self.shape))).reshape(self.shape)[self.index]
-        self.R = [reference.entries(c.inputs, c.dys, by, grid.ravel()).reshape(grid.shape) for c in cases]
-        self.C = [c.claimed[by][self.index] for c in cases]
+        self.R = cache(lambda k: reference.entries(cases[k], by, grid.ravel()).reshape(grid.shape))    # of case k
 
-    def claims(self, gradient: Array) -> Array:
-        """Return a gradient along the two directions."""
-        return np.array([(gradient * v).sum() for v in self.directions])
+    def C(self, k: int) -> Array:
+        """Return what backward claims in case k."""
+        return self.cases[k].claimed[self.by][self.index]
 
-    def along(self, c: Case, inputs: Arrays, dys: Arrays) -> Array:
-        """Return the right gradient along them, at these inputs and dys."""
-        return np.array([self.reference.along(inputs, dys, {self.by: v}) for v in self.directions])
+    def along(self, c: Case) -> Array:
+        """Return the right gradient along the two directions."""
+        return np.array([self.reference.along(c, {self.by: v}) for v in self.directions])
 
     def close(self, a: Array, b: Array, fit: float | None = None) -> bool:
         """Whether numbers agree to rounding, and are not all zero."""
         scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
         return bool(0 < scale < np.inf and np.abs(a - b).max(initial=0) <= (fit or self.fit) * scale)
 
-    def everywhere(self, gradient: Callable[[Case], Array | None]) -> bool:
+    def everywhere(self, gradient: Callable[[Case], Array]) -> bool:
         """Whether this, along the directions, is what backward claims, in every case."""
-        for c, given in zip(self.cases, self.given):
-            found = gradient(c)
-            if found is None or not self.close(given, found):
-                return False
-        return True
+        return all(self.close(given, gradient(c)) for c, given in zip(self.cases, self.given))
 
     def wrong(self, k: int) -> Array:
         """Return which entries of the block are wrong in case k."""
-        return np.abs(self.C[k] - self.R[k]) > self.fit * max(np.abs(self.R[k]).max(initial=0), 1e-300)
+        return np.abs(self.C(k) - self.R(k)) > self.fit * max(np.abs(self.R(k)).max(initial=0), 1e-300)
 
-    def alike(self, k: int) -> Iterator[tuple[str, Array]]:
-        """Yield the arrays of case k that have an entry for each of this one, cut to the block."""
-        c = self.cases[k]
-        for name, a in [*c.inputs.items(), *c.outputs.items(), *((f"d{name}", dy) for name, dy in c.dys.items())]:
-            try:
-                yield name, np.broadcast_to(a, self.shape)[self.index]
-            except ValueError:
-                continue
-
-    def agreed(self, test: Callable[[int], set[str]]) -> list[str]:
-        """Return what holds in every case, the shortest first."""
-        found = test(0)
-        for k in range(1, len(self.cases)):
-            found = found & test(k) if found else found
-        return sorted(found, key=len)
+    def alike(self, k: int) -> Arrays:
+        """Return the arrays of case k that have an entry for each of this one, cut to the block."""
+        c, found = self.cases[k], Arrays()
+        for name, a in {**c.inputs, **c.outputs, **{f"d{name}": dy for name, dy in c.dys.items()}}.items():
+            with suppress(ValueError):
+                found[name] = np.broadcast_to(a, self.shape)[self.index]
+        return found
 
     def block(self) -> list[Array]:
         """Return indices along each axis, with a wrong entry among them, which halves are searched for."""
@@ -161,7 +148,7 @@ class Wrong:
 
         def gap(low: int, high: int) -> float:
             part = v * ((low <= numbers) & (numbers < high)).reshape(self.shape)
-            return abs((c.claimed[self.by] * part).sum() - self.reference.along(c.inputs, c.dys, {self.by: part}))
+            return abs((c.claimed[self.by] * part).sum() - self.reference.along(c, {self.by: part}))
 
         low, high, side = 0, numbers.size, max(2, int((ENTRIES / 4) ** (1 / sum(n > 1 for n in self.shape))))
         while high - low > 1 and np.isfinite(c.claimed[self.by]).all():

@@ -16,12 +16,13 @@ from ..verify.pairs import Problem
 from . import numbers
 from .evidence import Case, Reason, Reference, Wrong, beside, case, elsewhere, leaf
 from .finding import Diagnosis, Finding
-from .operations import operation, outer
+from .operations import operation
+from .watch import outer, watched
 
 ROUNDING = 1e-14                                       # of y, in a derivative of it
 AT_MOST = 60                                           # entries that are looked at one by one
-HYPOTHESES = (numbers.not_finite, numbers.added, numbers.zero, numbers.dy_forgotten, numbers.factor,
-              numbers.derivative, numbers.ratio, operation)
+HYPOTHESES = (numbers.not_finite, numbers.added, numbers.dy_forgotten, numbers.factor, numbers.derivative,
+              numbers.ratio, operation)
 
 
 def examine(pair: Pair, by: Iterable[str] | None = None) -> Diagnosis:
@@ -118,10 +119,12 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
                 explained[name] = case(pair, beside(here.inputs, 21), here.dys) if kinked else here
             elif here is at and all(remark.kind != other.kind for other in diagnosis.remarks):
                 diagnosis.remarks.append(remark)
-    for name, here in explained.items():
-        diagnosis.findings.append(Finding(
-            pair.name, name, "noise", "backward draws noise anew, where it needs the noise that forward used",
-            "put the noise of forward into the cache") if at.drew[1] else found(reference, here, name))
+    findings = {name: Finding(
+        pair.name, name, "noise", "backward draws noise anew, where it needs the noise that forward used",
+        "put the noise of forward into the cache") if at.drew[1] else found(reference, explained[name], name)
+        for name in sorted(explained, key=lambda name: reference.follows and len(
+            watched(reference, at, {name: at.inputs[name]})[1]))}
+    diagnosis.findings += [findings[name] for name in explained]
 
 
 def witness(pair: Pair, at: Case) -> Reference:
@@ -149,7 +152,7 @@ def directional(reference: Reference, at: Case, by: str) -> float:
         return np.inf
     V = [stream(8 + i).standard_normal(C.shape) for i in range(2)]
     try:
-        right = [reference.along(at.inputs, at.dys, {by: v}) for v in V]
+        right = [reference.along(at, {by: v}) for v in V]
     except NotComplex:
         return np.inf
     largest = max(float(np.abs(y).max(initial=0)) for y in at.outputs.values())
@@ -216,8 +219,8 @@ def found(reference: Reference, at: Case, by: str) -> Finding:
         warnings.simplefilter("ignore")
         reasons: Iterator[Reason | None] = (hypothesis(w) for hypothesis in HYPOTHESES)
         reason = next((reason for reason in reasons if reason is not None), None) or numbers.unknown(w)
-    gap = np.abs(w.C[0] - w.R[0])
+    gap = np.abs(w.C(0) - w.R(0))
     worst = np.unravel_index(int(np.argmax(np.where(np.isfinite(gap), gap, np.inf))), gap.shape)
     entry = [int(np.asarray(i).ravel()[j]) for i, j in zip(w.index, worst)]
-    shown = f"{w.d}{entry if entry else ''}: given {w.C[0][worst]:.6g}, right {w.R[0][worst]:.6g}"
+    shown = f"{w.d}{entry if entry else ''}: given {w.C(0)[worst]:.6g}, right {w.R(0)[worst]:.6g}"
     return Finding(w.pair.name, by, reason.kind, reason.says, reason.hint, [shown, *reason.evidence])

@@ -1,16 +1,31 @@
 """Mistakes that show in the numbers of a wrong gradient C beside the right one, R, whatever the code.
 
     C is 0, or does not change with dy          C = c R, or C = c R in some rows or columns
-    C = R · g(a) for some array a               C = dy · g(x) with another g
+    C = R g(a) or R / g(a) for some array a     C = dy · g(x) with another g
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 
-from ..layers import Array
+from ..layers import Array, sigmoid
 from .evidence import Reason, Wrong, nice, over_an_axis
-from .operations import CONSTANTS, FORMULAS, nice_formula
+
+FORMULAS: dict[str, Callable[[Array], Any]] = {        # of one array, entry by entry
+    "1": np.ones_like, "{a}": lambda a: a, "{a}²": lambda a: a * a, "1/{a}": lambda a: 1 / a,
+    "1/{a}²": lambda a: 1 / (a * a), "1 - {a}": lambda a: 1 - a, "1 + {a}": lambda a: 1 + a,
+    "1 - {a}²": lambda a: 1 - a * a, "1 + {a}²": lambda a: 1 + a * a, "{a}(1 - {a})": lambda a: a * (1 - a),
+    "({a} > 0)": lambda a: a > 0, "({a} < 0)": lambda a: a < 0, "√{a}": np.sqrt, "1/√{a}": lambda a: 1 / np.sqrt(a),
+    "exp({a})": np.exp, "exp(-{a})": lambda a: np.exp(-a), "exp({a}/2)": lambda a: np.exp(a / 2),
+    "exp(-{a}/2)": lambda a: np.exp(-a / 2), "sigmoid({a})": sigmoid, "1 - sigmoid({a})": lambda a: sigmoid(-a),
+    "sigmoid({a})(1 - sigmoid({a}))": lambda a: sigmoid(a) * sigmoid(-a), "tanh({a})": np.tanh,
+    "1 - tanh²({a})": lambda a: 1 - np.tanh(a) ** 2, "cos({a})": np.cos, "sin({a})": np.sin, "log({a})": np.log,
+    "sign({a})": np.sign}
+FACTORS = ("{a}", "{a}²", "exp({a})", "exp({a}/2)", "sigmoid({a})(1 - sigmoid({a}))")
+CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
 
 def not_finite(w: Wrong) -> Reason | None:
@@ -29,17 +44,10 @@ def added(w: Wrong) -> Reason | None:
     if all(np.array_equal(c.claimed[w.by], fill) for c in w.cases):
         return Reason("zero", f"backward does not write {w.d}: the array still holds what stood there before",
                       f"write {w.d}[:] = ... in backward")
-    if w.everywhere(lambda c: w.claims(fill) + w.along(c, c.inputs, c.dys)):
+    if w.everywhere(lambda c: w.along(c) + [(fill * v).sum() for v in w.directions]):
         return Reason("added", f"backward adds to what {w.d} held before: minus that, it is right",
                       f"write {w.d}[:] = ..., not +=; each backward begins anew")
     return None
-
-
-def zero(w: Wrong) -> Reason | None:
-    """All of it is 0."""
-    if any(c.claimed[w.by].any() for c in w.cases):
-        return None
-    return Reason("zero", "it is 0 in every entry: what was found for it does not arrive, or was never computed")
 
 
 def dy_forgotten(w: Wrong) -> Reason | None:
@@ -53,28 +61,27 @@ def dy_forgotten(w: Wrong) -> Reason | None:
 
 def factor(w: Wrong) -> Reason | None:
     """C = c R, in all the wrong entries, with one c; or 0 in some and right elsewhere."""
-    found, where = list[float](), set[str]()
+    where, c = list[str](), np.nan
     for k in range(len(w.cases)):
         wrong = w.wrong(k)
         if wrong.any():                                # not so where a ReLU is off
-            C, R = w.C[k][wrong], w.R[k][wrong]
-            found.append(float((C * R).sum() / (R * R).sum()))
-            where.add(places(w, k))
-            if not np.abs(C - found[-1] * R).max() <= w.fit * np.abs(w.R[k]).max():
+            C, R = w.C(k)[wrong], w.R(k)[wrong]
+            c = c if where else float((C * R).sum() / (R * R).sum())
+            where.append(places(w, k))
+            if not np.abs(C - c * R).max() <= w.fit * np.abs(w.R(k)).max():
                 return None
-    if len(found) < 2 or not np.ptp(found) <= 10 * w.fit * max(1, abs(found[0])):
+    if len(where) < 2:
         return None
-    c, at = found[0], "" if where == {""} else "some entries" if len(where) > 1 or not w.whole else where.pop()
-    place = f" in {at}; elsewhere it is right" if at else ""
+    at = where[0] if len(set(where)) == 1 and (w.whole or not where[0]) else "some entries"
+    place = f" in {at}; elsewhere it is right" if at else " in every entry"
     if abs(c) < w.fit:
-        return Reason("zero", f"it is 0{place}")
-    if not at and not w.everywhere(lambda case: c * w.along(case, case.inputs, case.dys)):
+        return Reason("zero", f"it is 0{place}", "" if at else "compute it, and hand it on")
+    if not at and not w.everywhere(lambda case: c * w.along(case)):
         return None
-    if abs(c + 1) < 100 * w.fit:
-        return Reason("sign", f"its sign is flipped{place}", evidence=["given / right = -1 in each of these entries"])
     evidence = [f"given / right = {nice(c)} in each of these entries"]
-    axis = "" if at else over_an_axis(w, c, lambda case, v, less: less * w.reference.along(
-        case.inputs, case.dys, {w.by: v}))
+    if abs(c + 1) < 100 * w.fit:
+        return Reason("sign", f"its sign is flipped{place}", evidence=evidence)
+    axis = "" if at else over_an_axis(w, c, lambda case, v, less: less * w.reference.along(case, {w.by: v}))
     if axis:
         taken, due = ("sum", "mean") if abs(c) > 1 else ("mean", "sum")
         says = f"it is off by the factor {nice(c)}: a {taken} is taken where a {due} is due, {axis}"
@@ -85,7 +92,7 @@ def factor(w: Wrong) -> Reason | None:
 
 def places(w: Wrong, k: int) -> str:
     """Describe the wrong entries: "" if all are."""
-    wrong, live = w.wrong(k), np.abs(w.R[k]) > w.fit * np.abs(w.R[k]).max(initial=0)
+    wrong, live = w.wrong(k), np.abs(w.R(k)) > w.fit * np.abs(w.R(k)).max(initial=0)
     if wrong[live].all():
         return ""
     for axis, word in enumerate(("row", "column") if wrong.ndim == 2 else ()):
@@ -96,66 +103,54 @@ def places(w: Wrong, k: int) -> str:
     return "some entries"
 
 
-def formulas(w: Wrong, values: list[Array], right: list[Array], over: bool = False) -> list[str]:
-    """Return for which formulas g and constants c the values are c g(a) times what is right, a one of the arrays.
+def formula(w: Wrong, top: Callable[[int], Array], bottom: Callable[[int], Array], texts: Iterable[str] = FORMULAS,
+            constants: Iterable[float] = CONSTANTS) -> str:
+    """Return the shortest c g(a), a one of the arrays, for which top = bottom · c g(a) in every case; "" if none is."""
+    arrays = [w.alike(k) for k in range(len(w.cases))]
+    found = [nice_formula(c, text, name) for name in arrays[0] for text in texts for c in constants if all(
+        w.close(top(k), bottom(k) * c * FORMULAS[text](a[name])) for k, a in enumerate(arrays))]
+    return min(found, key=len, default="")
 
-    With ``over``, also those for which they are the right ones divided by it.
-    """
-    def test(k: int) -> set[str]:
-        found = set()
-        for name, a in w.alike(k):
-            for text, g in FORMULAS.items():
-                factor = np.asarray(g(a), float)
-                for c in CONSTANTS:
-                    written = nice_formula(c, text, name)
-                    if w.close(values[k], right[k] * c * factor):
-                        found.add(written)
-                    if over and "/" not in text and w.close(right[k], values[k] * c * factor):
-                        found.add(f"1/({written})")
-        return found
-    return w.agreed(test)
+
+def nice_formula(c: float, text: str, name: str) -> str:
+    """Return a formula with a constant before it."""
+    return ("" if c == 1 else "-" if c == -1 else f"{c:g} · ") + text.replace("{a}", name)
 
 
 def ratio(w: Wrong) -> Reason | None:
-    """C = c R g(a), where a is one of the arrays; the finding depends on which."""
-    names, others = [name for name, _ in w.alike(0)], ("cos", "sin", "log(", "|", "sign", " > ", " < ", "tanh")
-    found = [f for f in formulas(w, w.C, w.R, over=True) if any(name in f for name in names)       # not a constant
-             and not any(word in f for word in others)] if w.R[0].size > 2 else []
-    if not found:
+    """C = R g(a) or R / g(a), where a is one of the arrays; the finding depends on which."""
+    times, over = (formula(w, a, b, FACTORS, (1.0,)) for a, b in ((w.C, w.R), (w.R, w.C)))
+    if w.R(0).size < 3 or not (times or over):
         return None
-    says, first = f"it is the right one times {found[0]}", found[0]
-    if ")(1 - sigmoid" in first:
+    says = f"it is the right one {'times' if times else 'divided by'} {times or over}"
+    if "sigmoid" in times + over:
         return Reason("probability", f"{says}: the derivative of the sigmoid is there " + (
-            "no more, as in the gradient by the probability; this one is by the logit" if first.startswith("1/") else
-            "once too often, as if the gradient were by the probability"))
-    if any(f"d{name}" in first for name in w.cases[0].dys):
-        return Reason("dy forgotten", f"{says}: the gradient that arrives is used "
-                      + ("not at all" if "1/" in first else "twice"))
-    if "sigmoid" in first:
-        return None
-    if "exp" in first or any(word in first for word in ("var", "std", "sigma")):
+            "once too often, as if the gradient were by the probability" if times else
+            "no more, as in the gradient by the probability; this one is by the logit"))
+    if any(word in times + over for word in ("exp", "var", "std", "sigma")):
         return Reason("scale", f"{says}: variance, standard deviation and logvar are taken for one another, or one of "
                       "them is lost", "σ = exp(logvar / 2), σ² = exp(logvar)")
-    return Reason("factor", f"{says}: this factor is there once too often, or missing")
+    return Reason("factor", f"{says}: this factor is {'there once too often' if times else 'missing'}")
 
 
 def derivative(w: Wrong) -> Reason | None:
     """A function of each entry alone, with a wrong derivative: C = dy · g(a)."""
-    outs = w.cases[0].outputs
-    y = next(iter(outs))
-    if len(outs) != 1 or outs[y].shape != w.shape or len(w.cases[0].inputs) > 1:
+    (y, *others), inputs = w.cases[0].outputs, w.cases[0].inputs
+    if others or len(inputs) > 1 or w.cases[0].outputs[y].shape != w.shape:
         return None
-    dys = [c.dys[y][w.index] for c in w.cases]
-    if not w.close(w.R[0] / dys[0], w.R[1] / dys[1]):
-        return None
-    given, right = formulas(w, w.C, dys), formulas(w, w.R, dys)
-    return Reason("derivative", f"{w.d} is d{y} · ({given[0]})" + (
-        f", where d{y} · ({right[0]}) is right" if right else "")) if given else None
+
+    def dy(k: int) -> Array:
+        return w.cases[k].dys[y][w.index]
+
+    given = formula(w, w.C, dy) if w.close(w.R(0) / dy(0), w.R(1) / dy(1)) else ""
+    right = formula(w, w.R, dy) if given else ""
+    return Reason("derivative", f"it is d{y} · ({given})" + (
+        f", where d{y} · ({right}) is right" if right else "")) if given else None
 
 
 def unknown(w: Wrong) -> Reason:
     """Say that nothing fits, and show the ratios, also along each axis."""
-    R, C, wrong = w.R[0], w.C[0], w.wrong(0)
+    R, C, wrong = w.R(0), w.C(0), w.wrong(0)
     r = np.where(np.abs(R) > 1e-9 * np.abs(R).max(initial=0), C / R, np.nan)
     evidence = []
     if np.isfinite(r).any():

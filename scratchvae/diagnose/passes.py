@@ -18,7 +18,7 @@ from ..layers import Array
 from ..verify.derivative import Arrays, NotComplex, Pair, copies
 from ..verify.dual import value
 from ..verify.pairs import Problem, parameters, with_parameters
-from ..verify.recorder import Part, Pass, Step
+from ..verify.steps import Part, Pass, Step
 from ..verify.first_wrong import WRONG, Compared, search
 from .evidence import Reference, beside, case
 from .examine import directional, examine, found as explained, single, sound, structural, witness

@@ -30,7 +30,7 @@ from ..model import Model
 from ..objective import ELBO
 from ..verify.derivative import copies, stream
 from ..verify.pairs import model_pair
-from ..verify.recorder import Pass
+from ..verify.steps import Pass
 from ..verify.first_wrong import search
 from .page import Writer
 from .source import registry

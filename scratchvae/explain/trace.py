@@ -66,7 +66,7 @@ class Call:
     owner: Any                                         # its self, or None
     args: dict[str, Any]
     parent: Visit | None
-    step: int | None                                   # its number in verify's recorder, if that records it
+    step: int | None                                   # its number among the steps of verify, if it is one
     start: int                                         # how many statements had ended when it began
     visits: list[Visit] = field(default_factory=list)
     result: Any = None
@@ -149,7 +149,7 @@ class Trace:
         names = frame.f_code.co_varnames[:frame.f_code.co_argcount]
         args = {name: frame.f_locals[name] for name in names if name != "self"}
         parent, step, back = None, None, frame.f_back
-        if back is not None and back.f_code.co_name == "wrapped":              # verify's recorder stands between
+        if back is not None and back.f_code.co_name == "wrapped":              # verify/steps.py stands between
             step, back = back.f_locals.get("step"), back.f_back
         if self.open:
             caller, outer = self.open[-1]

@@ -1,6 +1,6 @@
 """The record of one pass, and the verdict: are its gradients right, and if not, where is the first wrong one?
 
-A traced call of a part, such as a layer, is a step of verify's recorder.  verify's search compares what each backward
+A traced call of a part, such as a layer, is a step (verify/steps.py).  verify's search compares what each backward
 received and returned with the complex step.  An array that a statement made gets the check of the step that received or
 returned it.  Gradients after a wrong one, in the order of backward, are wrong because of it: the page marks the first.
 """

@@ -21,7 +21,7 @@ from ..layers import Array
 from .derivative import Arrays, along, copies, gradient, relative, stream
 from .dual import value
 from .noise import still
-from .recorder import Pass, Place, Step
+from .steps import Pass, Place, Step
 
 WRONG = 1e-9                                           # relative, along a random direction
 ROUNDING = 1e-14                                       # of what flows forward, in a derivative of it

@@ -60,10 +60,13 @@ def still(found: list[Any]) -> Iterator[Callable[..., str]]:
         fresh.extend([] if seed is not None else [seed])
         return default_rng(len(fresh) if seed is None else seed)
 
+    def stand(kept: Any = None) -> str:
+        with np.printoptions(threshold=9):             # of a long state, a few numbers at both ends
+            return repr([len(fresh), *(state(g) for g in [*found, legacy(), *generators(kept)])])
+
     np.random.default_rng = seeded
     try:
-        yield lambda kept=None: repr([len(fresh), *(
-            str(state(g)) for g in {id(g): g for g in [*found, legacy(), *generators(kept)]}.values())])
+        yield stand
     finally:
         np.random.default_rng = default_rng
         back()

@@ -25,7 +25,7 @@ from ..model import Model
 from ..objective import ELBOGradient
 from .derivative import Arrays, Pair, copies, stream
 from .noise import generators, still
-from .recorder import parts_of
+from .steps import parts_of
 
 PARTS = ("reconstruction", "prior_matching", "consistency")
 PARAMETER = re.compile(r"([wbuvg]|theta|beta|gamma|bias|weights?|kernel|scale)\d*$", re.IGNORECASE)
