@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -75,22 +75,16 @@ class Step:
 
 def inside(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield what an object holds, by name."""
-    named = dict(getattr(thing, "networks", {}))       # a model's own names for its networks come first
-    named.update({n: value for n, value in getattr(thing, "__dict__", {}).items() if n != "networks"})
-    for name, value in named.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}{key}" if isinstance(key, int) else str(key), item) for key, item in value.items())
-        elif isinstance(value, (list, tuple)):
-            yield from ((f"{name}{i}", item) for i, item in enumerate(value))
-        else:
-            yield name, value
+    yield from getattr(thing, "networks", {}).items()  # a model's own names for its networks come first
+    for name, value in getattr(thing, "__dict__", {}).items():
+        held = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else (
+            [("", value)])
+        yield from ((str(key) if isinstance(key, str) and key else f"{name}{key}", item) for key, item in held)
 
 
 def parts_of(root: Any) -> list[Part]:
     """Return all the parts that an object is made of: its layers, and the functions that its methods can call."""
-    found: list[Part] = []
-    seen: set[int] = {id(root)}
-    classes: list[type] = list(type(root).__mro__)
+    found, seen, classes = list[Part](), {id(root)}, list(type(root).__mro__)
 
     def visit(thing: Any, path: str) -> None:
         for name, value in inside(thing):
@@ -112,23 +106,16 @@ def parts_of(root: Any) -> list[Part]:
                                       (m, f"{m}_backward")))
 
     visit(root, "")
-    modules = {cls.__module__: sys.modules[cls.__module__] for cls in classes
-               if cls.__module__ in sys.modules and cls.__module__ != "builtins"}
-    spaces = {name: vars(module) for name, module in modules.items()}
-    for module in modules.values():
-        top = module.__name__.partition(".")[0]
-        spaces.update({other.__name__: vars(other) for other in list(vars(module).values())
-                       if isinstance(other, ModuleType) and other.__name__.partition(".")[0] == top})
-    for module_name, space in spaces.items():
-        for name, value in list(space.items()):
+    modules = [sys.modules[cls.__module__] for cls in classes
+               if cls.__module__ in sys.modules and cls.__module__ != "builtins"]
+    modules += [other for module in modules for other in vars(module).values() if isinstance(other, ModuleType)
+                and other.__name__.partition(".")[0] == module.__name__.partition(".")[0]]
+    for space in map(vars, dict.fromkeys(modules)):
+        for name, value in space.items():
             if isinstance(value, FunctionType) and isinstance(space.get(f"{name}_backward"), FunctionType):
-                own = (value.__module__ or module_name).rpartition(".")[2]
-                found.append(Part(f"{own}.{name}", f"{own}.{name}_backward", space, (name, f"{name}_backward")))
+                full = f"{value.__module__.rpartition('.')[2]}.{name}"
+                found.append(Part(full, f"{full}_backward", space, (name, f"{name}_backward")))
     return found
-
-
-def _leave(step: Step, which: str) -> None:
-    """Mend nothing."""
 
 
 Place = tuple[str, int, str]                           # "in", "out" or "parameter", the number of a step, which array
@@ -166,13 +153,13 @@ class Pass:
         self.only: int | None = None                   # the step that alone is looked at
         self.guarded: set[str] = set()
         self.drew, self.rewind = False, snapshot(pair.generators)
-        self.mend: Callable[[Step, str], None] = _leave
-        self.choose: Callable[[list[Step], list[Array]], Step] = (lambda steps, given: steps[0])
+        self.mend: Callable[[Step, str], None] = lambda step, which: None
+        self.choose: Callable[[list[Step], list[Array]], Step] = lambda steps, given: steps[0]
         self.wrapped = [(part, key, wrap(part)) for part in self.parts
                         for key, wrap in zip(part.keys, (self._forward, self._backward))]
 
     def run(self, dys: Arrays | None, moved: Mapping[Place, Array] | None = None,
-            mend: Callable[[Step, str], None] = _leave) -> Arrays:
+            mend: Callable[[Step, str], None] = lambda step, which: None) -> Arrays:
         """Run a pass and keep its steps; return the gradients that are left; without dys, go forward only."""
         self.steps, self.count, self.closing, self.mend = [], 0, [], mend
         self.rewind = snapshot(self.pair.generators)
@@ -184,10 +171,8 @@ class Pass:
     def at(self, place: Place) -> Callable[[Arrays], Arrays]:
         """Return the outputs as a function of the pair's inputs, and of the array at this place, which is called ""."""
         def forward(arrays: Arrays) -> Arrays:
-            moved = {place: arrays.pop("")}
-            with still(self.pair.generators) if self.drew else nullcontext(), self.watching(moved, place[1]):
-                if self.drew:
-                    self.rewind()                      # to draw what the pass drew
+            with still(self.pair.generators), self.watching({place: arrays.pop("")}, place[1]):
+                self.rewind()                          # to draw what the pass drew
                 return self.pair.forward(arrays)[0]
         return forward
 
@@ -198,24 +183,17 @@ class Pass:
     @contextmanager
     def watching(self, moved: Mapping[Place, Array], only: int | None = None) -> Iterator[None]:
         """Put the wrapped parts in their places for as long as the block lasts; ``only``: of one step, apart."""
-        before = self.steps, self.count, self.open, self.moved, self.only
-        self.open, self.moved, self.only = [], moved, only
+        here: dict[str, Any] = {"on": True, "open": [], "moved": moved, "only": only}
         if only is not None:
-            self.steps, self.count = [], 0
-        try:
-            with ExitStack() as stack:
-                stack.callback(setattr, self, "on", self.on)
-                for part, key, new in [] if self.on else self.wrapped:
-                    space = part.holder if isinstance(part.holder, dict) else vars(part.holder)
-                    stack.callback(*((space.update, {key: space[key]}) if key in space else (space.pop, key)))
-                    space[key] = new
-                self.on = True
-                yield
-        finally:
-            here = self.steps, self.count
-            self.steps, self.count, self.open, self.moved, self.only = before
-            if only is None:
-                self.steps, self.count = here
+            here.update(steps=[], count=0)
+        with ExitStack() as stack:
+            stack.callback(vars(self).update, {name: getattr(self, name) for name in here})
+            for part, key, new in [] if self.on else self.wrapped:
+                space = part.holder if isinstance(part.holder, dict) else vars(part.holder)
+                stack.callback(*((space.update, {key: space[key]}) if key in space else (space.pop, key)))
+                space[key] = new
+            vars(self).update(here)
+            yield
 
     def _forward(self, part: Part) -> Callable[..., Any]:
         names, outs, function = part.takes, part.gives, part.forward
@@ -226,29 +204,24 @@ class Pass:
                 return function(*args, **options)      # another step is looked at: this one is only counted
             step = Step(here, part, self.open[-1] if self.open else None, dict(zip(names, args)))
             self.steps.append(step)
-            args = tuple(self.moved.get(("in", step.index, n), a) for n, a in zip(names, args)) + args[len(names):]
-            mine = {n: a for (role, i, n), a in self.moved.items() if role == "parameter" and i == step.index}
-            held = {n: getattr(part.layer, n) for n in mine}
+            args = tuple(self.moved.get(("in", here, n), a) for n, a in zip(names, args)) + args[len(names):]
             if part.name in self.guarded:
                 args = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
             before = {n: a.copy() for n, a in zip(names, args) if isinstance(a, np.ndarray)}
+            mine = {n: a for (role, i, n), a in self.moved.items() if role == "parameter" and i == here}
+            own = {} if part.layer is None else vars(part.layer)
+            held = {n: own[n] for n in mine}
             self.open.append(step)
-            try:
-                for n, a in mine.items():
-                    setattr(part.layer, n, a)
-                result = function(*args, **options)
-            finally:
-                self.open.pop()
-                for n, a in held.items():
-                    setattr(part.layer, n, a)
+            own.update(mine)
+            result = function(*args, **options)
+            own.update(held)
+            self.open.pop()
             step.spoilt = [n for n, a in zip(names, args) if n in before and not np.array_equal(a, before[n], True)]
             y, step.cache = result if part.cached else (result, None)
-            several = isinstance(y, tuple)
-            values = list(y) if several else [y]
+            values = list(y) if isinstance(y, tuple) else [y]
             labels = outs if len(outs) == len(values) else [f"y{i}" for i in range(len(values))]
-            values = [self.moved.get(("out", step.index, n), value) for n, value in zip(labels, values)]
-            step.outputs = dict(zip(labels, values))
-            y = tuple(values) if several else values[0]
+            step.outputs = {n: self.moved.get(("out", here, n), a) for n, a in zip(labels, values)}
+            y = tuple(step.outputs.values()) if isinstance(y, tuple) else step.outputs[labels[0]]
             return (y, step.cache) if part.cached else y
         return wrapped
 
