@@ -121,8 +121,7 @@ def diagnose_layer(layer: Any, x: Array, name: str | None = None) -> Diagnosis:
     called = f"{name or type(layer).__name__}.backward"
 
     def look() -> Diagnosis:
-        pair, wholes = layer_pair(layer, x)
-        pair.name = called
+        pair, wholes = layer_pair(layer, x, called)
         return examine_pass(pair, wholes) if layers_in(layer) else examine(pair)
     return told(called, look)
 

@@ -55,7 +55,7 @@ def structural(name: str, problem: Problem) -> Finding:
 
 def sound(pair: Pair, at: Case, diagnosis: Diagnosis) -> bool:
     """Tell whether forward gives finite numbers, and the same again; if not, backward is not to blame, and say so."""
-    forward, again = pair.name.replace("backward", "forward"), pair.values(copies(at.inputs))
+    forward, again = pair.forward_name, pair.values(copies(at.inputs))
     spoilt = [f"{y[i]} in {name}{[int(k) for k in i]}" for name, y in at.outputs.items()
               for i in map(tuple, np.argwhere(~np.isfinite(y))[:1])]
     if any(np.shape(y) != np.shape(again[n]) or not np.allclose(y, again[n], rtol=1e-9, atol=0, equal_nan=True)
@@ -79,7 +79,7 @@ def in_place(pair: Pair, at: Case) -> Iterator[Finding]:
     def differing(before: Arrays, after: Arrays, *names: str) -> list[str]:
         return [n for n in names or before if not np.allclose(before[n], after[n], rtol=1e-9, atol=0, equal_nan=True)]
 
-    forward = pair.name.replace("backward", "forward")
+    forward = pair.forward_name
     with still(pair.generators):
         given = copies(at.inputs)
         made, kept = pair.forward(given)
@@ -105,8 +105,8 @@ def look(pair: Pair, at: Case, diagnosis: Diagnosis, names: list[str]) -> None:
     reference = witness(pair, at)
     spread = outer(reference, at) if reference.follows else ""
     if spread:
-        diagnosis.remarks.append(Finding(pair.name.replace("backward", "forward"), "", "broadcast", "forward "
-                                         f"broadcasts: {spread}; was one number for each row meant?"))
+        diagnosis.remarks.append(Finding(pair.forward_name, "", "broadcast", f"forward broadcasts: {spread}; "
+                                         "was one number for each row meant?"))
     there, explained = other_case(pair, at), dict[str, Case]()         # an entry may be 0 here, as off a ReLU
     for name in names:
         off = [c for c in ([at, there] if reference.follows else [at]) if name in c.claimed and not directional(

@@ -109,12 +109,10 @@ def step_pair(step: Step) -> Pair:
         return {n: np.zeros(inputs[n].shape) if isinstance(a, int) and a == 0 else a for n, a in found.items()
                 if n in inputs and (a is not None or layer is not None)}
 
-    pair = with_parameters(part.called, inputs, {n: (layer, n) for n in parameters(layer)} if layer is not None else {},
+    return with_parameters(part.called, inputs, {n: (layer, n) for n in parameters(layer)} if layer is not None else {},
                            lambda given: part.call(*(given.get(n, a) for n, a in step.inputs.items())), backward,
                            layer if layer is not None else part.forward,
                            lambda result, name: (dict(zip(step.outputs, result[0])), result[1]))
-    pair.name = part.called
-    return pair
 
 
 def own_mistake(called: str, name: str, group: list[Compared]) -> Finding:

@@ -64,6 +64,12 @@ class Pair:
     generators: list[Any] = field(default_factory=list)
     draws: bool = True
 
+    @property
+    def forward_name(self) -> str:
+        """What to call its forward in a message."""
+        named = "backward" in self.name
+        return self.name.replace("_backward", "").replace("backward", "forward") if named else "forward"
+
     def values(self, arrays: Arrays) -> Arrays:
         """Return the outputs alone; noise that forward draws is the same in each call."""
         if not self.draws:

@@ -121,6 +121,9 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
         len(real) > 1 and np.isin(a, (0, 1)).all() and not PARAMETER.match(n))]        # these need no gradient
     fixed: dict[str, Any] = {n: a for n, a in zip(names, inputs) if n not in real}
 
+    def fix(these: list[str]) -> None:
+        fixed.update({n: np.asarray(inputs[names.index(n)]) for n in these if real.pop(n, None) is not None})
+
     def arguments(given: Arrays) -> list[Any]:
         first = next(iter(real), "")                   # with fewer rows of it, fewer labels
         cut = {n: a[:len(given[first])] for n, a in fixed.items() if first and given[first].ndim and isinstance(
@@ -133,9 +136,6 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
         result = backward(*dy, cache) if spread else backward(dy, cache)
         if isinstance(result, dict):
             result = tuple(result.get(n, result.get(f"d{n}")) for n in names)
-        if result is None:
-            raise Problem("nothing returned", next(iter(real)), "backward returned None",
-                          "return " + ", ".join(f"d{n}" for n in real))
         parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
         needed = [n for n in real if n not in free]
         order = next((order for order in (names, list(real), needed) if len(order) == len(parts)), list(real))
@@ -143,22 +143,18 @@ def function_pair(forward: Callable[..., Any], backward: Callable[..., Any], inp
             raise Problem("shape", "", f"backward returned {len(parts)} gradients for {len(names)} inputs",
                           "return one for each input, in their order: " + ", ".join(f"d{n}" for n in names))
         by_name = dict(zip(order, parts))
-        for n in [n for n in free if by_name.get(n) is None and n in real]:
-            fixed[n] = np.asarray(inputs[names.index(n)])
-            del real[n]
+        fix([n for n in free if by_name.get(n) is None])
         return {n: by_name.get(n) for n in real}
 
-    pair = with_parameters("", real, {}, lambda given: forward(*arguments(given)), run_backward, [forward, backward])
-    pair.name, pair.inputs = name, real                # which may become fewer
+    pair = with_parameters(name, real, {}, lambda given: forward(*arguments(given)), run_backward, [forward, backward])
+    pair.inputs = real                                 # which may become fewer
     try:
         with still(pair.generators):
             pair.forward(copies(real))
     except Problem as problem:
         if not whole or problem.kind != "error":
             raise
-        for n in whole:                                # an index must stay a whole number
-            fixed[n] = np.asarray(inputs[names.index(n)])
-            del real[n]
+        fix(whole)                                     # an index must stay a whole number
     return pair
 
 
@@ -203,15 +199,15 @@ def layers_in(thing: Any) -> dict[str, Any]:
     return {**({"": thing} if found and parameters(thing) else {}), **found}
 
 
-def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, str]], forward: Callable[[Arrays], Any],
+def with_parameters(name: str, inputs: Arrays, owners: Mapping[str, tuple[Any, str]], forward: Callable[[Arrays], Any],
                     backward: Callable[[Arrays, Any], dict[str, Any]], source: Any,
                     outputs: Callable[..., tuple[Any, ...]] = outputs_of) -> Pair:
     """Return the pair of a function whose parameters are attributes: they become inputs.
 
     Parameters
     ----------
-    what : str
-        What to call it, such as ``"Dense"``.
+    name : str
+        What to call its backward, such as ``"Dense.backward"``.
     inputs : dict of str to array
     owners : mapping of str to (object, str)
         By its full name, whose attribute a parameter is, and what it is called there.
@@ -222,7 +218,6 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
     outputs : function
         Takes what forward returned, and a name.
     """
-    there, back = f"{what}.forward".strip("."), f"{what}.backward".strip(".")
     params = {full: np.array(getattr(owner, n), float) for full, (owner, n) in owners.items()}
     fills = {full: stream(6).standard_normal(a.shape) for full, a in params.items()}
 
@@ -230,8 +225,8 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
         for full, (owner, n) in owners.items():
             setattr(owner, n, given[full])
         result = forward(given) if any(np.iscomplexobj(a) for a in given.values()) else run(
-            there, lambda: forward(given))
-        found, cache = outputs(result, there)
+            pair.forward_name, lambda: forward(given))
+        found, cache = outputs(result, pair.forward_name)
         return found, (cache, given)
 
     def run_backward(dys: Arrays, kept: Any) -> Arrays:
@@ -243,25 +238,23 @@ def with_parameters(what: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
                 setattr(owner, "d" + n, fills[full].copy())
             buffers[full] = getattr(owner, "d" + n)
             buffers[full][...] = fills[full]
-        found = run(back, lambda: backward(dys, cache), {full: given[full] for full in owners})
+        found = run(name, lambda: backward(dys, cache), {full: given[full] for full in owners})
         for full, (owner, n) in owners.items():
-            new, called = getattr(owner, "d" + n), f"{type(owner).__name__}.backward"
-            if new is not buffers[full]:
-                shape = "" if np.shape(new) == given[full].shape else (
-                    f" (and of shape {np.shape(new)}, where {n} has {given[full].shape})")
+            if getattr(owner, "d" + n) is not buffers[full]:
                 setattr(owner, "d" + n, buffers[full])
-                raise Problem("rebound", full, f"{called} makes a new array of d{n}{shape}, with self.d{n} = ...; the "
-                              "optimiser looks at the old one, which does not change",
-                              f"write into the array that is there: self.d{n}[:] = ...")
-        return {n: gradient(a, n, given[n], back) for n, a in {**found, **buffers}.items()}
+                raise Problem("rebound", full, f"{type(owner).__name__}.backward makes a new array of d{n}, by self.d{n} "
+                              "= ...; the optimiser looks at the old one, which does not change",
+                              f"write into the array that is there, self.d{n}[:] = ...")
+        return {n: gradient(a, n, given[n], name) for n, a in {**found, **buffers}.items()}
 
-    return Pair(back, run_forward, run_backward, {**inputs, **params}, fills,
+    pair = Pair(name, run_forward, run_backward, {**inputs, **params}, fills,
                 list({id(g): g for g in generators(source)}.values()))
+    return pair
 
 
-def layer_pair(layer: Any, x: Array) -> tuple[Pair, list[Any]]:
+def layer_pair(layer: Any, x: Array, called: str = "") -> tuple[Pair, list[Any]]:
     """Return the pair of a layer or a stack of layers, and the copy that it works with; the layer is left as it is."""
-    twin, what = copy.deepcopy(layer), type(layer).__name__
+    twin = copy.deepcopy(layer)
     owners = {f"{part}.{n}" if part else n: (owner, n) for part, owner in (layers_in(twin) or {"": twin}).items()
               for n in parameters(owner)}
     name = "x" if "x" not in owners else "input"
@@ -270,7 +263,8 @@ def layer_pair(layer: Any, x: Array) -> tuple[Pair, list[Any]]:
         dx = twin.backward(tuple(dys.values()) if len(dys) > 1 else next(iter(dys.values())), cache)
         return {name: dx[0] if isinstance(dx, tuple) and len(dx) == 1 else dx}
 
-    return with_parameters(what, {name: np.asarray(x, float)}, owners, lambda given: twin.forward(given[name]),
+    called = called or f"{type(layer).__name__}.backward"
+    return with_parameters(called, {name: np.asarray(x, float)}, owners, lambda given: twin.forward(given[name]),
                            backward, [layer, twin]), [twin]
 
 
@@ -301,5 +295,5 @@ def model_pair(model: Model, x: Array, noise: Any = None) -> tuple[Pair, list[An
         dx = point.backward(ELBOGradient(*(dys[of] for of in PARTS)), cache, **options)
         return {"x": dx} if options else {}
 
-    return with_parameters(type(model).__name__, {"x": x} if options else {}, owners, lambda given: point.bound(
-        given.get("x", x), noise), backward, point, outputs), [point]
+    return with_parameters(f"{type(model).__name__}.backward", {"x": x} if options else {}, owners,
+                           lambda given: point.bound(given.get("x", x), noise), backward, point, outputs), [point]
