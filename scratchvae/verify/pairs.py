@@ -242,7 +242,7 @@ def with_parameters(name: str, inputs: Arrays, owners: Mapping[str, tuple[Any, s
         for full, (owner, n) in owners.items():
             if getattr(owner, "d" + n) is not buffers[full]:
                 setattr(owner, "d" + n, buffers[full])
-                raise Problem("rebound", full, f"{type(owner).__name__}.backward makes a new array of d{n}, by self.d{n} "
+                raise Problem("rebound", full, f"{type(owner).__name__}.backward makes a new array of d{n}, self.d{n} "
                               "= ...; the optimiser looks at the old one, which does not change",
                               f"write into the array that is there, self.d{n}[:] = ...")
         return {n: gradient(a, n, given[n], name) for n, a in {**found, **buffers}.items()}
