@@ -98,13 +98,24 @@ class Steps:
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch; return the parts of the bound, summed over the batch, as in ``State.sums``."""
-        parts = np.empty((len(self.gradients), 1 + len(self.model.latent_dims)))
-        return self.make(step, beta, [self.state.rng] if self.whole else self.noises(epoch, step), parts)
+        if not self.whole:
+            parts = np.empty((len(self.gradients), 1 + len(self.model.latent_dims)))
+            return self.make(step, beta, self.noises(epoch, step), parts)
+        batch, rng = self.x[self.order[step * self.batch_size:(step + 1) * self.batch_size]], self.state.rng
+        if self.resample:
+            batch = binarize(batch, "sample", rng)
+        elbo, half = self.losses[0].begin(batch, rng, beta)
+        parts = sums(elbo)
+        self.losses[0].finish(half, beta, parts[1:] / len(batch), len(batch))
+        self.optimizer.step(self.model.theta, self.model.gradient)
+        if self.average is not None:
+            self.state.add(self.model.theta, self.average)
+        return parts
 
     def make(self, step: int, beta: Any, rngs: Iterable[np.random.Generator], parts: Array) -> Array:
         """Do this worker's part of a step; leave each share's parts of the bound in ``parts``, return their sum."""
         rows = self.order[step * self.batch_size:(step + 1) * self.batch_size]
-        shares, halves = [slice(None)] if self.whole else cut(len(rows)), {}
+        shares, halves = cut(len(rows)), {}
         for s, rng in zip(range(self.w, len(shares), self.n), rngs):
             batch = self.x[rows[shares[s]]]
             if self.resample:
