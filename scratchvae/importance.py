@@ -93,9 +93,9 @@ def log_q_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
             model.p[t + 1].backward(dp, cache["p", t + 1], False)
     if isinstance(model, TopDown):
         model.up_backward(dq, cache, False)
-        return
-    for t in model.levels:
-        model.q[t].backward(dq[t], cache["q", t], False)
+    else:
+        for t in model.levels:
+            model.q[t].backward(dq[t], cache["q", t], False)
 
 
 def log_p_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
@@ -142,10 +142,10 @@ class Importance:
         if objective == "iwae" and not is_known(model):
             raise ValueError(f"objective must be 'elbo' for a {type(model).__name__}, which has a bound of its own: "
                              "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'")
-        if objective == "iwae" and not isinstance(getattr(model, "compare", {}), (dict, StandardKL)):
+        if objective == "iwae" and not isinstance(model.compare, (dict, StandardKL)):
             raise ValueError("objective must be 'elbo' for a model with a learned prior, of whose log p(z) a draw has "
                              "only a bound: importance weights need the prior N(0, I); got 'iwae'")
-        if objective == "iwae" and getattr(model, "consistency", "exact") == "printed":
+        if objective == "iwae" and getattr(model, "consistency", None) == "printed":
             raise ValueError("objective must be 'elbo' for a model with consistency='printed', "
                              "which is not the bound of any weights; got 'iwae'")
         self.model, self.twin = model, twin_of(model, self.K, objective) if is_known(model) else model
@@ -265,10 +265,10 @@ def twin_of(model: VAE | HVAE, K: int, objective: str) -> Any:
     """
     twin: Any = object.__new__(type(model))            # copy.copy would lay out its parameters anew
     twin.__dict__.update(model.__dict__)
-    if K > 1 and isinstance(model, HVAE):
+    if isinstance(model, HVAE):
         of_x = model.q if isinstance(model, TopDown) else {1: model.q[1]}
         twin.q = {**model.q, **{t: SharedInput(q, K) for t, q in of_x.items()}}
-    elif K > 1:
+    else:
         twin.q = SharedInput(twin.q, K)
     if objective == "iwae":
         twin.compare = StandardLogRatio() if isinstance(model, VAE) else dict.fromkeys(model.levels, LogRatio())

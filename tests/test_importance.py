@@ -1,13 +1,15 @@
 """Importance-weighted training: the weights, the three gradients of q, exact answers, and `fit`."""
 
 import inspect
+import types
 
 import numpy as np
 import pytest
 import scipy.special
 from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, sigma_points
 
-from scratchvae import HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, State, TopDown, fit, gaussian
+from scratchvae import (HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, LatentDiffusion, State, TopDown, fit,
+                        gaussian)
 from scratchvae.importance import SharedInput, log_mean_exp, log_mean_exp_backward
 from scratchvae.train.evaluation import held_out
 from scratchvae.train.state import stream
@@ -231,8 +233,8 @@ def draw(model, x, noise):
     return z
 
 
-def log_p_and_q(model, z):
-    """log p(x | z_1), the log p of all latents, and their log q, of every row."""
+def log_p_and_q(model, z, beta):
+    """log p(x | z_1), the log p of all latents, and their log q, of every row; beta weighs the levels."""
     T, of_p = len(z) - 1, {len(z) - 1: (np.zeros_like(z[len(z) - 1]),) * 2}
     for t in range(1, T):
         of_p[t] = gaussian.halves(model.networks[f"p{t + 1}"].forward(z[t + 1])[0])
@@ -242,11 +244,11 @@ def log_p_and_q(model, z):
     else:
         of_q = {t: gaussian.halves(model.networks[f"q{t}"].forward(z[t - 1])[0]) for t in of_p}
     log_px, _ = model.likelihood.log_prob(z[0], model.networks["p1"].forward(z[1])[0])
-    return log_px, *(sum(gaussian.log_prob(z[t], *of[t])[0] for t in of) for of in (of_p, of_q))
+    return log_px, *(sum(beta[t - 1] * gaussian.log_prob(z[t], *of[t])[0] for t in of) for of in (of_p, of_q))
 
 
-@pytest.mark.parametrize("beta", [1.0, 0.4])
-@pytest.mark.parametrize("estimator", ["stl", "dreg"])
+@pytest.mark.parametrize("estimator, beta", [("stl", [1] * 3), ("stl", [0.4] * 3), ("stl", [0.4, 1, 0.7]),
+                                             ("dreg", [1] * 3), ("dreg", [0.4] * 3)])
 @every_model
 def test_gradients_through_z_alone(make, estimator, beta, rng, x, agrees):
     """MATH (14.4), (14.5), with all that is not to be differentiated held where it is.
@@ -254,7 +256,7 @@ def test_gradients_through_z_alone(make, estimator, beta, rng, x, agrees):
     p: Σₖ w̃_k log p(x, z_k), the z_k held.  q: Σₖ w̃_k to_q_k log w_k, its densities held and z_k alone moved.
     """
     model, K, alpha = made(make, rng), 3, 1.3
-    many = Importance(model, K, estimator=estimator)
+    many, beta = Importance(model, K, estimator=estimator), np.array(beta[:len(model.latent_dims)])
     noise = many.draw_noise(len(x), rng)
     model.gradient[:] = np.nan
     _, cache = many.bound(x, noise)
@@ -263,18 +265,18 @@ def test_gradients_through_z_alone(make, estimator, beta, rng, x, agrees):
 
     rows = np.repeat(x, K, axis=0)
     held = draw(model, rows, noise)
-    log_px, log_p, log_q = log_p_and_q(model, held)
-    w_tilde = scipy.special.softmax((alpha * log_px + beta * (log_p - log_q)).reshape(-1, K), axis=1).ravel()
-    to_q = 1.0 if estimator == "stl" else 1 - beta * (1 - w_tilde)
+    log_px, log_p, log_q = log_p_and_q(model, held, beta)
+    w_tilde = scipy.special.softmax((alpha * log_px + log_p - log_q).reshape(-1, K), axis=1).ravel()
+    to_q = 1.0 if estimator == "stl" else 1 - beta[0] * (1 - w_tilde)
     twin = model.astype(np.complex128)
 
     def value(arrays):
         for name, view in twin.parameters.items():
             view[...] = arrays[name]
-        log_px, log_p, _ = log_p_and_q(twin, held)
-        of_p = alpha * log_px + beta * log_p
-        log_px, log_p, log_q = log_p_and_q(model, draw(twin, rows.astype(complex), noise))
-        of_q = alpha * log_px + beta * (log_p - log_q)
+        log_px, log_p, _ = log_p_and_q(twin, held, beta)
+        of_p = alpha * log_px + log_p
+        log_px, log_p, log_q = log_p_and_q(model, draw(twin, rows.astype(complex), noise), beta)
+        of_q = alpha * log_px + log_p - log_q
         return {"q and p": (w_tilde * (of_p + to_q * of_q)).sum() / len(x)}
 
     agrees(compare(value, gradients, dict(model.parameters)))
@@ -497,6 +499,8 @@ def test_fit_goes_on_to_the_same_bits():
      "^objective must be 'elbo' for a Diffusion, which has a bound of its own: .*"),
     (lambda *_: HVAE(X_DIM, (3, 2), consistency="printed"), dict(objective="iwae"),
      "^objective must be 'elbo' for a model with consistency='printed', .*; got 'iwae'$"),
+    (lambda *_: LatentDiffusion(X_DIM, 2, (5,)), dict(objective="iwae"),
+     "^objective must be 'elbo' for a model with a learned prior, .*; got 'iwae'$"),
     (lambda *_: HVAE(X_DIM, (3, 2)), dict(objective="iwae", estimator="dreg", beta=np.array([1, 0.5])),
      "^beta must be one number for all levels with the estimator 'dreg'; got .*"),
 ])
@@ -524,6 +528,13 @@ def test_any_model_may_have_many_draws_of_its_own_bound(make, rng, x):
     np.testing.assert_allclose(found, model.gradient, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(elbo.total, spelled.total.reshape(-1, 3).mean(axis=1), rtol=1e-12)
     assert len(fit(model, B, epochs=2, n_samples=3)["elbo"]) == 2
+
+
+def test_the_learned_prior_and_any_object_may_have_many_draws_of_their_own_bound():
+    model = LatentDiffusion(X_DIM, 2, (5,))
+    assert len(fit(model, B, epochs=2, n_samples=3)["elbo"]) == 2
+    own = types.SimpleNamespace(draw_noise=model.draw_noise, bound=model.bound, backward=model.backward)
+    assert Importance(own, 3, "elbo").twin is own
 
 
 def test_what_has_the_contract_alone_is_trained():
@@ -565,12 +576,24 @@ def test_the_printed_form_may_have_many_draws_of_its_own_bound():
     ({"objective": "elbo", "estimator": "stl"},
      "estimator must be 'plain' for objective 'elbo'; got 'stl', which is of objective 'iwae' "
      "(with n_samples 1 that is the ELBO, too)"),
+    ({"model": Diffusion(X_DIM, 3, (5,))},
+     "objective must be 'elbo' for a Diffusion, which has a bound of its own: "
+     "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'"),
+    ({"model": LatentDiffusion(X_DIM, 2, (5,))},
+     "objective must be 'elbo' for a model with a learned prior, of whose log p(z) a draw has only a bound: "
+     "importance weights need the prior N(0, I); got 'iwae'"),
     ({"model": "vae"}, "model must be an object such as VAE(64, 16); got 'vae', which has no method draw_noise"),
 ])
 def test_a_wrong_setting_is_told_in_full(options, message):
     with pytest.raises(ValueError) as caught:
         Importance(**{"model": VAE(X_DIM, 2), **options})
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("beta", ["warm", [1, 2, 3]])
+def test_a_wrong_beta_is_named(beta):
+    with pytest.raises(ValueError, match="^beta must "):
+        Importance(HVAE(X_DIM, (3, 2)), 2).check_beta(beta)
 
 
 def test_a_beta_for_each_level_does_not_go_with_dreg():
