@@ -1,6 +1,7 @@
 """fit: what it refuses, what it takes unless others are given, and what it hands on to a step."""
 
 import inspect
+import signal
 import types
 import warnings
 
@@ -10,6 +11,7 @@ import pytest
 from scratchvae import HVAE, VAE, Adam, Autoencoder, Gaussian, Poisson, State, fit
 from scratchvae.train import team
 from scratchvae.train.losses import loss_of
+from scratchvae.train.step import Steps
 
 X = np.random.default_rng(0).random((13, 6)).astype(np.float32)
 FAR = ("x should be scaled to mean 0 and variance 1, where a Gaussian likelihood learns best: column 2, counted from "
@@ -114,6 +116,51 @@ def test_a_step_is_told_how_many_may_follow_it(monkeypatch):
     assert seen == [(1, 0, 2), (1, 1, 1), (1, 2, 0), (2, 0, 2), (2, 1, 1), (2, 2, 0)] and make == [3, 6]
     assert len(states) == 6 and all(isinstance(state, State) for state in states)
     assert [type(value) for value in (history["epoch"][0], history["beta"][0])] == [float, float]
+
+
+def test_after_ctrl_c_no_step_is_asked_for_ahead(monkeypatch):
+    """What is under way is fetched, and then the run ends between two steps."""
+    given, model = [], vae()
+
+    class Ahead(Steps):
+        def step(self, epoch, step, beta, following=0):
+            given.append(following)
+            self.ahead = step < 2
+            if step == 0:
+                signal.raise_signal(signal.SIGINT)
+            return super().step(epoch, step, beta)
+
+    monkeypatch.setattr("scratchvae.train.fit.Steps", Ahead)
+    state = State.start(model)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, X.round(), epochs=2, batch_size=3, state=state)
+    assert given == [4, 0, 0] and (state.epoch, state.step) == (0, 3)
+
+
+def test_a_run_that_stops_within_an_epoch_leaves_the_average():
+    model = vae()
+    state = State.start(model)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, X.round(), epochs=2, batch_size=3, average=0.9, state=state,
+            after_step=lambda state: signal.raise_signal(signal.SIGINT) if state.step == 3 else None)
+    np.testing.assert_array_equal(model.theta, state.average)
+    assert (state.theta != model.theta).any()          # where the optimiser stands
+
+
+def test_a_model_without_a_likelihood_is_trained():
+    inner = vae()
+    own = types.SimpleNamespace(theta=inner.theta, gradient=inner.gradient, latent_dims=(2,), bound=inner.bound,
+                                check_x=inner.check_x, draw_noise=inner.draw_noise, backward=inner.backward)
+    assert len(fit(own, X.round(), epochs=1)["elbo"]) == 1
+
+
+def test_the_bound_in_training_is_the_first_to_be_named(monkeypatch):
+    monkeypatch.setattr("scratchvae.train.fit.held_out", lambda *_: {"elbo": -np.inf})
+    with pytest.raises(FloatingPointError, match="^the ELBO became -inf in epoch 1; "):
+        fit(vae(), X.round(), epochs=1, x_valid=X.round())
+    monkeypatch.setattr("scratchvae.train.fit.Steps.step", lambda *_, **__: np.full(2, np.nan))
+    with pytest.raises(FloatingPointError, match="^the ELBO became nan in epoch 1; "):
+        fit(vae(), X.round(), epochs=1, x_valid=X.round())
 
 
 def test_the_seconds_of_a_run_go_on(monkeypatch):

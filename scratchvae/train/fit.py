@@ -178,7 +178,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         for epoch in range(state.epoch + 1, epochs + 1):
             hold_steps(model, state)
             beta_now = at(beta, epoch)
-            check.by_level("beta", beta_now, len(model.latent_dims), model.theta.dtype)
+            check.by_level("beta", beta_now, len(model.latent_dims))
             if learning_rate is not None:
                 optimizer.learning_rate = check.number("learning_rate", at(learning_rate, epoch), 0, open_low=True)
             engine.order[:] = stream(state.seed, "order", epoch).permutation(len(x))

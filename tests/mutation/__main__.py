@@ -54,7 +54,7 @@ TESTS = {
     "hvae": ["hvae", "bad_input", "importance", "wrong_calls"], "topdown": ["topdown", "importance"],
     "train.optim": ["optim"], "train.schedules": ["schedules"], "train.losses": ["losses"],
     "train.state": ["state"], "train.step": ["step"],
-    "train.evaluation": ["evaluation_parts"],
+    "train.evaluation": ["evaluation_parts"], "train.fit": ["fit", "training", "bad_input"],
     "schedule": ["diffusion"], "diffusion": ["diffusion"], "flow": ["flow"],
     "verify.diffusion_forms": ["diffusion"],
     "prior": ["prior"], "conditions": ["conditions"],
