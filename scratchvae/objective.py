@@ -52,7 +52,7 @@ class ELBO:
         KL( q(z_T | z_{T-1}) || p(z_T) ).
     consistency : array of shape (n, T - 1)
         Column t - 1 is log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}), in one of the
-        forms of compare.py.  The VAE has no such column.
+        forms of compare.py.  The VAE does not have this column.
     """
 
     reconstruction: Array

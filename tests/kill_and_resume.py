@@ -56,7 +56,7 @@ def differences(folder: Path, untouched: Path) -> list[str]:
 
 
 def train(folder: Path, epochs: int, every: float, kills: list[float]) -> list[str]:
-    """Train to the end, killed after so many seconds each time; return what each kill hit."""
+    """Train to the end, killed after each of these times in seconds; return what each kill hit."""
     hits = []
     for seconds in [*kills, None]:
         there = any((folder / name).exists() for name in ("checkpoint.npz", "checkpoint.previous.npz"))

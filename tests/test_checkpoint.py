@@ -20,7 +20,7 @@ CONFIG = {"latents": [3, 2], "name": "µ", "rate": 0.1}
 
 
 def trained(steps=2, optimizer=None):
-    """A model, an optimiser and a state after so many steps."""
+    """A model, an optimiser and a state after this number of steps."""
     model = HVAE(6, (3, 2), (4,))
     optimizer, state = optimizer or Adam(), State.start(model, 5)
 
@@ -76,7 +76,7 @@ def test_all_comes_back_to_the_bit(path, steps, kind):
 
 @pytest.mark.parametrize("steps", range(9))
 def test_a_run_goes_on_from_a_file(path, steps):
-    """Saved after so many of 9 steps, loaded into a fresh model, trained to the end: the bits of a run in one piece."""
+    """Saved after some of 9 steps, loaded into a fresh model, trained to the end: the bits of a run in one piece."""
     whole, _, _ = trained(9)
     checkpoint.save(path, *trained(steps))
     found, model = checkpoint.load(path), HVAE(6, (3, 2), (4,), rng=99)

@@ -293,7 +293,7 @@ def main() -> None:
                        ("cold", "200 steps in a new process"), ("late", "do late steps take longer?")):
         parser.add_argument(f"--{part}", action="store_true", help=f"only this part (or several): {text}")
     parser.add_argument("--workers", nargs="+", choices=[*map(str, range(1, 17)), "auto"], default=[], metavar="N",
-                        help="also with so many worker processes, or with each of several numbers; auto: as fit has it")
+                        help="also with this number of workers, or each of several numbers; auto: as fit has it")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the figure (default out)")
     args = parser.parse_args()
     everything = not (args.steps or args.growth or args.cold or args.late)

@@ -140,7 +140,7 @@ def in_processes(model: Any, activation: str, x: Any, n: int) -> tuple[list[floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="the folder of a run of --model vae or hvae, --likelihood bernoulli")
-    parser.add_argument("--ddp", type=int, choices=(0, 2), default=0, help="train on in so many processes of PyTorch")
+    parser.add_argument("--ddp", type=int, choices=(0, 2), default=0, help="train on in PyTorch processes")
     args = parser.parse_args()
     run = cli.load(args.run)
     activation = run.config["activation"]

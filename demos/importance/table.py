@@ -81,7 +81,7 @@ def main():
     parser.add_argument("row", nargs="?", choices=known, metavar="ROW")
     parser.add_argument("--epochs", type=int, help="in the place of those of the row")
     parser.add_argument("--samples", type=int, default=5000, help="importance samples for log p(x) (default 5000)")
-    parser.add_argument("--workers", type=int, help="so many processes, for training and measuring")
+    parser.add_argument("--workers", type=int, help="number of processes for training and measuring")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are (default runs)")
     parser.add_argument("--figure", type=Path, help="draw the curves of the runs into this file")
     args = parser.parse_args()

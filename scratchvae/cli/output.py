@@ -103,7 +103,7 @@ def harmless(cell: str) -> str:
 
 def write_picture(path: Path, config: Config, arrays: dict[str, Array], columns: int,
                   labels: Sequence[str] = ()) -> None:
-    """Draw arrays of images below each other, broken into lines of so many; labels stand below the columns."""
+    """Draw arrays of images below each other, this many on a line; labels stand below the columns."""
     from ..train import plotting  # matplotlib takes its time, and not everyone has it
 
     n, x_dim = len(next(iter(arrays.values()))), config["x_dim"]

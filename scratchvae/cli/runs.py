@@ -271,7 +271,7 @@ def place(folder: Path | int) -> tuple[int, int] | None:
 
 
 def new(folder: Path, config: Config, x: Array) -> Run:
-    """Return a new run, to be trained on x, of which nothing is on disk; all of the config is known to be good."""
+    """Return a new run, to be trained on x: nothing is on disk yet, and the config has been checked."""
     # in JSON and back: as a checkpoint will give it
     config = json.loads(json.dumps({**config, "scratchvae": __version__, "threads": startup.threads()}))
     model = build(config, x)

@@ -57,7 +57,7 @@ def plain(text: str) -> str:
 class Column:
     """One column: its kind, the texts that a categorical one may have, and the shift and scale of what is a density.
 
-    Numbers that are drawn have so many ``decimals``, and lie between ``low`` and ``high``, if these are known.
+    Drawn numbers have ``decimals`` decimals and lie between ``low`` and ``high``, if these are known.
     """
 
     name: str

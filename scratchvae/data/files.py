@@ -45,7 +45,7 @@ class Examples(NamedTuple):
 def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | int | None = None,
          header: bool | None = None, image_shape: tuple[int, int] | None = None,
          max_bytes: int | None = None, text: bool = False) -> Examples:
-    """Read examples: vectors, or pictures of shape (n, height, width), of which each becomes a row.
+    """Read examples: vectors, or pictures of shape (n, height, width); each picture becomes a row.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ class Scaling:
         Raises
         ------
         ValueError
-            If x is no such array, or has values for which 'unit' has no divisor.
+            If x has another shape, or values for which 'unit' has no divisor.
         """
         x = check.array("x", x, ("n", "D"))
         pictures = check.flag("pictures", pictures)

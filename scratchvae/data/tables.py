@@ -50,7 +50,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     Raises
     ------
     ValueError
-        If it is no such table; the message names the line and the column.
+        If it is not a table of this kind; the message names the line and the column.
     """
     rows = lines_of(file)
     line, first = next(rows)

@@ -1,4 +1,4 @@
-"""What is said about a mistake: where it is, what kind it looks like, the numbers, and what to write instead."""
+"""The report of a mistake: where it is, what kind it looks like, the numbers, and what to write instead."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def source(node: ast.AST) -> str:
 
 
 class Unknown(Exception):
-    """The pass has no such name or call."""
+    """The pass has no name or call like this."""
 
 
 def over(a: Array) -> Array:

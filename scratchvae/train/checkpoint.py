@@ -77,7 +77,7 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     ----------
     path : str or Path
     model, optimizer, state
-        As `training.fit` has them between two steps.
+        As `fit` has them between two steps.
     config : optional
         What else a reader must know, such as how the model is built: anything
         that JSON can say.
@@ -205,7 +205,7 @@ def previous(path: str | Path) -> Path:
 
 
 def every(seconds: float, save: Callable[[State], Any]) -> Callable[[State], None]:
-    """Return an ``after_step`` for `training.fit`: it saves whenever so many seconds of training have gone by."""
+    """Return an ``after_step`` for `fit`: it saves each time this number of seconds of training has passed."""
     seconds, saved_at = check.number("seconds", seconds, 0), 0.0
     check.function("save", save, "the state")
 

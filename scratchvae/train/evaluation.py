@@ -183,8 +183,8 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     Parameters
     ----------
     model : VAE, HVAE, TopDown or Diffusion, or one of these that is Conditional
-        The latents of a diffusion are x with noise, so that none is active or not: nothing
-        is said of them, and its bound, over all levels, is drawn once.
+        The latents of a diffusion are x with noise, so none is active or inactive: they are
+        left out, and its bound, over all levels, is drawn once.
     x : array of shape (n, x_dim), n >= 2
     n_samples : int, default 1000
         Importance samples for log p(x).
@@ -193,11 +193,11 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     rng : numpy.random.Generator or int, default 0
         The source of randomness, or a seed.
     batch_size : int, default 1000
-        At most so many examples are looked at at once: memory is bounded.
+        At most this many examples at once, so that memory is bounded.
     progress : bool or text stream, default False
-        Where to say how far it is, as in `training.fit`.
+        Where to show the progress, as in `fit`.
     workers : int or 'auto', optional
-        Let so many processes, of one BLAS thread each, look at batches of examples, each batch with noise
+        The number of processes, of one BLAS thread each, that look at batches of examples, each batch with noise
         of its own: the numbers are the same for any number of them, and other draws than without workers.
         'auto' is one for each core.
 

@@ -86,7 +86,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         So many nats of KL cost a level nothing: in a batch where its mean KL is
         not above them, its beta is 0.  So a level gains nothing by giving up its
         last nats.  Kingma et al. 2016 (arXiv 1606.04934), equation 15, each level
-        being a group.  The bound that is recorded has no such discount.
+        being a group.  The recorded bound does not have this discount.
     average : float, optional
         Keep a running average of theta: after every step a mean over all steps so
         far, each with the weight average^age, so that 0.999 is a memory of some 1000
@@ -123,7 +123,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Called as ``after_step(state)`` after every step, with workers at least after
         every 64th, such as what `checkpoint.every` returns.
     workers : int or 'auto', optional
-        Let so many processes, of one BLAS thread each, do each step together: see team.py. 'auto'
+        The number of processes, of one BLAS thread each, that do each step together: see team.py. 'auto'
         is one for each core, or none where steps are too small to gain by them, or model or
         optimiser are not of this library's kinds. Results are bit-identical for any number of
         workers, even if a run is resumed with another number; they differ from a run without

@@ -103,7 +103,7 @@ def curves(ax: Any, history: History, names: Sequence[str], title: str = "", war
     ----------
     ax : matplotlib Axes
     history : dict of str to list of float
-        From `training.fit`.
+        From `fit`.
     names : sequence of str
         The columns; each is drawn with its ``valid_`` partner where there is one.
     title : str

@@ -36,7 +36,7 @@ class Progress(AbstractContextManager[Any]):
         self.unit, self.total, self.done, self.start, self.width = unit, total, done, time.perf_counter(), 0
 
     def update(self, done: int, text: str = "") -> None:
-        """Say that so many are done, and in how many minutes and seconds the rest will be."""
+        """Show how many are done, and how long the rest will take."""
         if self.stream is None:
             return
         seconds = (time.perf_counter() - self.start) / max(1, done - self.done) * (self.total - done)

@@ -19,7 +19,7 @@ from ..model import Model
 from .losses import sums
 from .state import State, stream
 
-ROWS = 16                                              # so many are one share of a step
+ROWS = 16                                              # up to 16 rows are one share of a step
 MOST_ROWS = 128                                        # of a share of more; fewer shares are fewer gradients to add
 SHARES = 8                                             # of a batch, at most
 

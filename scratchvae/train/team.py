@@ -71,7 +71,7 @@ class Team(Workers):
     Parameters
     ----------
     workers : int
-        At most so many; fewer where there is not work for all.
+        At most; fewer where there is not enough work for all.
     model : Model
     x, optimizer, batch_size, state, resample, loss_of, average
         As for `Steps`.  SGD or Adam move each entry of theta by itself, so that each worker may move a slice.

@@ -91,7 +91,7 @@ def search(p: Pass, dys: Arrays, tolerance: float = WRONG, mend: bool = True) ->
             yield judge(seen, v, p.slope(seen.place, value(array), v, dys)), array
 
     def choose(steps: list[Step], given: list[Array]) -> Step:
-        for step in steps:                             # that of which this is the gradient
+        for step in steps:                             # the quantity that this is the gradient of
             step.dys = dict(zip(step.outputs, given))
             right = all(seen.error <= tolerance for seen, _ in compared(step, "dys"))
             step.dys = None

@@ -106,7 +106,7 @@ def test_a_run_with_patience_may_be_resumed_with_more_epochs_and_workers(tmp_pat
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
-    """Return theta of a run of so many epochs that nobody disturbs, trained once."""
+    """Return theta of an undisturbed run of this number of epochs, trained once."""
     @functools.cache
     def train(epochs):
         folder = tmp_path_factory.mktemp("untouched") / "run"

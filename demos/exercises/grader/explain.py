@@ -176,7 +176,7 @@ def copies(case: Case) -> dict[str, Array]:
 
 
 def wrong(exercise: Exercise, case: Case, code: Any, name: str, got: Array, wanted: Array) -> str:
-    """Return all that is said of a wrong result."""
+    """Return the whole text about a wrong result."""
     off = ~close(got, wanted, case.slack.get(name, 0.0))
     at = tuple(int(i) for i in np.argwhere(off)[0])
     count = "it is wrong"

@@ -69,7 +69,7 @@ class VAE(vae.VAE):
             return None
         return self.q.backward(dh, cache["q"]) + dx
 
-# %% kl between two Gaussians, of which one is standard
+# %% kl between two Gaussians, one of them standard
 class VAE(vae.VAE):
     def bound(self, x, noise):
         h, q = self.q.forward(x)
