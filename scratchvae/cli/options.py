@@ -127,14 +127,16 @@ def add(parser: Any, name: str, purpose: str, **options: Any) -> None:
 
 def add_data_options(parser: Any) -> None:
     """Say which data, and how to read them."""
-    parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a CSV, IDX, npy or npz file")
+    parser.add_argument("--data", metavar="DATA", help="digits, mnist, binarized-mnist, or a file: "
+                        "CSV, IDX or npy, gzipped or not, or npz")
     add(parser, "--key", "which array of an npz file", metavar="NAME")
     add(parser, "--labels", "where the labels are: a column of a CSV file, by name or number (-1: the last); an array "
                             "of an npz file; or another IDX or npy file", metavar="NAME")
     add(parser, "--header", "whether the first line of a CSV file names the columns; auto: if it has no number, or "
                             "the numbers 0, 1, 2, ...", choices=("auto", "yes", "no"))
     add(parser, "--image-shape", "each row is a picture of this size", metavar="H,W", type=several(integer(), "28,28"))
-    add(parser, "--max-bytes", "read at most N bytes (default 4 GiB, or 30 times the size of compressed data)", **COUNT)
+    add(parser, "--max-bytes", "read at most N bytes (default 4 GiB; of compressed data 30 times its size, at least "
+                               "32 MiB)", **COUNT)
     add(parser, "--columns", "use only these columns of a table, by name or by number from 0", dest="keep", **NAMES)
     add(parser, "--without", "leave out these columns of a table", **NAMES)
     add(parser, "--decimal", "the decimal mark of numbers written as 1.234,5 or $1,234.5", choices=(".", ","))
@@ -152,8 +154,10 @@ def add_model_options(parser: Any) -> None:
     """Say which model."""
     add(parser, "--model", "vae: one level; hvae: several, inferred bottom-up; topdown: several, inferred top-down; "
                            "diffusion", choices=("vae", "hvae", "topdown", "diffusion"))
-    add(parser, "--latents", "columns of z (default 16, or 16,8,4)", metavar="D,...", type=several(integer(), "16,8,4"))
-    add(parser, "--hidden", "hidden layers, x first; A,B/C,D: level by level; '': none", metavar="H,...", type=hidden)
+    add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,...",
+        type=several(integer(), "16,8,4"))
+    add(parser, "--hidden", "widths of the hidden layers, from the data upwards; A,B/C,D for each level its own; "
+                            "'' for none", metavar="H,...", type=hidden)
     add(parser, "--activation", "between layers", choices=tuple(ACTIVATIONS))
     add(parser, "--likelihood", "p(x | z_1): bernoulli for [0, 1], gaussian for any numbers, mixed for a table "
                                 "(default mixed for CSV, else bernoulli)", choices=(*LIKELIHOODS, "mixed"))
@@ -164,7 +168,8 @@ def add_model_options(parser: Any) -> None:
         choices=tuple(HVAE.forms), type=check.new_name)
     add(parser, "--prior", "of a vae: N(0, I), or a diffusion that is trained with it", choices=("normal", "diffusion"))
     add(parser, "--given", "labels: model p(x | label); see sample --label", choices=("nothing", "labels"))
-    add(parser, "--levels", "of a diffusion; inf is continuous time", metavar="T", type=integer(word="inf"))
+    add(parser, "--levels", "of a diffusion: number of levels; inf: continuous time", metavar="T",
+        type=integer(word="inf"))
     add(parser, "--log-noise", "of a diffusion: log noise-to-signal ratio of the first and last level, as in "
                                "--log-noise=-3,8", metavar="A,B", type=several(number(-np.inf, open_low=True), "-3,8"))
     add(parser, "--dtype", "precision", choices=("float32", "float64"))
@@ -172,7 +177,7 @@ def add_model_options(parser: Any) -> None:
 
 def add_fit_options(parser: Any) -> None:
     """Say how to train."""
-    add(parser, "--hold-out", "hold out every N-th row of a file; 0: none", **FROM_0)
+    add(parser, "--hold-out", "hold out every N-th row of a file, to evaluate on; 0: none", **FROM_0)
     add(parser, "--epochs", "passes over the data; without it, a table is trained for as long as it helps", **COUNT)
     add(parser, "--batch-size", "rows in a step", **COUNT)
     add(parser, "--learning-rate", "of Adam", metavar="RATE", type=number(open_low=True))
@@ -180,14 +185,16 @@ def add_fit_options(parser: Any) -> None:
                               "steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
     add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
     add(parser, "--warm-up", "epochs over which the KL's weight rises to --beta", **FROM_0)
-    add(parser, "--free-bits", "nats of KL that are free, by level", metavar="X,...", type=several(number(), "0.5,0.1"))
+    add(parser, "--free-bits", "nats of KL without cost, for all levels or each", metavar="X,...",
+        type=several(number(), "0.5,0.1"))
     add(parser, "--average", "exponential moving average of the parameters, e.g. 0.999; used for evaluation and saved",
         metavar="DECAY", type=number(0, 1, open_low=True))
     add(parser, "--objective", "the ELBO; or iwae, the log of a mean of importance weights", choices=OBJECTIVES)
     add(parser, "--importance", "draws of z for each row in a step", **COUNT)
     add(parser, "--estimator", "of q's gradient with iwae: plain; stl, without the direct gradient of log q; or dreg, "
                                "doubly reparameterised, the same without bias", choices=ESTIMATORS, type=check.new_name)
-    add(parser, "--patience", "stop N epochs after the highest held-out bound, and keep that epoch; 0: never", **FROM_0)
+    add(parser, "--patience", "stop after N epochs without a rise of the held-out bound, and keep the best parameters; "
+                              "0: never", **FROM_0)
     add(parser, "--checkpoint-every", "seconds of training that a kill may cost", metavar="SECONDS", type=number())
     add_workers(parser)
 
@@ -242,8 +249,10 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     add_fit_options(train.add_argument_group("training"))
 
     evaluate = reader("evaluate", "", seed=True)
-    evaluate.add_argument("--samples", help="importance samples (default 1000; 10 or 100 with a diffusion)", **COUNT)
-    evaluate.add_argument("--rows", help="write log p(x) and the parts of the bound row by row (.npz, .csv)", **FILE)
+    evaluate.add_argument("--samples", help="importance samples for log p(x) (default 1000; 100 "
+                          "with a diffusion as prior, 10 for a diffusion)", **COUNT)
+    evaluate.add_argument("--rows", help="write for every row its number, its label, log p(x) "
+                          "in the units of the data, and the parts of its bound (.npz, .csv)", **FILE)
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     add_workers(evaluate)
     looks_at_data(evaluate)
@@ -251,9 +260,12 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     drawn = "a picture (.png, .pdf, .svg), or the numbers (.npz, .csv)"
     sample = reader("sample", drawn, seed=True)
     sample.add_argument("--count", default=100, help="how many (default 100)", **COUNT)
-    sample.add_argument("--steps", help="of a diffusion: through N levels, without new noise (default 50)", **COUNT)
-    sample.add_argument("--label", metavar="LABEL", help="of a model --given labels: this label (default: all in turn)")
-    sample.add_argument("--draw", action="store_true", help="draw pictures from p(x | z); their mean is smoother")
+    sample.add_argument("--steps", help="of a diffusion: the number of levels to pass through, "
+                        "without new noise (default 50)", **COUNT)
+    sample.add_argument("--label", metavar="LABEL", help="draw x of this label (default: all in turn), if the model "
+                        "was trained with --given labels")
+    sample.add_argument("--draw", action="store_true", help="draw pictures from p(x | z), too, instead of "
+                        "their mean, which is smoother")
 
     reconstruct = reader("reconstruct", drawn)
     reconstruct.add_argument("--count", default=10, help="the first N rows (default 10)", **COUNT)

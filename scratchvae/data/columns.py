@@ -314,7 +314,8 @@ def standardised(table: Table, x: Array) -> Table:
         if column.kind == "gaussian" and there.size and there.min() < there.max():
             shift, scale = float(there.mean()), float(there.std())
             if not 0 < scale < np.inf:
-                raise ValueError(f"column {column.name!r} cannot be scaled: {there.min():g} to {there.max():g}")
+                raise ValueError(f"column {column.name!r} has numbers too far apart to be scaled, from "
+                                 f"{there.min():g} to {there.max():g}")
             column = replace(column, shift=shift, scale=scale)
         columns.append(column)
     return Table(columns, table.missing)

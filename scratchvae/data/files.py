@@ -107,7 +107,8 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         x = numbers(path, x, columns)
     if isinstance(labels, str) and y is None:                # in a file of their own
         if not os.path.isfile(labels):
-            raise ValueError(f"{str(path)!r}: has no labels; and there is no IDX or .npy file {check.shown(labels)}")
+            raise ValueError(f"{str(path)!r}: has no labels of its own, and labels is not "
+                             f"an IDX or .npy file; got {check.shown(labels)}")
         y = read(labels)
         if y.shape != (len(x),):
             raise ValueError(f"{labels!r}: must have a label for each of {len(x)} rows; it has shape {y.shape}")

@@ -158,7 +158,7 @@ CASES = [
                       "tall_pictures.npy", "late.npy", "one.npy", "words.csv")],
     (file("two.npz"), "key must say which array"), (file("two.npz", "--key", "c"), "'c' is not there"),
     (file("good.npy", "--key", "a"), "only an .npz file has keys"),
-    (file("good.npy", "--labels", "y"), "has no labels; and there is no IDX or .npy file 'y'"),
+    (file("good.npy", "--labels", "y"), "has no labels of its own, and labels is not an IDX or .npy file; got 'y'"),
     (file("table.csv", "--labels", "kind"), "there is no one 'kind'"), (file("table.csv", "--labels", "9"), "9"),
     (file("good.npy", "--image-shape", "2,3"), "does not fit"), (file("good.npy", "--image-shape", "5"), "height"),
     (file("good.npy", "--hold-out", "1"), "--hold-out 1 leaves no row to train on"),

@@ -261,7 +261,8 @@ FLAGS = ARCHIVE.index(b"PK\1\2") + 8                         # in the archive's 
 malformed("npz encrypted", ARCHIVE[:FLAGS] + b"\1" + ARCHIVE[FLAGS + 1:], "zip archive is damaged, encrypted")
 malformed("a key for npy", ARRAY, "has no array 'x': only an .npz file has keys", key="x")
 malformed("a key for csv", b"1,2\n", "has no array 'x': only an .npz file has keys", key="x")
-malformed("labels for npy", ARRAY, "has no labels; and there is no IDX or .npy file 'y'", labels="y")
+malformed("labels for npy", ARRAY, "has no labels of its own, and labels is not an IDX or .npy file; got 'y'",
+          labels="y")
 malformed("labels for idx", PIXELS, "has no labels 0", labels=0)
 for name, shape in [("others", (3, 5)), ("three", (2, 2, 3)), ("one", (12,)), ("zero", (0, 12)), ("word", "4x3"),
                     ("fractions", (4.0, 3.0))]:
