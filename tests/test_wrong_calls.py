@@ -113,7 +113,7 @@ WRONG = [
     (lambda m: checkpoint.save("x.npz", None, Adam(), State.start(m)), "^model must be a Model; got None$"),
     (lambda m: checkpoint.save("x.npz", m, Adam(), 3), "^state must be a State; got 3$"),
     (lambda m: checkpoint.save(3, m, Adam(), State.start(m)), "^path must be a path, a string or a Path; got 3$"),
-    (lambda m: checkpoint.save("x.npz", m, Adam(), State.start(m), config={1j}), "^config must be what JSON can say"),
+    (lambda m: checkpoint.save("x.npz", m, Adam(), State.start(m), config={1j}), "^config must be something"),
     (lambda m: checkpoint.load(None), "^path must be a path"),
     (lambda m: checkpoint.every("often", print), "^seconds must be a number"),
     (lambda m: checkpoint.every(3, None), "^save must be a function of the state; got None$"),

@@ -80,7 +80,7 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
         As `fit` has them between two steps.
     config : optional
         What else a reader must know, such as how the model is built: anything
-        that JSON can say.
+        that JSON can hold.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     try:
         text = json.dumps(header, default=lambda value: value.tolist())        # NumPy's numbers, too
     except (TypeError, ValueError, AttributeError, RecursionError):
-        raise ValueError(f"config must be what JSON can say: a dict of numbers, texts and lists; "
+        raise ValueError(f"config must be something that JSON can hold, such as a dict of numbers, texts and lists; "
                          f"got {check.shown(config)}") from None
     buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)

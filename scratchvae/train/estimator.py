@@ -1,4 +1,4 @@
-"""A VAE of a table with the habits of scikit-learn, which is not needed for it.
+"""A VAE of a table with the interface of a scikit-learn estimator; scikit-learn need not be installed.
 
     model = TableVAE().fit(table)          # a DataFrame, or rows of numbers and text
     model.score_samples(table)             # log p(x) of every row, in nats
@@ -24,7 +24,7 @@ from .optim import Adam
 
 
 def rows(X: Any) -> Any:
-    """Return a table X, a DataFrame or rows of the same length."""
+    """Return X, or raise a ValueError if it is neither a DataFrame nor rows of the same length."""
     try:
         n, width = np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
     except (ValueError, TypeError):                    # rows of several lengths; no rows at all

@@ -96,7 +96,7 @@ class Evaluation:
                 for t, (kls, kl, active, active_kl) in enumerate(zip(*columns), start=1)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the means over the examples, and the levels, as JSON can say them."""
+        """Return the means over the examples, and the levels, as JSON can hold them."""
         return {"examples": len(self.log_likelihood), "importance_samples": self.n_samples,
                 **({} if self.log_p_levels is None else {"log_likelihood_levels": self.log_p_levels}),
                 **by_name(sums(self.elbo) / len(self.log_likelihood)),

@@ -1,7 +1,7 @@
-"""What the cells of a row of a table say of each other: a missing cell filled, and each cell's share of log p(x).
+"""Missing cells of a table filled from the rest of their row, and each cell's share of log p(x).
 
 Both come from the draws of importance sampling, MATH (5.5): z_k ~ q(z | x) with log w_k =
-log p(x, z_k) - log q(z_k | x), where x is what is there of the row.  MATH (5.6).
+log p(x, z_k) - log q(z_k | x), where x are the cells that are there.  MATH (5.6).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..mixed import Mixed
 
 
 class Recorder:
-    """A likelihood that notes h, the decoder's output, when it is asked for log p(x | h)."""
+    """A likelihood that keeps h, the decoder's output, when it computes log p(x | h)."""
 
     def __init__(self, likelihood: Any) -> None:
         self.likelihood = likelihood

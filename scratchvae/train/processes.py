@@ -50,7 +50,7 @@ give_way = getattr(os, "sched_yield", lambda: time.sleep(0))       # to any othe
 
 
 def number_of(workers: int | str) -> int:
-    """Return how many workers there are to be, 'auto' being one for each core: not many more than there are cores."""
+    """Return the number of workers: 'auto' is one for each core; at most 8, or as many as there are cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if isinstance(workers, str) and workers == "auto" else \
         min(check.size("workers", workers, also="'auto'"), max(MOST, cores))
@@ -211,9 +211,10 @@ class Workers(AbstractContextManager[Any]):
 
 
 def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callable[[], Any] = lambda: None) -> Any:
-    """Return the n workers that are started, or what this process does alone; 'auto' says on stderr why it must.
+    """Start n workers and return them; or, with 'auto' and where they cannot be started, what `alone` returns.
 
-    Alone it does the work of one worker, which has one thread, in less time.
+    Why they cannot is said on stderr.  In place of one worker, this process does the work where it has one thread:
+    that is faster.
     """
     if n == 1 and startup.threads() == 1:
         return nullcontext(alone())
@@ -257,7 +258,7 @@ def by_batches(function: Callable[..., Any], batches: list[Array], rng: np.rando
     return answers[:len(jobs)]
 
 
-# memory, and waiting without a word -----------------------------------------------------------------
+# memory and waiting ---------------------------------------------------------------------------------
 
 
 def shared(layout: Mapping[str, tuple[tuple[int, ...], Any]]) -> Any:

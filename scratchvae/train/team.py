@@ -50,13 +50,13 @@ def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> 
 
 
 def owners(optimizer: Any, state: Any, average: float | None) -> dict[str, Any]:
-    """Return whose the vectors are that move with theta, slice by slice."""
+    """Return the owner of each vector that moves with theta, slice by slice."""
     found = {name: optimizer for name in ("m", "v") if hasattr(optimizer, name)}
     return found if average is None else {**found, "average": state}
 
 
 def but_theta(model: Model) -> bytes:
-    """Return all that a model is but for its parameters and their gradient, as pickle copies it."""
+    """Return a model as pickle copies it, with zeros for its parameters and their gradient."""
     model = copy.deepcopy(model)
     model.theta[:] = model.gradient[:] = 0
     return bytes(ForkingPickler.dumps(model))
@@ -119,7 +119,7 @@ class Team(Workers):
         epoch, step : int
         beta : float or array of shape (T,)
         following : int, default 0
-            So many steps that follow in this epoch may be begun before this one is returned.
+            How many of the epoch's next steps may be begun before this one is returned.
 
         Returns
         -------
@@ -186,7 +186,7 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
     while True:
         epoch, asked, numbers, beta = pipe.recv()
         vars(optimizer).update(numbers)
-        # all at once: each takes seven times as long where other work has swept the processor's cache before
+        # all before the first step: between the steps each would take seven times as long, out of the cache
         noises = [steps.noises(epoch, step) for step in asked]
         for step, rngs, parts in zip(asked, noises, of["sums"]):
             if step > asked[0]:
@@ -196,10 +196,10 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
 
 
 def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, batch_size: int, *rest: Any) -> Any:
-    """Return what makes the steps of a `fit`, to be entered: a `Team`; or, where 'auto' has none, this process.
+    """Return a context manager that gives what makes the steps of a `fit`: a `Team`, or `Steps` in this process.
 
-    Where one worker is enough, or no process can be started, this one makes the same shares of each step, to the
-    same bits.
+    `Steps` is for no workers; and with 'auto' for one worker, or where no process can be started.  It then makes
+    the same shares of each step as a team, to the same bits.
     """
     number = chosen(workers, model, optimizer, rows)
     given = model, x, optimizer, batch_size, *rest
@@ -219,7 +219,7 @@ def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, 
 # measuring ------------------------------------------------------------------------------------------
 
 
-MEASURED = 64                                          # rows that are one share of them
+MEASURED = 64                                          # rows of a share
 
 
 def log_likelihood(model: Model, x: Any, n_samples: int = 1000, rng: int | np.random.Generator = 0,
