@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from scratchvae import HVAE, SGD, VAE, Adam, State
+from scratchvae import HVAE, SGD, VAE, Adam, Importance, State
 from scratchvae.data import binarize
 from scratchvae.train.losses import loss_of, sums
 from scratchvae.train.state import stream
@@ -125,18 +125,21 @@ def test_one_process_makes_the_shares_of_workers_to_the_same_bits(resample, aver
     assert not steps.ahead
 
 
-@pytest.mark.parametrize("resample, average, free_bits", [(False, None, None), (True, 0.7, [0.01, 0.2])])
-def test_without_workers_a_batch_is_one_share_and_the_run_has_one_generator(resample, average, free_bits):
+@pytest.mark.parametrize("resample, average, loss", [(False, None, {}), (True, 0.7, {"free_bits": [9.0, 0.0]}),
+                                                     (False, 0.7, {"n_samples": 2})])
+def test_without_workers_a_batch_is_one_share_and_the_run_has_one_generator(resample, average, loss):
     model, twin = hvae(), hvae()
     state, rng, kept = State.start(model, 7), stream(7, "noise"), State.start(model, 7)
-    steps, optimizer = Steps(model, X, SGD(0.1), 300, state, resample, partial(loss_of, free_bits=free_bits),
-                             average), SGD(0.1)
+    steps, optimizer = Steps(model, X, SGD(0.1), 300, state, resample, partial(loss_of, **loss), average), SGD(0.1)
     steps.order[:] = ORDER
     for step, rows in ((0, ORDER[:300]), (1, ORDER[300:])):
         batch = binarize(X[rows], "sample", rng) if resample else X[rows]
-        elbo, cache = twin.forward(batch, twin.draw_noise(len(batch), rng))
-        kl = elbo.kl.mean(axis=0)
-        twin.backward(elbo.loss_backward(0.5 if free_bits is None else np.where(kl > free_bits, 0.5, 0.0)), cache)
+        if "n_samples" in loss:
+            elbo = Importance(twin, 2, "elbo").gradient(batch, rng, 0.5)
+        else:
+            elbo, cache = twin.forward(batch, twin.draw_noise(len(batch), rng))
+            beta = [0.0, 0.5] if "free_bits" in loss else 0.5          # the KL of level 1 is free
+            twin.backward(elbo.loss_backward(beta), cache)
         optimizer.step(twin.theta, twin.gradient)
         kept.add(twin.theta, 0.7)
         np.testing.assert_allclose(steps.step(1, step, 0.5), sums(elbo), rtol=1e-14)

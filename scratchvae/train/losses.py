@@ -23,7 +23,7 @@ from ..objective import ELBO, with_free_bits
 
 def sums(elbo: ELBO) -> Array:
     """Return the reconstruction, and the KL of each level, summed over the examples: of shape (T + 1,), float64."""
-    return np.array([float(elbo.reconstruction.sum()), *elbo.kl.sum(axis=0).tolist()])
+    return np.array([elbo.reconstruction.sum(), *elbo.kl.sum(axis=0).tolist()])
 
 
 class OneDraw:
