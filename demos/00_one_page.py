@@ -96,25 +96,25 @@ def gradient(theta, kept, beta):
     """Return the gradient of loss = mean of -R + beta (P + C_1 + ...), by network; kept is the cache of bound.  (7.4)
 
     z_t is used three times: by q(z_{t+1} | z_t), by p(z_{t-1} | z_t), and where p(z_t | z_{t+1}) is taken at z_t.
-    dz_1, dz_2, dz_3 are what these uses, in this order, give z_t; their sum is d(loss)/dz_t.
+    dz_q, dz_p, dz_k are what these uses, in this order, give z_t; their sum is d(loss)/dz_t.
     """
     z, q, p, cache = kept
     n, T = len(z[0]), len(q)
-    dtheta, dq, dp, dz_1, dz_3 = {}, {}, {}, {T: 0}, {T: 0}                # z_T has no use 1 and no use 3
+    dtheta, dq, dp, dz_q, dz_k = {}, {}, {}, {T: 0}, {T: 0}                # z_T has only the second use
     for t in range(1, T):                                                  # C_t
         mu, logvar = np.split(p[t], 2, axis=1)
-        dz_3[t] = beta / n * (z[t] - mu) * np.exp(-logvar)                 # (n, d_t)   (3.3)
-        dp[t] = np.hstack([-dz_3[t], (beta / n - (z[t] - mu) * dz_3[t]) / 2])             # (n, 2 d_t)   (3.3)
+        dz_k[t] = beta / n * (z[t] - mu) * np.exp(-logvar)                 # (n, d_t)   (3.3)
+        dp[t] = np.hstack([-dz_k[t], (beta / n - (z[t] - mu) * dz_k[t]) / 2])             # (n, 2 d_t)   (3.3)
         dq[t] = np.hstack([0 * mu, 0 * mu - beta / n / 2])                 # (n, 2 d_t)   (3.4)
     mu, logvar = np.split(q[T], 2, axis=1)
     dq[T] = beta / n * np.hstack([mu, (np.exp(logvar) - 1) / 2])           # (n, 2 d_T): P   (3.5)
     dp[0] = ((1 + np.tanh(p[0] / 2)) / 2 - z[0]) / n                       # (n, D): R, sigmoid(logits) - x   (4.1)
     for t in range(T, 0, -1):                                              # down
-        dz_2, dtheta["p", t] = backward(theta["p", t], dp[t - 1], cache["p", t])
-        dz = dz_1[t] + dz_2 + dz_3[t]                                      # (n, d_t): the sum of its uses   (1.1)
+        dz_p, dtheta["p", t] = backward(theta["p", t], dp[t - 1], cache["p", t])
+        dz = dz_q[t] + dz_p + dz_k[t]                                      # (n, d_t): the sum of its uses   (1.1)
         mu = np.split(q[t], 2, axis=1)[0]
         dq[t] += np.hstack([dz, dz * (z[t] - mu) / 2])                     # (n, 2 d_t): by the draw   (3.2)
-        dz_1[t - 1], dtheta["q", t] = backward(theta["q", t], dq[t], cache["q", t])
+        dz_q[t - 1], dtheta["q", t] = backward(theta["q", t], dq[t], cache["q", t])
     return dtheta
 
 

@@ -56,8 +56,8 @@ if not 1 <= args.latents <= 5:
 # The first bracket can be computed. The second cannot.
 #
 # *Three.* Average over z drawn from q. The left side stays as it is, and the second bracket becomes a KL divergence.
-# No KL is negative: log u <= u - 1, so -KL(q || p) = E_q[log(p/q)] <= E_q[p/q - 1] <= 0, as no density has more than
-# 1 in all. This is MATH (5.2):
+# No KL is negative: log u <= u - 1, so -KL(q || p) = E_q[log(p/q)] <= E_q[p/q - 1] <= 0, as E_q[p/q] = ∫ p dz is at
+# most 1. This is MATH (5.2):
 #
 #     log p(x) = E_q[ log p(x, z) - log q(z | x) ] + KL( q(z | x) || p(z | x) )  >=  E_q[ log p(x, z) - log q(z | x) ]
 #                             ELBO                              gap
@@ -68,6 +68,10 @@ if not 1 <= args.latents <= 5:
 #
 # Let z ~ N(0, 1) and x | z ~ N(z, 1), and let x = 2 be what we see. Variances add, so x ~ N(0, 2). The posterior lies
 # halfway between the prior's mean 0 and x: N(1, 1/2), MATH (11.1). Suppose our q is lazy and says N(0, 1), whatever x.
+# Two formulas are needed; N(z; m, v) is the normal density at z, with mean m and variance v. MATH (3.3) and (3.5):
+#
+#     log N(z; m, v)            = -(1/2)(log 2πv + (z - m)²/v)
+#     KL(N(m, v) || N(n, w))    =  (1/2)(v/w - 1 - log(v/w) + (m - n)²/w)
 #
 #     log p(x)  = log N(2; 0, 2)                                     = -(1/2)(log 4π + 2)             = -2.2655
 #     ELBO      = E[log N(2; z, 1)] - KL(N(0, 1) || N(0, 1))         = -(1/2)(log 2π + 4 + 1) - 0     = -3.4189
@@ -245,6 +249,6 @@ lesson.save(page, "05_bound", args)
 #   for a model that is too small.
 # - *Five latents*: `python demos/05_bound.py --latents 5` prints `the best that such a model can do is -6.507`: three
 #   more latents are worth 0.013 nats. Lesson 7 shows that most of them switch off.
-# - *Where is log p(x) harder to estimate?* In the table of draws, put `model` in place of `early`: for the trained
-#   model 1 draw is too low by 0.053 nats, 10 draws by 0.007; for that of epoch 10 it was 0.526 and 0.032. Importance
-#   sampling needs few draws where q is good, and many where it is not.
+# - *Where is log p(x) harder to estimate?* In the section on draws, put `model` for each `early`: for the trained model
+#   1 draw is too low by 0.054 nats, 10 draws by 0.004; for that of epoch 10 it was 0.526 and 0.032. Importance sampling
+#   needs few draws where q is good, and many where it is not.

@@ -71,7 +71,7 @@ z, z_cache = gaussian.draw(q, eps)
 h, p_cache = model.p.forward(z)
 reconstruction, r_cache = model.likelihood.log_prob(x, h)
 prior_matching, k_cache = model.compare.forward(z, q, np.zeros_like(q))
-elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0)))    # no third part: one level
+elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0)))    # one level: no third part
 loss = elbo.loss()
 mu, logvar = gaussian.halves(q)
 show("x", x, "pixels, 0 or 1")
@@ -81,8 +81,8 @@ show("logvar", logvar, "its right half: log σ²")
 show("eps", eps, "noise from N(0, I)")
 show("z", z, "mu + exp(logvar / 2) · eps")
 show("h", h, "the decoder's output: logits of the pixels")
-show("reconstruction", reconstruction, "log p(x | z), one number for each digit, nats")
-show("prior_matching", prior_matching, "KL( q(z | x) || N(0, I) ), nats")
+show("reconstruction", reconstruction, "log p(x | z) = Σ x l - log(1 + eˡ), nats")
+show("prior_matching", prior_matching, "the KL to N(0, I), Σ (σ² - 1 - logvar + mu²)/2")
 show("elbo.total", elbo.total, "their difference")
 print(f"loss = -(mean of the three) = {loss:.4f} nats\n")
 
@@ -96,7 +96,7 @@ print(f"loss = -(mean of the three) = {loss:.4f} nats\n")
 # %%
 print("Backward, from the bottom of forward to its top")
 delbo = elbo.loss_backward()
-_, dq_k, _ = model.compare.backward(delbo.dprior_matching, k_cache)    # by z and by p: 0, this KL uses q alone
+_, dq_k, _ = model.compare.backward(delbo.dprior_matching, k_cache)    # this KL depends on q alone: z and p get 0
 _, dh = model.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)
 dz = model.p.backward(dh, p_cache)
 dq_z = gaussian.draw_backward(dz, z_cache)

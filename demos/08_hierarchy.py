@@ -13,11 +13,11 @@
 #
 #     ELBO = reconstruction - prior matching (top level) - consistency (levels between)
 #
-# The second part is the KL of the top level, as in the VAE. The third is the mean of log q(z_t | z_{t-1}) - log p(z_t |
-# z_{t+1}) for each level t between: it is small if the data and the level above agree on z_t (lesson 9). We call it the
-# KL of the level, but it is a *share* of the KL of all levels, and may be slightly negative; only the sum cannot, MATH
-# (7.2). If the top level's KL is 0, that level has no information on x (lesson 7); a level between may have it all the
-# same.
+# The second part is the KL of the top level, as in the VAE, a mean over the z_{T-1} drawn. The third is the mean of log
+# q(z_t | z_{t-1}) - log p(z_t | z_{t+1}) for each level t between: it is small if the data and the level above agree on
+# z_t (lesson 9). We call it the KL of the level, but it is a *share* of the KL of all levels, and may be slightly
+# negative; only the sum cannot, MATH (7.2). If the top level's KL is 0, that level has no information on x (lesson 7);
+# a level between may have it all the same.
 #
 # **Words.** A latent is *active by variance* if its mean mu changes with x, with a variance above 0.01; it is active
 # *by its own KL* if it costs more than 0.01 nats. The *standard error* says how far the mean over 359 digits is likely

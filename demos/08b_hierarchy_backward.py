@@ -7,7 +7,9 @@
 # each use. At the end each use is forgotten once, to see what becomes of the training. Exercise 12 follows this lesson.
 #
 # **Words.** They are those of lessons 6 and 8. q(z_t | z_{t-1}) goes up, p(z_{t-1} | z_t) comes down, and x is z_0.
-# Both are Gaussians, and a network gives each as one array, [ mu | logvar ]. We call these arrays q[t] and p[t - 1].
+# All but p(x | z_1) are Gaussians, and a network gives each as one array, [ mu | logvar ]. We call these arrays q[t]
+# and p[t - 1]; p[0] holds the logits of x. The *entropy* of a density is H[q] = -E_q[ log q ]: how spread out it is.
+# For a Gaussian it is (1/2)( log 2π + 1 + logvar ), as E[ (z - mu)² ] = σ².
 #
 # **The math.** MATH (7.2) has the three parts of the bound, (7.3) the consistency part as it is computed, and (7.4) the
 # backward pass. The pieces: (1.1), what is used twice has the sum of both gradients; (3.2), the draw; (3.3), the
@@ -30,9 +32,15 @@ args = lesson.parse(parser)
 # %% [markdown]
 # ## Where z_1 is used
 #
-# The bound of two levels has three parts, MATH (7.2). Here they are for one draw of z_1 and z_2, the third as in (7.3),
-# where H is the entropy. (The mean of log q(z_1 | x) over its own draw is -H, known exactly. log p(z_1 | z_2) also
-# depends on z_2, which was drawn from z_1, so it is taken at the draw. This is the *exact form*.)
+# The ELBO is the mean of log p(x, z) - log q(z | x), lesson 5. With two levels both are products. Take the logarithms,
+# and put each p beside the q of the same variable:
+#
+#     log p(x | z_1)  -  [ log q(z_2 | z_1) - log p(z_2) ]  -  [ log q(z_1 | x) - log p(z_1 | z_2) ]
+#
+# These are the three parts of the bound, MATH (7.2). In the first bracket only z_2 is drawn, from q(z_2 | z_1): its
+# mean is a KL, which has a formula. In the second, log p(z_1 | z_2) contains z_2, which was drawn from z_1. So z_2 is
+# not fixed while we average over z_1, and the bracket is not a KL. Only the mean of log q(z_1 | x) over its own draw is
+# known: it is -H. log p(z_1 | z_2) is taken at the draw. This is the *exact form*, (7.3). For one draw of z_1 and z_2:
 #
 #     loss = -log p(x | z_1)  +  KL( q(z_2 | z_1) || N(0, I) )  -  H[ q(z_1 | x) ] - log p(z_1 | z_2)
 #
@@ -42,8 +50,9 @@ args = lesson.parse(parser)
 #     use 2   in p(x | z_1), as the condition        the way down: z_1 makes x
 #     use 3   in p(z_1 | z_2), as the point          does z_1 lie where the level above expects it?
 #
-# H does not contain z_1: the entropy of a Gaussian depends on its logvar alone. z_2, at the top, has use 2 only: it is
-# the condition of p(z_1 | z_2).
+# H does not contain z_1: the entropy of a Gaussian depends on its logvar alone. (What if log q(z_1 | x) is taken at the
+# draw, too? With z_1 = mu + σ eps put in, it is -(1/2)( log 2π + logvar + eps² ): the same gradient as -H, 0 for mu and
+# -1/2 for logvar.) z_2, at the top, has use 2 only: it is the condition of p(z_1 | z_2).
 #
 # ## On the blackboard: two levels, one number each
 #
@@ -67,7 +76,8 @@ args = lesson.parse(parser)
 # C is negative. This is right: one draw of it may be negative, and even its mean. Only the mean of P + C may not, as
 # the sum is a KL, MATH (7.2).
 #
-# *Backward.* First R and C; then from the top level down to x. P joins dmu_q2 there.
+# *Backward.* First R and C; then from the top level down to x. P contains mu_q2 itself, so its derivative is added in
+# the line of dmu_q2.
 #
 #     dh     = h - x               = -0.5        R: the mean wants to be at x
 #     dmu_p1 = -(z_1 - mu_p1)      = -0.75       C: p's mean wants to be at z_1 ...
@@ -81,7 +91,9 @@ args = lesson.parse(parser)
 #          use 3                   =  0.75
 #          dz = 0.1875 - 0.5 + 0.75 = 0.4375     their sum, (1.1)
 #     dmu_q1 = dz                  =  0.4375     by the draw alone: the entropy has no mu
-#     da_1   = x dmu_q1            =  0.875
+#
+#     da_1   = x dmu_q1   =  0.875      da_2 = z_1 dmu_q2 =  0.5625
+#     db_1   = z_1 dh     = -0.75       db_2 = z_2 dmu_p1 = -1.125
 #
 # Use 1 needs dmu_q2, which needs the dz of z_2, *complete*. So backward goes from the top level down, as forward went
 # up.
@@ -94,8 +106,8 @@ args = lesson.parse(parser)
 #     dlogvar_q1 = dz (z_1 - mu_q1)/2 - 1/2                     = -0.390625    by the draw, and the entropy, (3.4)
 #
 # In each line dz is that of the z that was drawn. For another σ, use 3 is (z - mu)/σ², dmu_p is minus that, and
-# dlogvar_p is (1 - (z - mu)²/σ²)/2. And here the logvars of the networks do not depend on their inputs, so that use 1
-# is a_2 dmu_q2; in general both halves of dq2 go back through the network.
+# dlogvar_p is (1 - (z - mu)²/σ²)/2. Here the logvars of the networks do not depend on their inputs, so use 1 is
+# a_2 dmu_q2, and use 2 of z_2 is b_2 dmu_p1. In general both halves, dmu and dlogvar, go back through the network.
 
 # %%
 board = HVAE(1, (1, 1), (), likelihood=Gaussian(1, logvar=0.0), dtype=float)
@@ -113,25 +125,28 @@ def by_library(model, x, eps):
 
 
 loss, _ = by_library(board, x, eps)
+da_1 = board.gradients["q1.dense1.W"][0, 0]
 print(f"The blackboard, by the library: loss = {loss:.4f} nats")
 for name, gradients in board.gradients.items():
     shown = [f"d{half} {value:9.6f}" for half, value in zip(("mu", "logvar"), gradients.ravel())]
     print(f"  {name:<11} {', '.join(shown)}")
 board.parameters["q1.dense1.W"][0, 0] += 0.001
 moved = by_library(board, x, eps)[0] - loss
-print(f"  nudge a_1 by 0.001: the loss moves by {moved:.6f}, and da_1 = 0.875 promised 0.000875\n")
+print(f"  nudge a_1 by 0.001: the loss moves by {moved:.6f}, and da_1 = {da_1:.3f} promised {0.001 * da_1:.6f}\n")
 
 # %% [markdown]
-# The run prints `loss = 1.1064 nats`, and for a_1 `q1.dense1.W dmu 0.875000, dlogvar -0.781250`. The first is da_1; the
-# second is x dlogvar_q1 = 2 · (-0.390625).
+# q1.dense1.W is a_1, q2.dense1.W is a_2, and p1 and p2 have b_1 and b_2; the b of each network is a bias, 0 on the
+# blackboard. The run prints `loss = 1.1064 nats`, and for a_1 `q1.dense1.W dmu 0.875000, dlogvar -0.781250`. The first
+# is da_1; the second is x dlogvar_q1 = 2 · (-0.390625).
 #
 # ## Any number of levels
 #
 # With T levels nothing new comes (the entropy of level t + 1 depends on z_t by its logvar: that is a part of use 1).
 # z_t has its three uses if a level stands above it; z_T, at the top, has use 2 alone. This is the whole of `HVAE.bound`
 # and of `HVAE.backward`, MATH (7.4): two passes of three loops each. (There, the lines of C are in compare.py, so
-# another form can replace them.) In the code the number in dz_1[t], dz_2[t] and dz_3[t] is that of the use: what it
-# gives z_t. Read a line of the first, then the line with the same comment in the second.
+# another form can replace them.) dz_q[t], dz_p[t] and dz_k[t] are what uses 1, 2 and 3 give z_t: q and p for the
+# network whose condition z_t is, k for the comparison. Read a line of the first, then the line with the same comment in
+# the second.
 
 
 # %%
@@ -159,22 +174,22 @@ def backward(model, kept, forget=()):
     n, T = len(z[0]), model.T
     dkl = np.full(n, 1 / n, model.dtype)                               # the loss is a mean over n examples, of C, P ...
     dR = -dkl                                                          # ... and -R
-    dz_1, dz_2, dz_3 = {T: 0 * z[T]}, {}, {T: 0 * z[T]}                # z_T has no use 1 and no use 3
+    dz_q, dz_p, dz_k = {T: 0 * z[T]}, {}, {T: 0 * z[T]}                # z_T has only use 2
     dq, dp = {}, {}
     for t in range(1, T):                                              # C = -entropy - log_p
         dlogvar_q = gaussian.entropy_backward(-dkl, cache["H", t])
         dq[t] = gaussian.halves_backward(0 * dlogvar_q, dlogvar_q)
-        dz_3[t], dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl, cache["C", t])       # use 3 of z_t
+        dz_k[t], dmu_p, dlogvar_p = gaussian.log_prob_backward(-dkl, cache["C", t])       # use 3 of z_t
         dp[t] = gaussian.halves_backward(dmu_p, dlogvar_p)
     dq[T] = gaussian.halves_backward(*gaussian.kl_standard_backward(dkl, cache["P"]))     # P
     _, dp[0] = model.likelihood.log_prob_backward(dR, cache["R"])      # R
     for t in range(1, T + 1):
-        dz_2[t] = model.p[t].backward(dp[t - 1], cache["p", t])        # use 2 of z_t
+        dz_p[t] = model.p[t].backward(dp[t - 1], cache["p", t])        # use 2 of z_t
     for t in range(T, 0, -1):                                          # down
-        dz = sum(dv[t] for use, dv in ((1, dz_1), (2, dz_2), (3, dz_3)) if use not in forget)
+        dz = sum(dv[t] for use, dv in ((1, dz_q), (2, dz_p), (3, dz_k)) if use not in forget)
         dq[t] = gaussian.draw_backward(dz, cache["z", t]) + dq[t]      # the draw
-        dz_1[t - 1] = model.q[t].backward(dq[t], cache["q", t])        # use 1 of z_{t-1}
-    return dz_1, dz_2, dz_3, dq, dp
+        dz_q[t - 1] = model.q[t].backward(dq[t], cache["q", t])        # use 1 of z_{t-1}
+    return dz_q, dz_p, dz_k, dq, dp
 
 
 # %% [markdown]
@@ -235,7 +250,7 @@ for t in range(1, model.T):
 show("P", P, "KL( q(z_3 | z_2) || N(0, I) ), nats")
 print(f"loss = mean of -R + P + C_1 + C_2 = {(-R + P + sum(C)).mean():.4f} nats\n")
 
-dz_1, dz_2, dz_3, dq, dp = backward(model, kept)
+dz_q, dz_p, dz_k, dq, dp = backward(model, kept)
 print("Backward: all densities first, then down from the top")
 show("dp[0]", dp[0], "(sigmoid(l) - x) / n")
 for t in (1, 2):
@@ -243,11 +258,11 @@ for t in (1, 2):
 for t in (3, 2, 1):
     print(f"level {t}")
     below = f"z_{t - 1}" if t > 1 else "x"
-    for use, dv, what in ((1, dz_1, f"back through q's network of z_{t + 1}"),
-                          (2, dz_2, f"back through p's network of {below}"), (3, dz_3, "u / n")):
+    for use, name, dv, what in ((1, "q", dz_q, f"back through q's network of z_{t + 1}"),
+                                (2, "p", dz_p, f"back through p's network of {below}"), (3, "k", dz_k, "u / n")):
         if t < 3 or use == 2:
-            show(f"dz_{use}[{t}]", dv[t], f"use {use}: {what}")
-    show("dz", dz_1[t] + dz_2[t] + dz_3[t], "their sum")
+            show(f"dz_{name}[{t}]", dv[t], f"use {use}: {what}")
+    show("dz", dz_q[t] + dz_p[t] + dz_k[t], "their sum")
     show(f"dq[{t}]", dq[t], "by the draw, and by the " + ("KL" if t == 3 else "entropy"))
 
 # %% [markdown]
@@ -264,14 +279,15 @@ for t in model.levels:
     print(f"  z_{t}: use 1 {sizes[0]:.3f}, use 2 {sizes[1]:.3f}, use 3 {sizes[2]:.3f}, their sum {whole:.3f}")
 
 # %% [markdown]
-# The largest gradients come from below and from above: use 2 pulls z_1 to where the digit is likely, use 3 to where
-# the level above expects it. The run prints `z_1: use 1 0.464, use 2 1.065, use 3 0.931`. Use 1 is the smallest of the
+# The two largest are use 2, which pulls z_1 to where the digit is likely, and use 3, which pulls it to where the level
+# above expects it. The run prints `z_1: use 1 0.464, use 2 1.065, use 3 0.931`. Use 1 is the smallest of the
 # three. But it is not small, and without it the gradient is wrong.
 #
 # ## Forget one
 #
 # Four models, with the same first weights, data and noise. The first is trained with the right gradient, each of the
-# others without one use. Which mistakes would you notice?
+# others without one use, at every level. How wrong the gradient is then is measured on the model above, with its three
+# digits. Which mistakes would you notice?
 
 # %%
 curves, found = {}, {}
@@ -348,9 +364,9 @@ for use, place in ((1, (-0.02, 1.5)), (2, (0.35, 0.5)), (3, (0.6, 1.12))):
     ax_graph.text(*place, str(use), color=colours[use], fontsize=12, fontweight="bold", va="center")
 
 at = np.arange(8)
-for use, dv in ((1, dz_1), (2, dz_2), (3, dz_3)):
+for use, dv in ((1, dz_q), (2, dz_p), (3, dz_k)):
     ax_uses.bar(at + 0.25 * (use - 2), 3 * dv[1][0], width=0.25, color=colours[use], label=f"use {use}")
-ax_uses.plot(at, 3 * (dz_1[1] + dz_2[1] + dz_3[1])[0], "_", color="black", markersize=18, markeredgewidth=2,
+ax_uses.plot(at, 3 * (dz_q[1] + dz_p[1] + dz_k[1])[0], "_", color="black", markersize=18, markeredgewidth=2,
              label="their sum")
 ax_uses.axhline(0, color="0.4", linewidth=0.8)
 ax_uses.set_xticks(at, at + 1)
@@ -359,9 +375,10 @@ ax_uses.set_title("the first digit: what each use gives $z_1$", fontsize=10)
 ax_uses.legend(fontsize=8)
 
 for forget, curve in curves.items():
-    name = f"without use {forget[0]}" if forget else "all three uses"
+    name = f"without use {', '.join(map(str, forget))}" if forget else "all three uses"
     ax_time.plot(np.arange(1, args.epochs + 1), curve, "--" if forget == (1,) else "-", label=name,
-                 color=colours[forget[0]] if forget else "black", linewidth=1.4, zorder=3 if forget == (1,) else 2)
+                 color=colours[forget[0]] if len(forget) == 1 else "0.6" if forget else "black",
+                 linewidth=1.4, zorder=3 if forget == (1,) else 2)
 ax_time.set_ylim(-34, -21.5)                             # room for the legend
 ax_time.set(xlabel="epoch", ylabel="ELBO, nats per training digit")
 ax_time.set_title("which mistake would you notice?", fontsize=10)
@@ -390,6 +407,7 @@ lesson.save(page, "08b_hierarchy_backward", args)
 #   the code and compare.
 # - *Longer*: does use 1 never matter? `python demos/08b_hierarchy_backward.py --epochs 300` prints `all three uses
 #   log p(x) -22.96` and `without use 1 log p(x) -23.01`. Another `--seed` moves either of them as much.
-# - *Forget two*: put (1, 3) in the list of what to forget. Which one of the four curves does it resemble?
+# - *Forget two*: put (1, 3) in the list of what to forget. The run prints a σ of z_1 of about 2e16, where without use 3
+#   alone it was 12. So what else holds σ?
 # - *The page*: `scratchvae explain --model hvae --out three.html` writes this pass with the equation of every line.
 # - Now do exercise 12: `python demos/exercises 12`.

@@ -143,22 +143,22 @@ class HVAE(Model):
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
         """Fill ``gradient``, given that of the loss by each part of the bound; see `Model.backward`.
 
-        Read it from the bottom of `bound` up.  z_t was used up to three times:
-        (1) as the condition of q(z_{t+1} | z_t), (2) as the condition of p(z_{t-1} | z_t),
-        (3) where q and p are compared.  Its gradient is the sum of dz_1[t], dz_2[t] and dz_3[t].  MATH (7.4).
+        Read it from the bottom of `bound` up.  z_t was used up to three times, and its gradient is a sum:
+        dz_q[t] as the condition of q(z_{t+1} | z_t), dz_p[t] as the condition of p(z_{t-1} | z_t),
+        dz_k[t] where q and p are compared.  MATH (7.4).
         """
-        dz_1: dict[int, Any] = {self.T: 0}                               # z_T has no use 1
-        dz_2, dz_3, dq, dp, dkl = {}, {}, {}, {}, delbo.dkl
+        dz_q: dict[int, Any] = {self.T: 0}                               # no q has the condition z_T
+        dz_p, dz_k, dq, dp, dkl = {}, {}, {}, {}, delbo.dkl
         dx, dp[0] = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_out)   (7.4)
         for t in self.levels:
-            dz_3[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # or 0, (n, 2 d_t)   (7.4)
+            dz_k[t], dq[t], dp[t] = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # or 0, (n, 2 d_t)   (7.4)
         for t in self.levels:
-            dz_2[t] = self.p[t].backward(dp[t - 1], cache["p", t])       # (n, d_t)   (7.4)
+            dz_p[t] = self.p[t].backward(dp[t - 1], cache["p", t])       # (n, d_t)   (7.4)
         for t in reversed(self.levels):                                  # down
-            dz = dz_1[t] + dz_2[t] + dz_3[t]                             # (n, d_t): its three uses   (7.4)
+            dz = dz_q[t] + dz_p[t] + dz_k[t]                             # (n, d_t): its three uses   (7.4)
             dq[t] = gaussian.draw_backward(dz, cache["z", t]) + dq[t]    # (n, 2 d_t): draw and compare use q   (7.4)
-            dz_1[t - 1] = self.q[t].backward(dq[t], cache["q", t], t > 1 or input_gradient)  # (n, d_{t-1})   (7.4)
-        return dz_1[0] + dx if input_gradient else dz_1[0]               # q(z_1 | x) and log p(x | z_1) use x   (7.4)
+            dz_q[t - 1] = self.q[t].backward(dq[t], cache["q", t], t > 1 or input_gradient)  # (n, d_{t-1})   (7.4)
+        return dz_q[0] + dx if input_gradient else dz_q[0]               # q(z_1 | x) and log p(x | z_1) use x   (7.4)
 
     def log_weight(self, x: Array, n_samples: int, rng: Generator) -> Array:
         """Return log p(x, z) - log q(z | x) at draws z ~ q(z | x), of shape (n_samples, n), for `log_likelihood`.

@@ -169,7 +169,7 @@ def test_a_mistake_that_is_not_known_here_is_taken_to_the_diagnosis(tmp_path, mo
 @pytest.mark.skipif(importlib.util.find_spec("scratchvae.diagnose") is None, reason="no scratchvae.diagnose here")
 @pytest.mark.parametrize("k, old, new", [(1, "x.T, dy", "x.T ** 2, dy"), (2, "1 - y * y", "(1 - y * y) ** 2"),
                                          (5, "offset / 2", "offset ** 2 / 2"), (10, "+ dq_k", "+ dq_k ** 2"),
-                                         (11, "dz_2[t] + dz_3[t]", "dz_2[t] ** 2 + dz_3[t]")])
+                                         (11, "dz_p[t] + dz_k[t]", "dz_p[t] ** 2 + dz_k[t]")])
 def test_the_diagnosis_of_the_library_is_asked_as_it_wants_to_be(k, old, new, tmp_path, monkeypatch):
     failed = []
     monkeypatch.setattr(judge.explain, "diagnosed", lambda case, code: failed.append(  # without the guard around it

@@ -488,9 +488,9 @@ BUGS = {                                               # of the gallery, those t
     "sign of dKL/dmu": "dmu = -dkl[:, None] * mu",
     "gradient by the probability": "dlogits = dlog_prob[:, None] * (x - s) * s * (1 - s)",
     "reconstruction spares logvar": "dq = gaussian.halves_backward(dz, 0 * dz) + dq_k",
-    "gradient overwritten": "dz = (dz_2[t] if t == 1 else dz_1[t] + dz_2[t]) + dz_3[t]",
-    "z_t detached as the point": "dz = dz_1[t] + dz_2[t]",
-    "z_{t+1} detached as the condition": "dz = dz_1[t] + dz_2[t] + dz_3[t]",       # a part of it, and none by itself
+    "gradient overwritten": "dz = (dz_p[t] if t == 1 else dz_q[t] + dz_p[t]) + dz_k[t]",
+    "z_t detached as the point": "dz = dz_q[t] + dz_p[t]",
+    "z_{t+1} detached as the condition": "dz = dz_q[t] + dz_p[t] + dz_k[t]",       # a part of it, and none by itself
 }
 WITH = {"ReLU masks by the gradient": lambda: VAE(4, 2, (3,), activation="relu"),
         "a leak in the forward alone": lambda: VAE(4, 2, (3,), activation="leaky_relu")}

@@ -172,11 +172,11 @@ BUGS = [
 
     # hvae.py
     Bug("gradient overwritten", "z_1 is used twice or more, and its last use overwrites what the others said.", [
-        ("hvae:HVAE.backward", "dz_1[t] + dz_2[t]", "(dz_2[t] if t == 1 else dz_1[t] + dz_2[t])")]),
+        ("hvae:HVAE.backward", "dz_q[t] + dz_p[t]", "(dz_p[t] if t == 1 else dz_q[t] + dz_p[t])")]),
     Bug("z_t detached as the point", "log p(z_t | z_{t+1}) moves its mean to z_t, but not z_t to that mean.", [
-        ("hvae:HVAE.backward", " + dz_3[t]", "")]),
+        ("hvae:HVAE.backward", " + dz_k[t]", "")]),
     Bug("z_{t+1} detached as the condition", "The gradient of log p(z_t | z_{t+1}) by its condition is left out.", [
-        ("hvae:HVAE.backward", "dz_2[t] = ", "dz_2[t] = (t == 1) * ")]),
+        ("hvae:HVAE.backward", "dz_p[t] = ", "dz_p[t] = (t == 1) * ")]),
     Bug("prior matching at the wrong level", "The KL with N(0, I) is charged to z_1 at the bottom, not to z_T.", [
         ("hvae:HVAE.bound", "forward(z[t], q[t], p[t])", "forward(z[t], q[t if t < self.T else 1], p[t])"),
         ("hvae:HVAE.backward", "for t in reversed(self.levels):",

@@ -160,10 +160,10 @@ def hvae_cases() -> Iterator[Case]:
                 cache = model.bound(x, noise)[1]
                 v = locals_of(HVAE.backward, lambda: back(model, cache, n, loss))
                 found = {}
-                for k, text in ((2, f"use 2 of z_{t}, by p({'x' if t == 1 else f'z_{t - 1}'} | z_{t})"),
-                                (1, f"use 1 of z_{t}, by q(z_{t + 1} | z_{t})"),
-                                (3, f"use 3 of z_{t}, in p(z_{t} | z_{t + 1})")):
-                    if k == 2 or t < len(dims):
+                for k, text in (("p", f"use 2 of z_{t}, by p({'x' if t == 1 else f'z_{t - 1}'} | z_{t})"),
+                                ("q", f"use 1 of z_{t}, by q(z_{t + 1} | z_{t})"),
+                                ("k", f"use 3 of z_{t}, in p(z_{t} | z_{t + 1})")):
+                    if k == "p" or t < len(dims):
                         dz = broadcast(v[f"dz_{k}"][t], noise[t - 1])
                         found[text] = gaussian.draw_backward(dz, cache["z", t])
                 text = "the prior matching" if t == len(dims) else "the entropy" if form == "exact" else "the KL"

@@ -134,13 +134,13 @@ EXERCISES = [
         level 1. For each t, self.compare[t].backward gives the derivatives of z_t as the point (use 3), of q, and of p,
         which is the output of p's network at level t + 1. For each t, self.p[t].backward takes dp[t - 1] to z_t (use
         2). Last, from t = T down to 1: add the uses of z_t, go through the draw, add what q has from the comparison,
-        and let self.q[t].backward take it to z_{t-1} (use 1). Dictionaries by t help: dz_1[t], dz_2[t], dz_3[t].
+        and let self.q[t].backward take it to z_{t-1} (use 1). Dictionaries by t help: dz_q[t], dz_p[t], dz_k[t].
         """, hvae_cases, (
         Bug("a mean over the examples, twice", "delbo has the 1/n of the loss already, if there is one.", [
             ("hvae:HVAE.backward", "{}, delbo.dkl", "{}, delbo.dkl / len(delbo.dkl)"),
             ("hvae:HVAE.backward", "(delbo.dreconstruction,", "(delbo.dreconstruction / len(delbo.dkl),")]),
         Bug("use 1 of z_t is forgotten", "What q(z_{t+1} | z_t) wants of its condition is missing.", [
-            ("hvae:HVAE.backward", "dz_1[t] + dz_2[t]", "dz_2[t]")]),
+            ("hvae:HVAE.backward", "dz_q[t] + dz_p[t]", "dz_p[t]")]),
         Bug("the comparison's part of q is forgotten", "mu and logvar are used by the draw, and compared with p's.", [
             ("hvae:HVAE.backward", " + dq[t]", "")]))),
     Exercise("13_adam", "train.optim", ("Adam.step",), """
