@@ -105,7 +105,7 @@ print()
 # `exact.log_likelihood`. And so is the best value that any such model can reach on these data: `exact.ppca`,
 # probabilistic PCA, MATH (11.6).
 #
-# After each *epoch*, one pass over the data, log p(x) and the ELBO are computed.
+# After each *epoch*, one pass over the data, log p(x) and the ELBO are computed. `decay` lowers the learning rate.
 
 # %%
 rng = np.random.default_rng(args.seed)

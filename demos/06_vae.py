@@ -39,8 +39,7 @@ args = lesson.parse(parser)
 # %% [markdown]
 # ## A small VAE, a little trained
 #
-# 64 pixels, one hidden layer of 16, four latents, in float64 so that digits can be compared. (A fresh model would do
-# as well, but its pictures show nothing.)
+# 64 pixels, one hidden layer of 16, four latents, in float64 so that digits can be compared.
 
 # %%
 data = digits()

@@ -128,7 +128,7 @@ for name in ("exact", "top-down"):
 page = figure(10, 7.4)
 top, bottom = page.subfigures(2, 1, height_ratios=(1, 1.25))
 ax_time, ax_kl, ax_p = top.subplots(1, 3, width_ratios=(1.2, 1.3, 0.9))
-colours = {"printed": "#D55E00", "exact": "#0072B2", "top-down": "#009E73"}
+colours = {"printed": lesson.RED, "exact": lesson.BLUE, "top-down": lesson.GREEN}
 styles = {"printed": "--", "exact": "-.", "top-down": "-"}
 for name, history in histories.items():
     ax_time.plot(history["epoch"], history["prior_matching"], styles[name], color=colours[name], linewidth=1.3,

@@ -16,7 +16,7 @@
 # 3. Is log p(x) right? Two densities that are known.
 # 4. The density of lesson 12's points in the plane, and log p(x) of digits.
 #
-# `python demos/15_flow.py` takes about a minute.
+# `python demos/15_flow.py` takes some 80 seconds.
 
 # %%
 import lesson                                          # first: it sets the number of threads
@@ -268,7 +268,7 @@ lesson.save(page, "15_flow", args)
 # DDIM is Euler's method, MATH (13.15). (That is the median. A few z_T lie between two digits, and arrive at one of them
 # only with many steps.)
 #
-# *The bound and the samples part company.* With 20 levels the bound is -32.8 nats, eight below that of 1000, and the
+# *The bound and the samples differ.* With 20 levels the bound is -32.8 nats, eight below that of 1000, and the
 # samples without noise are already as good as they get: MMD² -0.06 of a thousandth, where noisy ones have 0.59. The
 # bound charges for every level at which q and p differ a little. 50 steps without noise, the default of `sample` for
 # infinitely many levels, take a twentieth of the time of 1000 with noise.

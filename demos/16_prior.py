@@ -119,7 +119,7 @@ lesson.save(page, "16_prior", args)
 # ## What the default run finds
 #
 # The learned prior has infinitely many levels in the bound, and 200 in log p(x) and samples. Its log p(x) is from 100
-# draws, the plain VAE's from 1000: this favours N(0, I), (5.5).
+# draws, the plain VAE's from 1000: more draws favour N(0, I), (5.5).
 #
 # With two latents log p(x) rises from -24.51 to -24.27 nats, with sixteen from -23.11 to -22.76, and the bounds from
 # -24.69 to -24.57 and from -23.41 to -23.25. With `--epochs 1000` (three seeds) sixteen latents with a learned prior

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 17. Conditions: tell the model what to draw
 #
-# **What you will see.** A diffusion that is told which digit to draw, by ten more columns of its network's input, MATH
+# **What you will see.** A diffusion with the digit as ten more columns of its network's input, MATH
 # (15.4). Then *guidance*, which makes the samples more certain of their label, MATH (15.5), and its cost. And what
 # guidance and inpainting do with a perfect model: not what one would expect, MATH (15.6), (15.7).
 #
-# **Words.** A *label* y is what the model is told, here the class of a digit, as a row with one 1. *Dropped* labels are
+# **Words.** A *label* y is an extra input, here the class of a digit, as a row with one 1. *Dropped* labels are
 # rows of zeros: the same network learns p(x | y) and p(x). *Guidance* goes further in the direction from the guess
 # without a label, u, to the guess with it, c: (1 + w) c - w u, or u + s (c - u) with s = 1 + w. *Classifier guidance*
 # has that direction from a classifier of noisy digits instead. *Diversity* is how much two samples of the same label

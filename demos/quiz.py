@@ -1,7 +1,7 @@
 """The quiz: one bug of the gallery is planted in the library.  Where is it, and what is it?
 
 You see what its author sees: curves of training, samples, a few numbers, beside
-those of the library without the bug.  Eleven checks may be asked, each for a point.
+those of the library without the bug.  You may run eleven checks, each for a point.
 Then say in which file the bug is, and which of the mistakes described it is.
 
     python demos/quiz.py                      # a bug at random; draws out/quiz.png
@@ -169,7 +169,7 @@ class Game:
         elif FILES[k] == question.bug.module:
             self.found_file = True
             print(f"Yes, it is in {FILES[k]}.py. Which of these is it? Now a letter means one of the following "
-                  "mistakes; a wrong one costs 2 points. The checks may still be asked.")
+                  "mistakes; a wrong one costs 2 points. You may still run checks.")
             print("\n".join(letters(question.options)))
         else:
             print(f"No, {FILES[k]}.py is as it should be. {self.pay(WRONG_FILE)}")
@@ -222,7 +222,7 @@ class Game:
 def sheet_text(k: int, question: Question) -> list[str]:
     """Return the words below the figures of one question on the sheet."""
     lines = [f"Question {k}. One bug is in the library. Where is it, and what is it?", "",
-             f"Start with {POINTS} points. A check costs {CHECK}: ask, and you are told whether it catches the bug.",
+             f"Start with {POINTS} points. A check costs {CHECK}: it shows whether it catches the bug.",
              *in_lines([f"[ ] {name}" for name in NAMES]), "",
              f"In which file? A wrong answer costs {WRONG_FILE}.",
              *in_lines([f"{letter} {name}.py" for letter, name in zip("abcdefghij", FILES)]), "",

@@ -168,7 +168,7 @@ def flag(name: str, value: Any) -> bool:
 
 def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False,
            closed: bool = False) -> float:
-    """Return a real number in [low, high), (low, high) if ``open_low``, [low, high] if ``closed``; a bool is none."""
+    """Return a real number in [low, high), (low, high) if ``open_low``, [low, high] if ``closed``; no bool."""
     if isinstance(value, np.ndarray) and value.ndim == 0 and not np.ma.is_masked(value):
         value = value.item()
     checked = np.nan

@@ -2,7 +2,7 @@
 
     log p(x | y) >= E_q[ log p(x | z, y) ] - KL( q(z | x, y) || p(z) )
 
-Nothing in the derivation of a bound changes if every density has the same y behind its bar.  So each network of
+Nothing in the derivation of a bound changes if every density is conditioned on the same y.  So each network of
 any model sees y as further columns of its input, and that is all.  For the first layer these columns are further
 rows of W, y V beside x W + b; they begin at 0, so that a fresh model does not see its label.
 

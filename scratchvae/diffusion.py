@@ -1,7 +1,7 @@
 """Diffusion: a hierarchy whose q is fixed.
 
     q(z_1, ..., z_T | x) = Πₜ q(z_t | z_{t-1})           each adds a little noise: see schedule.py
-    p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, with one network for all levels, told the time
+    p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, one network for all levels; the time is an input
 
 z_0 is the signal a: x itself, or for binary x its pixels as -1 and 1, a = 2 x - 1.  The
 network guesses a from z_{t+1}, and its guess â replaces a in p:

@@ -106,7 +106,7 @@ class TopDown(HVAE):
         """
         m, kl, cache, mean = {}, np.empty((len(x), self.T), self.dtype), dict[Any, Cache](), x
         for t in self.levels:                                              # up: no noise
-            m[t], cache["q", t] = self.q[t].forward(mean)                  # (n, 2 d_t): what x says of z_t   (12.1)
+            m[t], cache["q", t] = self.q[t].forward(mean)                  # (n, 2 d_t): z_t by x alone   (12.1)
             mean, _ = gaussian.halves(m[t])                                # (n, d_t)   (12.1)
         q, p = m[self.T], np.zeros_like(m[self.T])                         # q(z_T | x), p(z_T) = N(0, I)
         for t in reversed(self.levels):                                    # down: draw z_t, compare, merge

@@ -125,7 +125,7 @@ def test_one_process_makes_the_shares_of_workers_to_the_same_bits(resample, aver
     assert not steps.ahead
 
 
-@pytest.mark.parametrize("resample, average, loss", [(False, None, {}), (True, 0.7, {"free_bits": [9.0, 0.0]}),
+@pytest.mark.parametrize("resample, average, loss", [(False, None, {}), (True, 0.7, {"free_bits": [0.3, 0.2]}),
                                                      (False, 0.7, {"n_samples": 2})])
 def test_without_workers_a_batch_is_one_share_and_the_run_has_one_generator(resample, average, loss):
     model, twin = hvae(), hvae()
@@ -138,7 +138,7 @@ def test_without_workers_a_batch_is_one_share_and_the_run_has_one_generator(resa
             elbo = Importance(twin, 2, "elbo").gradient(batch, rng, 0.5)
         else:
             elbo, cache = twin.forward(batch, twin.draw_noise(len(batch), rng))
-            beta = [0.0, 0.5] if "free_bits" in loss else 0.5          # the KL of level 1 is free
+            beta = [0.5, 0.0] if "free_bits" in loss else 0.5          # the KL is 0.9, 0.1: of level 2 it is free
             twin.backward(elbo.loss_backward(beta), cache)
         optimizer.step(twin.theta, twin.gradient)
         kept.add(twin.theta, 0.7)

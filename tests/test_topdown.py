@@ -340,7 +340,7 @@ def test_what_has_no_such_answer_is_refused():
     with pytest.raises(ValueError, match=r"covariance of q\(z_1 \| z_0\) must be diagonal; see exact.turn"):
         exact.set_q(model, exact.measurements(model))
     model.p[1].output.W[0] = model.p[1].output.W[1]
-    with pytest.raises(ValueError, match="^z_0 must tell of each column of z_1: the 4 rows of p1's W must be indep"):
+    with pytest.raises(ValueError, match="^z_0 must depend on each column of z_1: the 4 rows of p1's W must be indep"):
         exact.measurements(model)
 
 

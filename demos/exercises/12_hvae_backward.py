@@ -3,7 +3,7 @@
 HVAE.bound in scratchvae/hvae.py stacks T levels; read it first, from its first line to its last.  Write its backward.
 It is given delbo, the derivative of the loss by each part of the bound: delbo.dreconstruction, one number for each row,
 and delbo.dkl, whose column t - 1 is for the KL of level t.  A z_t is used up to three times, and its derivative is the
-sum of what the three say.
+sum of the three.
 
     z_t (n, d_t)   q of level t, p of level t: [mu | logvar] (n, 2 d_t)   delbo.dkl (n, T)   dx (n, D)
 

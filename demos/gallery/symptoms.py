@@ -1,4 +1,4 @@
-"""What someone sees of a bug who does not know of it: curves of training, the numbers at their end, samples."""
+"""The visible symptoms of a bug: curves of training, the numbers at their end, samples."""
 
 from typing import Any, NamedTuple
 

@@ -340,8 +340,8 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
 
     Every gradient of every part of the bound is compared with its complex-step
     derivative, which is exact to rounding; one that is wrong makes the exit code 1.
-    Then the function whose backward is wrong stands first, with the kind of mistake that
-    it looks like, and the gradients that are wrong only because of it after it.
+    Then the function whose backward is wrong is printed first, with the likely kind of
+    mistake, and after it the gradients that are wrong only because of it.
     """
     config, data = new_config(given)
     x = examples.prepare(config, data.x["train"][:args.rows], "train")
@@ -365,7 +365,7 @@ def explain(args: argparse.Namespace, given: Config) -> int:
       scratchvae explain runs/digits --out page.html      # a run, with its own data
       scratchvae explain runs/table --data new.csv --rows 1 --out page.html
 
-    The page is one file, which needs no network. Beside every line of the forward pass stand
+    The page is one file, which needs no network. Every line of the forward pass has beside it
     its equation in words and in symbols, how far it is from what the line computed, the arrays
     that the line made, the line of backward that answers it, and for each gradient how far it is
     from its complex-step derivative. All is computed in float64. A gradient that is wrong makes

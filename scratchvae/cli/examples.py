@@ -118,8 +118,8 @@ def doubts(config: Config, x: Array) -> list[str]:
         elif different <= min(columns.FEW, len(values) / 2):
             said["few different numbers: if they are kinds, --kinds"].append(f"{name}=categorical")
     if constant:
-        raise columns.Unusable([f"{column(constant)} the same value in every row to train on, at which a Gaussian's "
-                                "density has no limit: leave out what tells nothing"], {"without": constant})
+        raise columns.Unusable([f"{column(constant)} the same value in every row to train on, where a Gaussian's "
+                                "density grows without limit: leave out such columns"], {"without": constant})
     return [f"{column([name.partition('=')[0] for name in what])} {says} {shlex.quote(as_csv([what[:10]])[:-1])}"
             + ", with --likelihood mixed" * (config["likelihood"] != "mixed") for says, what in said.items()]
 

@@ -85,7 +85,7 @@ def word(name: str) -> str:
 
 @as_argument
 def names(text: str) -> list[str]:
-    """Read names of columns, with commas between them; one in which there is a comma stands in quotes."""
+    """Read names of columns, with commas between them; a name that has a comma is in quotes."""
     try:
         found = next(csv.reader([text], skipinitialspace=True), [])
     except csv.Error:                                  # a name without end
@@ -101,7 +101,7 @@ def several(entry: Callable[[str], Any], example: str) -> Callable[[str], list[A
         try:
             return [entry(part) for part in text.split(",")]
         except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(f"{error}; several stand with commas between them: {example}") from None
+            raise argparse.ArgumentTypeError(f"{error}; separate several by commas: {example}") from None
     return typed
 
 

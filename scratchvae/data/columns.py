@@ -269,7 +269,7 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
             fix.setdefault("decimal", marks[0])
         elif not levels or len(set(map(plain, levels))) < 2 and kind not in ("poisson", "bernoulli"):
             wrong.append(f"column {name!r} has " + ("the same value in every row" if levels else
-                                                    "nothing but missing cells") + ": leave out what tells nothing")
+                                                    "nothing but missing cells") + ": leave it out")
             fix.setdefault("without", []).append(name)
         elif kind == "categorical" and j not in kinds and (len(levels) > MOST_LEVELS or
                                                            len(levels) > max(FEW // 2, len(there) / 2)):

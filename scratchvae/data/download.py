@@ -36,8 +36,8 @@ def find(dataset: str, folder: Folder, *choices: Sequence[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        For the first of the sets of which any file is in the first such folder: its
-        files, in the order of the names, some of which may be missing.  Or empty.
+        In the first folder that has a file of any of the sets: the files of the first such
+        set, in the order of the names, some of which may be missing.  Or empty.
 
     Raises
     ------

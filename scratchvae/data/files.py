@@ -81,7 +81,7 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
     Raises
     ------
     ValueError, OSError
-        If the file cannot be read, does not hold what it should, or holds more than
+        If the file cannot be read, has the wrong content, or holds more than
         max_bytes.
     """
     if not (key is None or isinstance(key, str)):

@@ -135,7 +135,7 @@ def _lines(file: Any) -> Iterator[str]:
 
 
 def number_of(cell: str) -> float:
-    """Return the number that a text is, as Python reads it; but 1_000 is none."""
+    """Return the number that a text is, as Python reads it, except that 1_000 is none."""
     return float("" if "_" in cell else cell)
 
 

@@ -42,7 +42,7 @@ def added(w: Wrong) -> Reason | None:
     if fill is None:
         return None
     if all(np.array_equal(c.claimed[w.by], fill) for c in w.cases):
-        return Reason("zero", f"backward does not write {w.d}: the array still holds what stood there before",
+        return Reason("zero", f"backward does not write {w.d}: the array still has its old values",
                       f"write {w.d}[:] = ... in backward")
     if w.everywhere(lambda c: w.along(c) + [(fill * v).sum() for v in w.directions]):
         return Reason("added", f"backward adds to what {w.d} held before: minus that, it is right",

@@ -82,7 +82,7 @@ def examine_pass(pair: Pair, wholes: list[Any]) -> Diagnosis:
 
 
 def broken(p: Pass, problem: Problem, diagnosis: Diagnosis) -> None:
-    """Say which of the steps is the reason that a pass breaks off; if none is, what the pass says."""
+    """Say which of the steps made a pass break off; if none did, report the error of the pass itself."""
     with suppress(Exception):                          # if forward breaks off, the steps before it are there
         p.run(None)
     for step in {step.part.called: step for step in reversed(p.steps)}.values():

@@ -83,7 +83,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         The weight of the KL parts, or of each level's.  Epochs count from 1;
         ``warm_up(50)`` is such a function.
     free_bits : float or array of shape (T,), optional
-        So many nats of KL cost a level nothing: in a batch where its mean KL is
+        Nats of KL without cost, for each level: in a batch where its mean KL is
         not above them, its beta is 0.  So a level gains nothing by giving up its
         last nats.  Kingma et al. 2016 (arXiv 1606.04934), equation 15, each level
         being a group.  The recorded bound does not have this discount.
@@ -91,9 +91,9 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         Keep a running average of theta: after every step a mean over all steps so
         far, each with the weight average^age, so that 0.999 is a memory of some 1000
         steps (Polyak and Juditsky 1992; with these weights and without bias, as in
-        Adam's m: MATH (12.7)).  The optimiser knows nothing of it.  The bound of
+        Adam's m: MATH (12.7)).  The optimiser does not use it.  The bound of
         held-out data is that of the average, the callback sees it, and at the end
-        the model holds it; ``state.theta`` is where the optimiser stands.
+        the model holds it; ``state.theta`` has the latest parameters.
     objective : {'elbo', 'iwae'}, default 'elbo'
         What is made large: the ELBO, or the importance-weighted bound L_K, see
         importance.py.  The bound that is recorded is the ELBO.
@@ -127,7 +127,7 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         is one for each core, or none where steps are too small to gain by them, or model or
         optimiser are not of this library's kinds. Results are bit-identical for any number of
         workers, even if a run is resumed with another number; they differ from a run without
-        workers, whose noise is drawn otherwise. Where no process can be started, 'auto' says so on
+        workers, as each share draws its own noise. Where no process can be started, 'auto' says so on
         stderr, and this one does their work, to the same bits. They have a copy of model and x, and
         take over what the callback changes. If the script defines the model's class, they read the
         script, which must then call this under ``if __name__ == "__main__":``.
@@ -151,8 +151,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it (or holds the average), can be used, and with ``state`` trained further.
     ChildProcessError
-        If a worker was killed: the steps that were asked of it are lost half-way, so that
-        a run must go on from a checkpoint.
+        If a worker was killed: steps under way are lost, so that a run must go on from a
+        checkpoint.
     """
     x, optimizer, average = check_arguments(model, x, optimizer, resample, average, callback, after_step)
     epochs, batch_size = check.size("epochs", epochs), check.size("batch_size", batch_size)

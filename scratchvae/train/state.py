@@ -1,4 +1,4 @@
-"""Where a run stands between two steps, and so all that its next step depends on.
+"""The state of a run between two steps: all that its next step depends on.
 
 That is theta, the optimiser's vectors, and a `State`: where in the data the run is, the generator of its noise, and
 the average of theta if there is one.  The order of the data needs no memory, as it follows from the seed and the
@@ -29,7 +29,7 @@ def stream(seed: int, purpose: str, epoch: int = 0, *place: int) -> np.random.Ge
 
 @dataclass
 class State:
-    """Where a run stands between two steps; ``State.start(model)`` is its beginning.
+    """The state of a run between two steps; ``State.start(model)`` is its beginning.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class State:
     weight : float
         The sum of the weights in it: Σ decay^age over the steps so far.
     theta : array of shape (size,), optional
-        With an average, where the optimiser stands: the model's theta itself while a
+        With an average, the parameters that the optimiser moves: the model's theta itself while a
         step is made, and a vector of its own while the model holds the average.
     """
 
@@ -100,7 +100,7 @@ def hold_steps(model: Model, state: State) -> None:
 
 
 def hold_average(model: Model, state: State) -> None:
-    """Let the model hold the average, if there is one, and the state where the optimiser stands."""
+    """Put the average into the model, if there is one, and the latest parameters into the state."""
     if state.average is None:
         state.theta = None
     elif state.theta is model.theta:                   # else it does already
@@ -109,14 +109,14 @@ def hold_average(model: Model, state: State) -> None:
 
 
 class Kept(AbstractContextManager[Any]):
-    """Where a run stood after its last epoch, and stands again after a FloatingPointError in the ``with`` block."""
+    """Keeps a run as its last epoch left it; puts it back after a FloatingPointError in the ``with`` block."""
 
     def __init__(self, model: Model, optimizer: Any, state: State) -> None:
         self.model, self.optimizer, self.state = model, optimizer, state
         self.keep()
 
     def keep(self) -> None:
-        """Remember where the run stands; the history needs no copy, as a lost epoch is not in it."""
+        """Keep the run as it is; the history needs no copy, as a lost epoch is not in it."""
         self.kept = copy.deepcopy((self.model.theta, vars(self.optimizer), {**vars(self.state), "history": None}))
 
     def __exit__(self, kind: Any, *_: Any) -> None:
@@ -127,7 +127,7 @@ class Kept(AbstractContextManager[Any]):
 
 
 def check_state(state: Any, model: Model, n_steps: int, held_out: bool, average: float | None) -> None:
-    """Raise a ValueError unless a run of this model, with so many steps an epoch, can go on from this state."""
+    """Raise a ValueError unless a run of this model, with n_steps in an epoch, can go on from this state."""
     if not isinstance(state, State):
         raise ValueError(f"state must be a State, such as State.start(model); got {check.shown(state)}")
     T, size = len(model.latent_dims), model.theta.size

@@ -1,4 +1,4 @@
-"""Diffusion, the same thing said three times: three writings of the third part, three readings of the network.
+"""Diffusion in equivalent forms: three writings of the third part of the bound, three readings of the network.
 
 The third part of the bound of a hierarchy can be written in three ways (hvae.py has
 two of them, and for a learned q the third is that of a q from the top down):
@@ -27,7 +27,7 @@ from ..schedule import between, signal, spread
 
 
 class Readings(NamedTuple):
-    """What the network says of z, in three ways that are one: see `readings`, MATH (13.11)."""
+    """What the network predicts at z, in three equivalent forms: see `readings`, MATH (13.11)."""
 
     a: Array
     noise: Array

@@ -152,16 +152,16 @@ def posterior(model: LinearModel) -> dict[int, Affine]:
 def measurements(model: LinearModel) -> dict[int, Affine]:
     """Return what makes the q of a `TopDown` the posterior: m_t given m_{t-1}, and its covariance C_t.
 
-    x tells of z_t what m_t = z_t + noise ~ N(0, C_t) would tell.  With m_0 = x, C_0 = 0 and
+    For z_t, x is worth as much as a measurement m_t = z_t + noise ~ N(0, C_t).  With m_0 = x, C_0 = 0 and
     V = S_t + C_{t-1} (variances add), C_t⁻¹ = B_t V⁻¹ B_tᵀ and m_t = (m_{t-1} - b_t) V⁻¹ B_tᵀ C_t.
     At the top, where q(z_T | x) itself is wanted, N(0, I) is merged with it: C_T⁻¹ has I more.
-    A ValueError is raised if m_{t-1} says nothing of some direction of z_t.  MATH (12.6).
+    A ValueError is raised if m_{t-1} does not depend on some direction of z_t.  MATH (12.6).
     """
     p, found = generation(model), {}
     cov: Array = np.zeros((model.x_dim, model.x_dim))
     for t, (B, b, S) in p.items():
         if t < len(p) and np.linalg.matrix_rank(B) < len(B):
-            raise ValueError(f"z_{t - 1} must tell of each column of z_{t}: the {len(B)} rows of p{t}'s W must be "
+            raise ValueError(f"z_{t - 1} must depend on each column of z_{t}: the {len(B)} rows of p{t}'s W must be "
                              "independent")
         V_B = np.linalg.solve(S + cov, B.T)                    # V⁻¹ Bᵀ
         cov = np.linalg.inv(B @ V_B + (np.eye(len(B)) if t == len(p) else 0))

@@ -1,4 +1,4 @@
-"""Noise that stands still: two calls of a function that draws noise draw the same."""
+"""Repeatable noise: two calls of a function that draws noise draw the same."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ def snapshot(found: list[Any]) -> Callable[[], None]:
 
 @contextmanager
 def still(found: list[Any]) -> Iterator[Callable[..., str]]:
-    """Put these generators, and NumPy's own, back where they stood, when the block ends.
+    """Put these generators, and NumPy's own, back to their state at the start, when the block ends.
 
-    What it yields tells where all of them stand, those in the copies that a function has made among them.
+    It yields a function that returns the states of all of them as text, with those in the copies
+    that a function has made.
     """
     back, default_rng, fresh = snapshot(found), np.random.default_rng, list[None]()
 
