@@ -71,7 +71,7 @@ class Autoencoder(Model):
         f_cache, g_cache, r_cache = cache
         dx_r, dh = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)    # (n, D), (n, n_outputs)   (6.1)
         dz = self.g.backward(dh, g_cache)          # (n, d)   (6.1)
-        dx_f = self.f.backward(dz, f_cache, input_gradient)        # (n, D)   (6.1)
+        dx_f = self.f.backward(dz, f_cache, input_gradient)        # (n, D), or (n, 0)   (6.1)
         return dx_f + dx_r if input_gradient else dx_f  # x is used by f and by log p(x | z)   (6.1)
 
     def encode(self, x: ArrayLike) -> Array:

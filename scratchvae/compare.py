@@ -8,8 +8,8 @@ three have the same mean:
     ExactDraw   -H( q ) - log p(z)      the mean of log q in closed form, log p at the draw
     LogRatio    log q(z) - log p(z)     both at the draw
 
-StandardKL is the KL to N(0, I), written out; it does not look at p.  A model chooses one for each level when it is
-built: the VAE has StandardKL, hvae.py needs KL and ExactDraw, and importance.py needs LogRatio.
+StandardKL is the KL to N(0, I), written out; it does not look at p.  A model has one for each level, chosen when it is
+built or its ``consistency`` is set: StandardKL at the top; below it ExactDraw or KL; LogRatio in importance.py.
 """
 
 from typing import Any

@@ -7,8 +7,7 @@ number for it.
 
 Below each function is its backward: given the gradient of the loss with
 respect to what the function returned, it returns the gradient with respect to
-each of its arguments but the noise, in their order.  A function takes any leading dimensions,
-(..., d), and returns (...); its backward takes (n, d).
+each of its arguments but the noise, in their order.
 """
 
 import numpy as np
@@ -68,7 +67,7 @@ def sample_backward(dz: Array, cache: Array) -> tuple[Array, Array]:
     """Return dmu, dlogvar: ∂z/∂mu = 1, ∂z/∂logvar = σ·eps / 2 = (z - mu) / 2.  MATH (3.2)."""
     offset = cache
     dmu = dz                                           # (3.2)
-    dlogvar = dz * offset / 2                          # d exp(l/2) / dl = exp(l/2) / 2   (3.2)
+    dlogvar = dz * offset / 2                          # ∂σ/∂logvar = σ / 2   (3.2)
     return dmu, dlogvar
 
 
@@ -107,7 +106,7 @@ def log_prob_backward(dlog_prob: Array, cache: tuple[Array, Array]) -> tuple[Arr
     """Return dz, dmu, dlogvar.
 
     With u = (z - mu)/σ²: ∂/∂z = -u; ∂/∂mu = u, as only z - mu counts;
-    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as d exp(-l)/dl = -exp(-l).  MATH (3.3).
+    ∂/∂logvar = -(1/2)(1 - (z - mu) u), as ∂(1/σ²)/∂logvar = -1/σ².  MATH (3.3).
     """
     diff, u = cache
     dmu = dlog_prob[:, None] * u                       # [:, None]: each row's number for all its columns   (3.3)
@@ -266,7 +265,7 @@ def merge(mu_m: Array, logvar_m: Array, mu_p: Array,
     Returns
     -------
     mu, logvar : array of shape (n, d)
-        One pair.
+        As one tuple.
     cache
         For `merge_backward`.
     """

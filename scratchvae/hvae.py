@@ -5,9 +5,9 @@ With x = z_0,
     q(z_1, ..., z_T | x) = Πₜ q(z_t | z_{t-1})           bottom up
     p(x, z_1, ..., z_T)  = p(z_T) Πₜ p(z_{t-1} | z_t)    top down, p(z_T) = N(0, I)
 
-each a diagonal Gaussian (p(x | z_1): the likelihood) whose mu and logvar come
-from a network, whose input is the condition.  It is the Markovian hierarchical VAE
-of Luo 2022 (arXiv 2208.11970).
+Each factor but p(z_T) comes from a network that sees the condition: mu and logvar of a
+diagonal Gaussian, or for x the output of the likelihood.  It is the Markovian hierarchical
+VAE of Luo 2022 (arXiv 2208.11970).
 
     log p(x) >= E_q[ log p(x | z_1) ]                                   reconstruction
                 - E_q[ KL( q(z_T | z_{T-1}) || p(z_T) ) ]               prior matching

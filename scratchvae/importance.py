@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import check
-from .compare import LogRatio, StandardKL
+from .compare import KL, ExactDraw, LogRatio, StandardKL
 from .hvae import HVAE
 from .layers import Array, Cache
 from .mlp import MLP
@@ -78,7 +78,7 @@ def log_mean_exp_backward(dL: Array, cache: Array) -> Array:
 def log_q_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
     """Fill in the gradient of log q(z | x) alone, each z held still: the direct gradient.  MATH (14.4).
 
-    Top down, p's networks are part of q as well, by the merge.
+    The gradients of other parameters stay as they are.  Top down, p's networks are part of q as well, by the merge.
     """
     if isinstance(model, VAE):
         q_cache, _, _, _, k_cache = cache
@@ -113,7 +113,7 @@ def log_p_backward(model: Any, delbo: ELBOGradient, cache: Cache) -> None:
 
 
 class Importance:
-    """K draws for each example of a model: the contract of a model, one size up.  MATH (14.1), (14.7).
+    """K draws for each example of a model: noise, bound and backward as a model has them.  MATH (14.1), (14.7).
 
     Parameters
     ----------
@@ -142,9 +142,11 @@ class Importance:
         if objective == "iwae" and not is_known(model):
             raise ValueError(f"objective must be 'elbo' for a {type(model).__name__}, which has a bound of its own: "
                              "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'")
-        if objective == "iwae" and not isinstance(model.compare, (dict, StandardKL)):
-            raise ValueError("objective must be 'elbo' for a model with a learned prior, of whose log p(z) a draw has "
-                             "only a bound: importance weights need the prior N(0, I); got 'iwae'")
+        parts = model.compare.values() if isinstance(model, HVAE) else [getattr(model, "compare", None)]
+        own = [type(part).__name__ for part in parts if type(part) not in (KL, StandardKL, ExactDraw, LogRatio)]
+        if objective == "iwae" and own:
+            raise ValueError(f"objective must be 'elbo' for a model that compares q and p by a {own[0]}: "
+                             "importance weights are log p - log q at the draw; got 'iwae'")
         if objective == "iwae" and getattr(model, "consistency", None) == "printed":
             raise ValueError("objective must be 'elbo' for a model with consistency='printed', "
                              "which is not the bound of any weights; got 'iwae'")
@@ -253,8 +255,9 @@ class SharedInput:
 
 
 def is_known(model: Any) -> bool:
-    """Return whether a model's bound is that of VAE, HVAE or TopDown, whose q and p are known."""
-    return getattr(type(model), "bound", None) in (VAE.bound, HVAE.bound, TopDown.bound)
+    """Return whether a model's bound and backward are those of VAE, HVAE or TopDown."""
+    return any(getattr(type(model), "bound", None) is known.bound and type(model).backward is known.backward
+               for known in (VAE, HVAE, TopDown))
 
 
 def twin_of(model: VAE | HVAE, K: int, objective: str) -> Any:

@@ -2,9 +2,10 @@
 
 Each likelihood needs a number of outputs h for each example (``n_outputs``), and has
 ``log_prob`` with its backward, the mean of x, a sampler, a check of the data, and the
-bias at which a fresh decoder's output lies around the data's mean.  `Likelihood` lists them: write your own by
+output bias that makes a fresh decoder return the data's mean.  `Likelihood` lists them: write your own by
 giving it these.  (Two things it may have besides, as those of mixed.py do:
-``first_layer``, a layer that a model puts before the network that sees x; and
+``first_layer``, a layer that a model puts before the network that sees x, and whose
+backward takes ``input_gradient`` as that of Dense; and
 ``missing``, True if x may have NaN.)
 """
 
@@ -130,7 +131,7 @@ class Gaussian:
         return h, np.full(1, self.logvar, h.real.dtype)          # one number for all entries
 
     def log_prob(self, x: Array, h: Array) -> tuple[Array, Cache]:
-        """Return log p(x | h) in nats, with its -(D/2) log 2π: `gaussian.log_prob`.  MATH (4.2).
+        """Return log p(x | h) in nats, with the constant -(D/2) log 2π: `gaussian.log_prob`.  MATH (4.2).
 
         Parameters
         ----------
@@ -165,7 +166,7 @@ class Gaussian:
         return np.concatenate([x_mean, np.zeros(self.n_outputs - self.x_dim)])
 
     def check_support(self, x: Array, name: str = "x") -> None:
-        """Accept every finite number, as x is known to be."""
+        """Do nothing: every finite number is allowed."""
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}

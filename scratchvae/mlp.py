@@ -22,8 +22,8 @@ class MLP:
         Columns of the input, of each hidden layer, of the output.  Two numbers
         make an affine map.
     activation : str
-        Between two Dense layers: a key of `layers.ACTIVATIONS`.  A layer of your own
-        there, which cannot be made without an argument, gets its number of columns.
+        Between two Dense layers: a key of `layers.ACTIVATIONS`.  If the constructor of
+        your own layer there needs an argument, it gets the number of columns.
     rng : numpy.random.Generator
         The source of the first weights: He's before a (leaky) ReLU, else Glorot's.
     """
@@ -64,7 +64,7 @@ def pack(layers: Mapping[str, Layer], dtype: DTypeLike) -> tuple[Array, Array, d
     Parameters
     ----------
     layers : mapping of str to Layer
-        In the order in which they shall lie in the vector.
+        In the order of the vector.
     dtype : NumPy dtype
         That of both vectors: float32, float64, or complex128.
 

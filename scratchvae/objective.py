@@ -52,7 +52,8 @@ class ELBO:
         KL( q(z_T | z_{T-1}) || p(z_T) ).
     consistency : array of shape (n, T - 1)
         Column t - 1 is log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}), in one of the
-        forms of compare.py.  The VAE does not have this column.
+        forms of compare.py.  A VAE has no such column.  (q is written as in hvae.py; topdown.py has
+        another, and diffusion.py one column for the sum of all levels.)
     """
 
     reconstruction: Array
@@ -100,7 +101,7 @@ class ELBO:
         beta, alpha
             As for `loss`.
         n : int, optional
-            The examples in the mean, where these are a share of a batch.  By default as many as there are here.
+            Rows of the whole batch, where these are a share of it.  By default as many as there are here.
         """
         rows, T, dtype = len(self.consistency), self.consistency.shape[1] + 1, self.consistency.dtype
         n = rows if n is None else n

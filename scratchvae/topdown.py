@@ -13,7 +13,7 @@ that both of its densities are conditioned on.  So the mean of their log-ratio o
                 - Σ_{t<T} E_q[ KL( q(z_t | z_{t+1}, x) || p(z_t | z_{t+1}) ) ]  consistency
 
 In the hierarchy of hvae.py, q runs bottom up, so this step is not possible.  The printed
-form takes it all the same: a lower bound, but the ELBO of no q, MATH (8.2).  MATH (12.1).
+form takes it all the same: a lower bound, but not the ELBO of q, MATH (8.2).  MATH (12.1).
 
 *Up* runs a chain without noise: a network at each level sees the means of the
 level below and returns m_t with a variance: a measurement of z_t.  *Down*,
@@ -106,13 +106,13 @@ class TopDown(HVAE):
         """
         m, kl, cache, mean = {}, np.empty((len(x), self.T), self.dtype), dict[Any, Cache](), x
         for t in self.levels:                                              # up: no noise
-            m[t], cache["q", t] = self.q[t].forward(mean)                  # (n, 2 d_t): z_t by x alone   (12.1)
+            m[t], cache["q", t] = self.q[t].forward(mean)                  # (n, 2 d_t): a measurement of z_t   (12.1)
             mean, _ = gaussian.halves(m[t])                                # (n, d_t)   (12.1)
         q, p = m[self.T], np.zeros_like(m[self.T])                         # q(z_T | x), p(z_T) = N(0, I)
         for t in reversed(self.levels):                                    # down: draw z_t, compare, merge
             z, cache["z", t] = gaussian.draw(q, noise[t - 1])              # (n, d_t): z_t ~ q(z_t | z_{t+1}, x)   (3.2)
             kl[:, t - 1], cache["k", t] = self.compare[t].forward(z, q, p)  # (n,)   (12.1)
-            p, cache["p", t] = self.p[t].forward(z)                        # (n, 2 d_{t-1}): p(z_{t-1} | z_t)   (12.1)
+            p, cache["p", t] = self.p[t].forward(z)                        # (n, 2 d_{t-1}), or n_outputs   (12.1)
             if t > 1:
                 q, cache["m", t - 1] = merge(m[t - 1], p)        # (n, 2 d_{t-1}): q(z_{t-1} | z_t, x)   (12.1)
         reconstruction, cache["r"] = self.likelihood.log_prob(x, p)        # (n,): log p(x | z_1)   (12.1)
@@ -129,7 +129,7 @@ class TopDown(HVAE):
         dx, dp = self.likelihood.log_prob_backward(delbo.dreconstruction, cache["r"])  # (n, D), (n, n_outputs)   (12.5)
         for t in self.levels:                                           # up, as the last lines come first
             dz_p = self.p[t].backward(dp, cache["p", t])                # (n, d_t)   (12.5)
-            dz_k, dq_k, dp = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # (n, d_t), (n, 2 d_t)   (12.5)
+            dz_k, dq_k, dp = self.compare[t].backward(dkl[:, t - 1], cache["k", t])  # or 0, (n, 2 d_t), or 0   (12.5)
             dm[t] = gaussian.draw_backward(dz_p + dz_k, cache["z", t]) + dq_k  # (n, 2 d_t): dq, at the top dm   (12.5)
             if t < self.T:
                 dm[t], dp_m = merge_backward(dm[t], cache["m", t])  # (n, 2 d_t) each   (12.5)
@@ -138,7 +138,7 @@ class TopDown(HVAE):
         return dmean + dx if input_gradient else dmean                  # q's way up and log p(x | z_1) use x   (12.5)
 
     def up_backward(self, dm: dict[int, Array], cache: Cache, input_gradient: bool) -> Array:
-        """Go back down the way up, whose m_t had the gradients dm; return dx if it is wanted.  MATH (12.5)."""
+        """Go back along the way up, given dm, the gradient of each m_t; return dx if it is wanted.  MATH (12.5)."""
         for t in reversed(self.levels):
             dmean = self.q[t].backward(dm[t], cache["q", t], t > 1 or input_gradient)  # (n, d_{t-1})   (12.5, up)
             if t > 1:

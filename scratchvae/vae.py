@@ -74,15 +74,14 @@ class VAE(Model):
         ----------
         x : array of shape (n, x_dim)
         noise : array of shape (n, latent_dim)
-            eps.  N(0, I) needs nothing else, so the third argument of compare has no columns; the learned prior of
-            prior.py needs noise of its own, and finds it there.
+            eps.  Further columns are noise for `compare`; the KL to N(0, I) needs none.
         """
         q, q_cache = self.q.forward(x)                                      # (n, 2 d): q(z | x) = [mu | logvar]   (6.2)
         z, z_cache = gaussian.draw(q, noise[:, :self.latent_dim])           # (n, d): z ~ q(z | x)   (3.2)
         h, p_cache = self.p.forward(z)                                      # (n, n_outputs): p(x | z)   (6.2)
         reconstruction, r_cache = self.likelihood.log_prob(x, h)            # (n,): log p(x | z)   (6.2)
         prior_matching, k_cache = self.compare.forward(z, q, noise[:, self.latent_dim:])  # (n,): KL(q||N(0, I))  (6.2)
-        elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0), self.dtype))  # (5.3)
+        elbo = ELBO(reconstruction, prior_matching, np.zeros((len(x), 0), self.dtype))  # no level between   (5.3)
         return elbo, (q_cache, z_cache, p_cache, r_cache, k_cache)
 
     def backward(self, delbo: ELBOGradient, cache: Cache, input_gradient: bool = False) -> Array:
@@ -95,7 +94,7 @@ class VAE(Model):
         dx_r, dh = self.likelihood.log_prob_backward(delbo.dreconstruction, r_cache)    # (n, D), (n, n_outputs)   (6.2)
         dz = self.p.backward(dh, p_cache) + dz_k                            # (n, d): p(x | z) and compare use z   (6.2)
         dq = gaussian.draw_backward(dz, z_cache) + dq_k                     # (n, 2 d): draw and compare use q   (6.2)
-        dx_q = self.q.backward(dq, q_cache, input_gradient)                 # (n, D)   (6.2)
+        dx_q = self.q.backward(dq, q_cache, input_gradient)                 # (n, D), or (n, 0)   (6.2)
         return dx_q + dx_r if input_gradient else dx_q                      # q(z | x) and log p(x | z) use x   (6.2)
 
     def log_weight(self, x: Array, n_samples: int, rng: Generator) -> Array:

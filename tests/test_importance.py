@@ -10,6 +10,7 @@ from linear_gaussian import X_DIM as D, Z, at_posterior, chain, near_posterior, 
 
 from scratchvae import (HVAE, VAE, Adam, Autoencoder, Diffusion, Importance, LatentDiffusion, State, TopDown, fit,
                         gaussian)
+from scratchvae.compare import StandardKL
 from scratchvae.importance import SharedInput, log_mean_exp, log_mean_exp_backward
 from scratchvae.train.evaluation import held_out
 from scratchvae.train.state import stream
@@ -79,7 +80,8 @@ def test_one_level_is_the_vae_number_for_number(deep, estimator, x):
         of_model.backward(cache, 0.7)
         elbos.append(elbo)
     np.testing.assert_array_equal(elbos[0].total, elbos[1].total)
-    np.testing.assert_allclose(vae.gradient, one.gradient, rtol=1e-9, atol=1e-15)
+    for name, gradient in vae.gradients.items():
+        np.testing.assert_allclose(gradient, one.gradients[name], rtol=1e-9, atol=1e-15, err_msg=name)
 
 
 @every_model
@@ -500,7 +502,7 @@ def test_fit_goes_on_to_the_same_bits():
     (lambda *_: HVAE(X_DIM, (3, 2), consistency="printed"), dict(objective="iwae"),
      "^objective must be 'elbo' for a model with consistency='printed', .*; got 'iwae'$"),
     (lambda *_: LatentDiffusion(X_DIM, 2, (5,)), dict(objective="iwae"),
-     "^objective must be 'elbo' for a model with a learned prior, .*; got 'iwae'$"),
+     "^objective must be 'elbo' for a model that compares q and p by a DiffusionPrior: .*; got 'iwae'$"),
     (lambda *_: HVAE(X_DIM, (3, 2)), dict(objective="iwae", estimator="dreg", beta=np.array([1, 0.5])),
      "^beta must be one number for all levels with the estimator 'dreg'; got .*"),
 ])
@@ -569,6 +571,32 @@ def test_the_printed_form_may_have_many_draws_of_its_own_bound():
 # what is said, and what is spared ----------------------------------------------------------------
 
 
+class TenTimesKL(StandardKL):
+    """A comparison of a user's own."""
+
+    def forward(self, z, q, p):
+        kl, cache = super().forward(z, q, p)
+        return 10 * kl, cache
+
+
+class Decayed(VAE):
+    """A backward of a user's own."""
+
+    def backward(self, delbo, cache, input_gradient=False):
+        dx = super().backward(delbo, cache, input_gradient)
+        self.gradient += self.theta
+        return dx
+
+
+def own(level, model):
+    """Return a model that compares q and p by a part of a user's own."""
+    if level == "VAE":
+        model.compare = TenTimesKL()
+    else:
+        model.compare[level] = TenTimesKL()
+    return model
+
+
 @pytest.mark.parametrize("options, message", [
     ({"n_samples": 0}, "n_samples must be a whole number of at least 1; got 0"),
     ({"objective": "vae"}, "objective must be one of 'elbo', 'iwae'; got 'vae'"),
@@ -580,8 +608,17 @@ def test_the_printed_form_may_have_many_draws_of_its_own_bound():
      "objective must be 'elbo' for a Diffusion, which has a bound of its own: "
      "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'"),
     ({"model": LatentDiffusion(X_DIM, 2, (5,))},
-     "objective must be 'elbo' for a model with a learned prior, of whose log p(z) a draw has only a bound: "
-     "importance weights need the prior N(0, I); got 'iwae'"),
+     "objective must be 'elbo' for a model that compares q and p by a DiffusionPrior: "
+     "importance weights are log p - log q at the draw; got 'iwae'"),
+    ({"model": own("VAE", VAE(X_DIM, 2))},
+     "objective must be 'elbo' for a model that compares q and p by a TenTimesKL: "
+     "importance weights are log p - log q at the draw; got 'iwae'"),
+    ({"model": own(2, HVAE(X_DIM, (3, 2)))},
+     "objective must be 'elbo' for a model that compares q and p by a TenTimesKL: "
+     "importance weights are log p - log q at the draw; got 'iwae'"),
+    ({"model": Decayed(X_DIM, 2)},
+     "objective must be 'elbo' for a Decayed, which has a bound of its own: "
+     "importance weights need the bound of VAE, HVAE or TopDown; got 'iwae'"),
     ({"model": "vae"}, "model must be an object such as VAE(64, 16); got 'vae', which has no method draw_noise"),
 ])
 def test_a_wrong_setting_is_told_in_full(options, message):

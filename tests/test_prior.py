@@ -253,8 +253,8 @@ def test_several_draws_work_and_importance_weights_are_refused(rng, x):
     history = fit(model, x, epochs=3, n_samples=4)
     assert np.isfinite(history["elbo"]).all()
     theta = model.theta.copy()
-    with pytest.raises(ValueError, match="^objective must be 'elbo' for a model with a learned prior, of whose log "
-                                         r"p\(z\) a draw has only a bound: .*; got 'iwae'$"):
+    with pytest.raises(ValueError, match="^objective must be 'elbo' for a model that compares q and p by a "
+                                         "DiffusionPrior: .*; got 'iwae'$"):
         fit(model, x, epochs=1, objective="iwae", n_samples=4)
     np.testing.assert_array_equal(model.theta, theta)
 

@@ -8,7 +8,7 @@ from linear_gaussian import X_DIM as D, expected, joint_posterior, sigma_points
 from scipy.stats import multivariate_normal
 
 from scratchvae import HVAE, VAE, Adam, Bernoulli, Gaussian, TopDown, evaluate, fit, gaussian
-from scratchvae.compare import KL
+from scratchvae.compare import KL, LogRatio
 from scratchvae.layers import ACTIVATIONS
 from scratchvae.train.evaluation import units
 from scratchvae.verify import exact
@@ -49,6 +49,13 @@ def test_gradients_at_the_start_and_after_some_training(T, steps, rng, x, agrees
 @every_T
 def test_gradients_of_a_fresh_model(T, x, agrees):
     agrees(check_model(TopDown(X_DIM, DIMS[T], (5,), rng=1), x))
+
+
+@every_T
+def test_gradients_with_a_comparison_that_uses_z(T, rng, x, agrees):
+    model = make(T, rng)
+    model.compare = dict.fromkeys(model.levels, LogRatio())
+    agrees(check_model(model, x))
 
 
 @every_T

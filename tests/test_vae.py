@@ -10,6 +10,7 @@ import scipy.optimize
 import scipy.special
 
 from scratchvae import ELBO, VAE, Adam, Bernoulli, Gaussian, Model, Poisson, fit, gaussian
+from scratchvae.importance import StandardLogRatio
 from scratchvae.layers import ACTIVATIONS
 from scratchvae.verify.gradcheck import check_model
 
@@ -43,6 +44,12 @@ def test_gradients_at_the_start_and_after_some_training(likelihood, steps, rng, 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_with_every_activation(activation, rng, x, agrees):
     agrees(check_model(make(rng, activation=activation), x))
+
+
+def test_gradients_with_a_comparison_that_uses_z(rng, x, agrees):
+    model = make(rng)
+    model.compare = StandardLogRatio()
+    agrees(check_model(model, x))
 
 
 def test_gradients_by_central_differences(rng, x, agrees):

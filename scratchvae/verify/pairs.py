@@ -62,7 +62,7 @@ def run(what: str, call: Callable[[], Any], params: Mapping[str, Array] | None =
                     raise Problem("not summed", name, f"{what} puts one row for each example into d{name}, which has "
                                   f"the shape {array.shape} of {name}: {error}",
                                   f"sum over the rows: self.d{name}[:] = (...).sum(axis=0)") from error
-        raise Problem("error", "", f"{says} (line {at.lineno}: {at.line})",
+        raise Problem("error", "", f"{says} ({at.filename.rsplit('/', 1)[-1]}, line {at.lineno}: {at.line})",
                       f"{what} must run for float64 arrays") from error
 
 

@@ -48,7 +48,7 @@ def test_gradients_are_right(capsys):
 
 @pytest.mark.parametrize("words, message", [
     (["--model", "hvae"], "--prior is only for --model vae; got hvae"),
-    (["--objective", "iwae"], "objective must be 'elbo' for a model with a learned prior")])
+    (["--objective", "iwae"], "objective must be 'elbo' for a model that compares q and p by a DiffusionPrior")])
 def test_what_it_is_not_for(words, message, tmp_path, capsys):
     assert cli.main(["train", "--out", str(tmp_path / "r"), "--prior", "diffusion", *words]) != 0
     assert message in capsys.readouterr().err and not (tmp_path / "r").exists()
