@@ -184,7 +184,8 @@ def test_the_diagnosis_of_the_library_is_asked_as_it_wants_to_be(k, old, new, tm
 
 
 @pytest.mark.parametrize("text, status, words", [
-    ("", "wrong", "has no function Dense.forward any more"),
+    ("", "blank", "The file has no code."), ("# later\n", "blank", "The file has no code."),
+    ("x = 1\n", "wrong", "no function Dense.forward any more. Keep the line `def forward(...)` as it was."),
     ("\xff\xfe", "wrong", "cannot be read as text"),
     ("x = 1\0", "wrong", "null"),
     ("import nothing_of_this_name\nclass Dense:\n    def forward(self, x):\n        return x\n", "wrong", "in line 1"),
@@ -195,12 +196,18 @@ def test_the_diagnosis_of_the_library_is_asked_as_it_wants_to_be(k, old, new, tm
      "wrong", "raises TypeError"),
     ("def Dense(*args):\n    return None\n", "wrong", "has no function Dense.forward"),
     ("class Dense:\n    def forward(self, x):\n        return 1\nDense = 3\n", "wrong", "not a function of this file"),
-], ids=range(9))
+], ids=range(11))
 def test_strange_files(text, status, words, tmp_path):
     path = tmp_path / "01_dense_forward.py"
     path.write_bytes(text.encode("latin-1"))
     verdict = judge.judge(EXERCISES[0], str(path))
     assert verdict.status == status and words in verdict.text
+
+
+def test_the_mark_that_some_editors_put_in_front_of_a_file_is_no_mistake(tmp_path):
+    path = tmp_path / "01_dense_forward.py"
+    path.write_text(fill.filled(EXERCISES[0]), encoding="utf-8-sig")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf") and judge.judge(EXERCISES[0], str(path)).status == "done"
 
 
 def test_the_library_s_solution_under_another_name_is_not_accepted(tmp_path):
@@ -294,7 +301,8 @@ def test_hints_are_given_when_asked_for_and_not_before(run):
 @pytest.mark.parametrize("arguments, words", [
     (["--hint", "99"], "there is no exercise '99'; take a number from 1 to 13"), (["nothing"], "there is no exercise"),
     (["--folder", "/no/such/folder"], "there is no folder"), (["--seconds", "soon"], "a number of seconds"),
-    (["--seconds", "nan"], "a number of seconds"), (["1", "--from", "4"], "stand before"), (["--no-such"], "--no-such"),
+    (["--seconds", "nan"], "a number of seconds"), (["--seconds", "0"], "above 0"),
+    (["1", "--from", "4"], "stand before"), (["--no-such"], "--no-such"),
 ])
 def test_a_command_that_cannot_be_understood(arguments, words, run):
     code, _, err = run(*arguments)

@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from grader.fill import blank, filled
-from grader.judge import SECONDS, Verdict, grade
+from grader.judge import SECONDS, Verdict, grade, seconds
 from grader.table import EXERCISES
 from grader.tasks import Exercise
 
@@ -54,17 +54,6 @@ def chosen(name: str) -> list[Exercise]:
         raise argparse.ArgumentTypeError(f"there is no exercise {name!r}; take a number from 1 to {len(EXERCISES)}, or "
                                          f"one of {', '.join(exercise.name[3:] for exercise in EXERCISES)}")
     return found
-
-
-def seconds(text: str) -> float:
-    """Return a time limit."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"a number of seconds from 0 to 3600 is needed; got {text!r}")
-    return value
 
 
 def table(exercises: list[Exercise], verdicts: dict[str, Verdict]) -> str:

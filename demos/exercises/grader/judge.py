@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import errno
 import multiprocessing
@@ -24,6 +25,7 @@ from grader.tasks import Case, Exercise, Problem, find
 
 SECONDS = 10.0                                         # for one file
 BYTES = 10_000_000                                     # that a file may print
+MEMORY = 4                                             # GB that it may take
 FORK = "fork" if sys.platform == "linux" else "spawn"  # a fork has NumPy imported already
 
 
@@ -38,6 +40,17 @@ class Verdict(NamedTuple):
 def peeked(*args: Any, **kwargs: Any) -> Any:
     """Stand in the place of a solution of the library while the student's code runs."""
     raise SystemError("the library's own")
+
+
+def seconds(text: str) -> float:
+    """Read a time limit of the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0, and at most 3600, is needed; got {text!r}")
+    return value
 
 
 @contextmanager
@@ -92,7 +105,7 @@ def raised(error: BaseException, path: str, text: str, what: str) -> Verdict:
     if isinstance(error, RecursionError):
         return Verdict("wrong", f"A function calls itself without end{place}.")
     if isinstance(error, MemoryError):
-        return Verdict("wrong", f"The code takes more memory than there is{place}.")
+        return Verdict("wrong", f"The code takes more than {MEMORY} GB of memory{place}.")
     if shapes := plainly(str(error)):
         return Verdict("wrong", f"{shapes}{place.replace(', in', ' It is in', 1)}.{during}" if place else shapes)
     message = " ".join(str(error).split()) or "without a message"
@@ -102,7 +115,7 @@ def raised(error: BaseException, path: str, text: str, what: str) -> Verdict:
 def judge(exercise: Exercise, path: str) -> Verdict:
     """Grade a file in this process: only for a process that may be lost."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")    # some editors put a mark, a BOM, in front
         tree = ast.parse(text, path)
     except FileNotFoundError:
         return Verdict("blank", f"There is no file {Path(path).name} in {Path(path).parent}.")
@@ -112,11 +125,14 @@ def judge(exercise: Exercise, path: str) -> Verdict:
         line = (error.text or "").strip()
         return Verdict("wrong", f"Python cannot read line {error.lineno}: {error.msg}.\n    {line}")
 
+    if not tree.body:
+        return Verdict("blank", "The file has no code. This writes blank copies: python demos/exercises --start FOLDER")
     blanks = []
     for target in exercise.targets:
         node = fill.function(tree, target)
         if node is None:
-            return Verdict("wrong", f"The file has no function {target} any more. Its first line is to stay as it was.")
+            line = f"def {target.split('.')[-1]}(...)"
+            return Verdict("wrong", f"The file has no function {target} any more. Keep the line `{line}` as it was.")
         blanks.append(fill.is_blank(node))
     if all(blanks):
         return Verdict("blank", f"{' and '.join(exercise.targets)}: nothing is written yet.")
@@ -186,7 +202,7 @@ def work(exercise: Exercise | int, path: str, output: str, pipe: Connection) -> 
         import signal
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, BYTES))
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY << 30, MEMORY << 30))
     except (ImportError, ValueError, OSError):         # not every system has these limits
         pass
     verdict = judge(exercise, path)
