@@ -4,6 +4,9 @@
     python demos/teacher.py sheets out/sheets          # HTML to print: lesson 1 blank and filled, exercises, solutions
     python demos/teacher.py scores submissions         # grades submissions/ada, submissions/bob, ...
     python demos/teacher.py scores submissions --csv scores.csv
+
+The notebooks need Jupyter (pip install jupyter).  They find the lessons from the folder that they are written to: run
+them there.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -25,11 +29,14 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "exercises"), str(HERE), str(HERE.parent)]
 
 from grader.fill import blank, filled
-from grader.judge import grade
+from grader.judge import SECONDS, grade, seconds
 from grader.table import EXERCISES
 
 MINUTES = (5, 15, 8, 8, 15, 10, 20, 10, 20, 15, 25, 30, 15)    # for each exercise, by hand and in NumPy: estimates
 MARKS = {"done": "done", "begun": "part", "wrong": "wrong", "blank": "-"}
+LEGEND = """done: right.  part: right so far, but one of its two functions is not written yet.  wrong: not right yet.
+-: nothing is written, or there is no file.  To see why, name the student's folder and the exercise:
+    python demos/exercises --folder "{}" 2"""
 STYLE = """body { font: 11pt/1.4 Georgia, serif; max-width: 46em; margin: 2em auto; padding: 0 1em }
 pre { font: 9.5pt/1.3 monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 section { break-after: page } h2 { margin-bottom: 0 } .write { border: 1px solid #999; height: 11em }
@@ -137,9 +144,32 @@ def sheets(folder: Path) -> None:
 # Scores ------------------------------------------------------------------------------------------
 
 
+def csv_file(text: str) -> Path:
+    """Read the name of a file, and see whether it can be written before any work is done."""
+    try:
+        open(text, "a").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"a file in a folder that exists is needed; got {text!r} ({error.strerror})"
+                                         ) from None
+    return Path(text)
+
+
+def left_out(student: Path) -> list[str]:
+    """Say which files of a student are not graded: those in folders below, and those with other names."""
+    files = {exercise.file for exercise in EXERCISES}
+    below = Counter(path.parent for path in sorted(student.glob("*/**/*.py")) if path.name in files)
+    other = [path.name for path in sorted(student.iterdir())
+             if path.is_file() and path.name not in files and not path.name.startswith(".")]
+    lines = [f"{student.name}: exercises in {folder} ({n}) are not graded; they must be directly in {student}"
+             for folder, n in below.items()]
+    names = ", ".join(other[:3]) + ", ..." * (len(other) > 3)
+    return lines + [f"{student.name}: not graded, as no exercise has such a name: {names}"] * bool(other)
+
+
 def scores(folder: Path, path: Path | None, seconds: float) -> int:
     """Print a row for each student's folder, and a row for the class; write the same as CSV if asked to."""
-    students = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+    students = [child for child in sorted(folder.iterdir() if folder.is_dir() else [])
+                if child.is_dir() and not child.name.startswith((".", "__"))]       # no .git, no __MACOSX
     if not students:
         print(f"{folder} must have a folder for each student, such as {folder / 'ada'}", file=sys.stderr)
         return 2
@@ -154,6 +184,9 @@ def scores(folder: Path, path: Path | None, seconds: float) -> int:
     width = max(len(row[0]) for row in [heads, *rows])
     for row in [heads, *rows]:
         print(f"{row[0]:<{width}} " + " ".join(f"{cell:>5}" for cell in row[1:]))
+    print(f"\n{LEGEND.format(students[0])}")
+    for line in (line for student in students for line in left_out(student)):
+        print(line, file=sys.stderr)
     if path is not None:
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([heads, *rows])
@@ -162,15 +195,24 @@ def scores(folder: Path, path: Path | None, seconds: float) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Understand the command line, and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("notebooks", "sheets", "scores"))
-    parser.add_argument("folder", type=Path, help="where to write; for scores, the folder of the students' folders")
-    parser.add_argument("--csv", type=Path, help="write the scores into this file, too")
-    parser.add_argument("--seconds", type=float, default=10, help="limit for each file (default 10)")
+    parser = argparse.ArgumentParser(prog="python demos/teacher.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name, about in (("notebooks", "Write an .ipynb of each lesson."), ("sheets", "Write HTML to print.")):
+        commands.add_parser(name, description=about).add_argument("folder", type=Path, help="where to write")
+    grading = commands.add_parser("scores", description="Grade a class, and print a table.",
+                                  epilog=LEGEND.format("submissions/bob"),
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    grading.add_argument("folder", type=Path, help="it has a folder for each student, with the files directly in it")
+    grading.add_argument("--csv", type=csv_file, metavar="FILE", help="write the table into this file, too")
+    grading.add_argument("--seconds", type=seconds, default=SECONDS, help="limit for each file (default %(default)g)")
     args = parser.parse_args(argv)
     if args.what == "scores":
         return scores(args.folder, args.csv, args.seconds)
-    (notebooks if args.what == "notebooks" else sheets)(args.folder)
+    try:
+        (notebooks if args.what == "notebooks" else sheets)(args.folder)
+    except OSError as error:
+        parser.error(f"argument folder: a folder to write into is needed; got {args.folder} ({error.strerror})")
     return 0
 
 

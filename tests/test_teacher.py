@@ -86,6 +86,41 @@ def test_scores_of_three_students(tmp_path, capsys):
     assert "ada" in capsys.readouterr().out
 
 
+def test_what_is_not_graded_is_told(tmp_path, capsys):
+    """Files one folder deeper, a copy with another name, and folders that are no students'."""
+    folder = tmp_path / "class"
+    for name in (".git", "__MACOSX", "bob", "eve/my"):
+        (folder / name).mkdir(parents=True)
+    for exercise in teacher.EXERCISES[:2]:
+        (folder / "eve" / "my" / exercise.file).write_text(teacher.filled(exercise), encoding="utf-8")
+    (folder / "bob" / "01_dense_forward (1).py").write_text("", encoding="utf-8")
+    (folder / "bob" / teacher.EXERCISES[1].file).write_text("", encoding="utf-8")
+    assert teacher.main(["scores", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert re.findall(r"^\S+", out, re.MULTILINE)[:4] == ["student", "bob", "eve", "done"] and "wrong " not in out
+    assert err.splitlines() == [
+        "bob: not graded, as no exercise has such a name: 01_dense_forward (1).py",
+        f"eve: exercises in {folder / 'eve' / 'my'} (2) are not graded; they must be directly in {folder / 'eve'}"]
+    assert "part: right so far" in out and f'demos/exercises --folder "{folder / "bob"}" 2' in out
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["scores", ".", "--seconds", "0"], "argument --seconds: a number of seconds above 0"),
+    (["scores", ".", "--csv", "nodir/s.csv"], "argument --csv: a file in a folder that exists is needed; got 'nodir/"),
+    (["scores", ".", "--csv", "."], "argument --csv: a file in a folder that exists is needed; got '.'"),
+    (["sheets", "file"], "argument folder: a folder to write into is needed; got file"),
+    (["notebooks", "file"], "argument folder: a folder to write into is needed; got file"),
+    (["sheets", "out", "--csv", "s.csv"], "unrecognized arguments: --csv"),
+])
+def test_a_command_that_cannot_be_done_is_refused_at_once(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        teacher.main(arguments)
+    assert end.value.code == 2 and words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_folder_without_students_is_told(tmp_path, capsys):
     assert teacher.main(["scores", str(tmp_path / "nowhere")]) == 2
     assert "must have a folder for each student" in capsys.readouterr().err
