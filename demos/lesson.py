@@ -11,6 +11,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for small products a second thread is only in the way
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -52,8 +53,23 @@ def in_notebook():
 
 def parse(parser, **given):
     """Return the options of the command line; in a notebook, the defaults, and what is ``given`` in their place."""
-    args, unknown = parser.parse_known_args([] if in_notebook() else None, argparse.Namespace(**given))
-    args.out = Path(args.out)
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions}
+
+    def told(message):
+        """Say what is wrong with the variables of a notebook, not with options that it does not have."""
+        for name, option in flags.items():
+            message = re.sub(rf"(argument )?{option}\b", name.upper(), message)
+        raise SystemExit(message)
+
+    line = []                                          # what is given, as a command line would say it
+    for name, value in given.items():
+        if isinstance(value, list):
+            line += [flags[name], *map(str, value)]
+        elif value is not None and value is not False:
+            line.append(flags[name] if value is True else f"{flags[name]}={value}")
+    if given:
+        parser.error = told
+    args, unknown = parser.parse_known_args(line if given or in_notebook() else None)
     if unknown:
         parser.error(f"there is no option {' '.join(unknown)}")
     if getattr(args, "epochs", 1) < 1:

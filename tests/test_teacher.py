@@ -49,6 +49,40 @@ def test_an_option_at_the_top_is_obeyed(tmp_path, monkeypatch, capsys):
     sys.path.pop(0)
 
 
+@pytest.mark.parametrize("stem, name, value, words", [
+    ("02_gradient_check", "FORMAT", "gif", "FORMAT: invalid choice: 'gif' (choose from"),
+    ("02_gradient_check", "ACTIVATION", "sine", "ACTIVATION: invalid choice: 'sine' (choose from"),
+    ("03_autoencoder", "EPOCHS", 0, "EPOCHS must be at least 1"),
+    ("03_autoencoder", "SEED", -1, "SEED: it must be a whole number of at least 0; got '-1'"),
+    ("03_autoencoder", "BETA", "much", "BETA: invalid float value: 'much'"),
+    ("05_bound", "LATENTS", 9, "LATENTS must lie between 1 and 5"),
+    ("09_consistency", "SEEDS", 0, "SEEDS must be at least 1"),
+    ("14_importance", "DRAWS", [1, "x"], "DRAWS: invalid int value: 'x'"),
+])
+def test_a_bad_option_at_the_top_is_told_by_its_name(stem, name, value, words, capsys):
+    first, *rest = code(teacher.notebook(DEMOS / f"{stem}.py", DEMOS))
+    changed = re.sub(rf"^{name} = .*", f"{name} = {value!r}", first, flags=re.MULTILINE)
+    assert changed != first
+    space = {"__name__": "__main__"}
+    with pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        for cell in (changed, *rest):
+            exec(cell, space)
+    assert str(end.value).startswith(words) and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("path", [path for path in LESSONS[1:] if path.stem != "10_bugs"], ids=lambda path: path.stem)
+def test_the_options_at_the_top_are_the_lesson_s_own(path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["kernel", "--not-an-option-of-the-lesson"])
+    space = {"__name__": "__main__"}
+    for cell in code(teacher.notebook(path, DEMOS)):
+        exec(cell, space)
+        if "args" in space:
+            break
+    assert vars(space["args"]) == teacher.options(path.read_text(encoding="utf-8"))
+
+
 def test_sheets_are_blank_and_solutions_apart(tmp_path):
     assert teacher.main(["sheets", str(tmp_path)]) == 0
     sheets = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.html")}
