@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -37,10 +39,30 @@ MARKS = {"done": "done", "begun": "part", "wrong": "wrong", "blank": "-"}
 LEGEND = """done: right.  part: right so far, but one of its two functions is not written yet.  wrong: not right yet.
 -: nothing is written, or there is no file.  To see why, name the student's folder and the exercise:
     python demos/exercises --folder "{}" 2"""
-STYLE = """body { font: 11pt/1.4 Georgia, serif; max-width: 46em; margin: 2em auto; padding: 0 1em }
-pre { font: 9.5pt/1.3 monospace; white-space: pre-wrap; overflow-wrap: anywhere }
-section { break-after: page } h2 { margin-bottom: 0 } .write { border: 1px solid #999; height: 11em }
-@media print { body { margin: 0; max-width: none } }"""
+STYLE = """body { font: 11pt/1.4 Georgia, serif; max-width: 50em; margin: 2em auto; padding: 0 1em }
+pre { font: 7.2pt/1.35 "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+h1 { margin: 0 } h2 { margin-bottom: 0; break-after: avoid } p { margin: 0.4em 0 } section { break-after: page }
+pre, .write { break-inside: avoid } .write { border: 1px solid #999 }
+.rules, .board pre { font-size: 9.5pt } .two { display: grid; grid-template-columns: 1fr 1fr; gap: 2em }
+.blank pre { line-height: 2.2 }
+@page { size: A4; margin: 12mm } @media print { body { margin: 0; padding: 0; max-width: none } }"""
+RULES = """Forward:   a = x W1 + b1,  h = max(a, 0),  y = h W2 + b2,  loss = Σ (y - t)²/2
+Backward:  dy = y - t,  dh = dy W2ᵀ,  da = dh where a > 0, and 0 elsewhere,
+           dW2 = hᵀ dy,  db2 = Σ dy,  dW1 = xᵀ da,  db1 = Σ da
+Σ is the sum over the three examples.
+
+W1 = 1    -1      b1 = 0  0.5      W2 =  2      b2 = 0.5
+     0.5   1                            -1"""
+BY_WEIGHT = ("Weight by weight: dW1[i, j] = Σ x_i · [a_j > 0] · W2[j] · (y - t), and dW2[j] = Σ h_j · (y - t). "
+             "[a_j > 0] is 1 where a_j > 0, and 0 elsewhere.")
+ADAM = """if self.m is None:
+    self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
+self.t += 1
+self.m += (1 - self.beta1) * (gradient - self.m)
+self.v += (1 - self.beta2) * (gradient ** 2 - self.v)
+m, v = self.m / (1 - self.beta1 ** self.t), self.v / (1 - self.beta2 ** self.t)
+theta -= self.learning_rate * m / (np.sqrt(v) + self.epsilon)
+# The library's form, made for speed: scratchvae/train/optim.py"""
 
 
 # Notebooks ---------------------------------------------------------------------------------------
@@ -102,41 +124,59 @@ def page(title: str, sections: list[str]) -> str:
             f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>\n{body}\n</html>\n")
 
 
+def blanks(text: str) -> str:
+    """Return a part of lesson 1's blackboard with blanks for its numbers; x and t are given."""
+    lines, name = [], ""
+    for line in text.splitlines():
+        name = line[:6].strip() or name
+        cells = [cell if name in ("x", "t") else "______" for cell in line[9:].split()]
+        lines.append(line[:9] + "  ".join(f"{cell:>6}" for cell in cells))
+    return "\n".join(lines)
+
+
 def blackboard() -> tuple[str, str]:
     """Return the blackboard of lesson 1, blank and filled: what the lesson prints up to the library's answer."""
     done = subprocess.run([sys.executable, str(HERE / "01_backprop_by_hand.py")], capture_output=True, text=True,
                           check=True, cwd=HERE.parent)
-    text = done.stdout.partition("\nThe library:")[0]
-    given = ("W1 = 1    -1        b1 = 0  0.5        W2 = 2        b2 = 0.5\n"
-             "     0.5   1                             -1\n\n")
-    lines, keep = [], False
-    for line in text.splitlines():
-        name = re.match(r" *(\S.*?) += ", line)
-        keep = name[1] in ("x", "t") if name else keep and line.startswith("   ")
-        if name and "·" in line:
-            line = line[:name.end()]
-        elif not keep and re.match(r" +[-\w ]*=? +-?[\d.]", line):
-            head = name[0] if name else "         "
-            line = head + re.sub(r"-?\d[\d.]*", "______", line[len(head):])
-        lines.append(line)
-    return given + "\n".join(lines), given + text
+    (up, forward), (down, backward), (_, ways) = (part.split("\n", 1) for part in done.stdout.split("\n\n")[:3])
+    term = "_" * 15
+    no_ways = re.sub("= .*", f"= {term} + {term} + {term} = ______", ways)
+
+    def board(name: str, forward: str, backward: str, ways: str) -> str:
+        return (f'<pre class=rules>{escape(RULES)}</pre><div class="board {name}"><div class=two>'
+                f"<div><p>{up}</p><pre>{forward}</pre></div><div><p>{down}</p><pre>{backward}</pre></div></div>"
+                f"<p>{escape(BY_WEIGHT)}</p><pre>{ways}</pre></div>")
+
+    return board("blank", blanks(forward), blanks(backward), no_ways), board("full", forward, backward, ways)
+
+
+def paragraphs(text: str) -> str:
+    """Return a text as HTML: what is indented stays as it is, the rest may be set in lines of any length."""
+    return "".join(f"<pre>{escape(textwrap.dedent(part))}</pre>" if part.startswith(" ") else f"<p>{escape(part)}</p>"
+                   for part in re.split(r"\n\n+", text.strip()))
 
 
 def sheets(folder: Path) -> None:
     """Write the sheets: lesson 1 blank and filled, the exercises, and their solutions apart from them."""
     folder.mkdir(parents=True, exist_ok=True)
-    empty, full = (f"<pre>{escape(text)}</pre>" for text in blackboard())
+    empty, full = blackboard()
     tasks, answers = [], []
     for number, (exercise, minutes) in enumerate(zip(EXERCISES, MINUTES), start=1):
-        text = blank(exercise)
-        head = f"<h2>{number}. {escape(exercise.title)}</h2><p>{minutes} minutes</p>"
+        text, right = blank(exercise), filled(exercise)
+        head = f"<h2>{number}. {escape(exercise.title)} ({minutes} minutes)</h2>"
         task, code = ast.get_docstring(ast.parse(text)) or "", text.split('"""', 2)[2].strip()
-        tasks.append(f"{head}<pre>{escape(task.partition(chr(10))[2].partition('Grade it:')[0].strip())}</pre>"
-                     f"<pre>{escape(code)}</pre><div class=write></div>")
-        answers.append(f"{head}<pre>{escape(filled(exercise).split(chr(34) * 3, 2)[2].strip())}</pre>")
+        if exercise.name == "12_hvae_backward":        # it begins with reading this
+            code = f"{code}\n\n\n# HVAE.bound of the library\n\n{inspect.getsource(exercise.library().HVAE.bound)}"
+        if exercise.name == "13_adam":                 # the library's is made for speed
+            right = text.replace("raise NotImplementedError", textwrap.indent(ADAM, " " * 8).strip())
+        tasks.append(f"{head}{paragraphs(task.partition(chr(10))[2].partition('Grade it:')[0])}"
+                     f'<pre>{escape(code)}</pre><div class=write style="height: {5 * minutes}mm"></div>')
+        answers.append(f"{head}<pre>{escape(right.split(chr(34) * 3, 2)[2].strip())}</pre>")
+    answers.insert(0, "<p>Numbers such as (1.2) are those of the equations in scratchvae/MATH.md.</p>")
     for name, title, sections in (("lesson_1", "Backprop by hand", [empty]),
                                   ("lesson_1_solution", "Backprop by hand: the numbers", [full]),
-                                  ("exercises", "Exercises", tasks), ("exercises_solutions", "Solutions", answers)):
+                                  ("exercises", "Exercises", tasks),
+                                  ("exercises_solutions", "Solutions", ["".join(answers)])):
         (folder / f"{name}.html").write_text(page(title, sections), encoding="utf-8")
     print(f"4 sheets in {folder}: open them in a browser, and print")
 

@@ -1,6 +1,8 @@
 """For a teacher (demos/teacher.py): notebooks, sheets, and the scores of a class."""
 
+import ast
 import csv
+import html
 import importlib
 import importlib.util
 import json
@@ -88,10 +90,40 @@ def test_sheets_are_blank_and_solutions_apart(tmp_path):
     sheets = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.html")}
     assert sorted(sheets) == ["exercises", "exercises_solutions", "lesson_1", "lesson_1_solution"]
     assert "loss = ______" in sheets["lesson_1"] and "loss = 0.75" in sheets["lesson_1_solution"]
-    assert "dW1[1, 1] = \n" in sheets["lesson_1"] and sheets["lesson_1"].count("______") == 43
+    blanks = re.findall("__+", sheets["lesson_1"])
+    assert blanks.count("_" * 6) == 43 + 6 and len(blanks) == 43 + 6 * 4      # of one width; and six sums of three
+    assert not re.search("(y|h|da|dW1|dW2) = +-?[0-9]", sheets["lesson_1"]) and "     -1.5\n" in sheets["lesson_1"]
+    assert all(rule in sheets["lesson_1"] for rule in ("a = x W1 + b1", "dW2 = hᵀ dy", "dW2[j] = Σ h_j · (y - t)"))
     assert "raise NotImplementedError" in sheets["exercises"]
     assert "NotImplementedError" not in sheets["exercises_solutions"]
-    assert all(f"{minutes} minutes" in sheets["exercises"] for minutes in teacher.MINUTES)
+    assert all(f"({minutes} minutes)" in sheets["exercises"] for minutes in teacher.MINUTES)
+    assert "def bound(self, x: Array, noise" in sheets["exercises"]              # which exercise 12 says to read
+    assert "MATH.md" in sheets["exercises_solutions"]
+
+
+def test_a_sheet_has_all_of_the_exercise_s_text():
+    """No word is lost where paragraphs are set anew, and no line of what is indented."""
+    for exercise in teacher.EXERCISES:
+        text = ast.get_docstring(ast.parse(teacher.blank(exercise)))
+        page = teacher.paragraphs(text)
+        assert html.unescape(re.sub("<.*?>", " ", page)).split() == text.split()
+        assert "<p> " not in page and all(html.escape(line.strip()) in page for line in text.splitlines())
+
+
+def test_the_parameters_and_the_adam_of_the_sheets_are_right(tmp_path, monkeypatch):
+    space = {"__name__": "__main__"}
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for cell in code(teacher.notebook(DEMOS / "01_backprop_by_hand.py", DEMOS))[:3]:
+        exec(cell, space)
+    given = teacher.RULES.split("\n\n")[1]
+    numbers = [float(number) for number in re.findall(r"(?<=[ =])-?[0-9][0-9.]*", re.sub("[Wb][12]", "", given))]
+    (w11, w12), (w21, w22), ((v1,), (v2,)), (b1, b2), (c,) = *space["W1"], space["W2"], space["b1"], space["b2"]
+    assert numbers == [w11, w12, b1, b2, v1, c, w21, w22, v2]
+    assert teacher.main(["sheets", str(tmp_path)]) == 0
+    sheet = (tmp_path / "exercises_solutions.html").read_text(encoding="utf-8")
+    solution = tmp_path / "13_adam.py"
+    solution.write_text(html.unescape(re.findall("<pre>(.*?)</pre>", sheet, re.DOTALL)[-1]), encoding="utf-8")
+    assert teacher.grade(teacher.EXERCISES[-1], solution).status == "done"
 
 
 def test_the_minutes_are_those_of_the_readme():
