@@ -223,7 +223,8 @@ def sheet_text(k: int, question: Question) -> list[str]:
     """Return the words below the figures of one question on the sheet."""
     lines = [f"Question {k}. One bug is in the library. Where is it, and what is it?", "",
              f"Start with {POINTS} points. A check costs {CHECK}: it shows whether it catches the bug.",
-             *in_lines([f"[ ] {name}" for name in NAMES]), "",
+             *(line for name, check in zip(NAMES, CHECKS.values()) for line in
+               textwrap.wrap(f"[ ] {name}: {check.__doc__.strip()}", 135, subsequent_indent="      ")), "",
              f"In which file? A wrong answer costs {WRONG_FILE}.",
              *in_lines([f"{letter} {name}.py" for letter, name in zip("abcdefghij", FILES)]), "",
              f"What is it? A wrong answer costs {WRONG_BUG}."]
@@ -252,11 +253,12 @@ def sheet_page(lines: list[str], sick: list[Run], healthy: list[Run]) -> Any:
     """Return a page of the sheet as a figure."""
     from scratchvae.train.plotting import figure
     page = figure(8.27, 11.69)                         # A4
-    words, pictures, numbers = page.subfigures(3, 1, height_ratios=[1.35, 1.6, 1.05])
+    words, pictures, numbers = page.subfigures(3, 1, height_ratios=[1.55, 1.35, 1.1])
     words.text(0.06, 0.96, lines[0], fontsize=11, va="top", weight="bold")
-    words.text(0.06, 0.89, "\n".join(lines[2:]), fontsize=8.5, va="top", linespacing=1.3)
+    words.text(0.06, 0.91, "\n".join(lines[2:]), fontsize=8, va="top", linespacing=1.25)
     draw(pictures, sick, healthy)
-    numbers.text(0.06, 0.95, "\n".join(table(sick, healthy)), fontsize=7, va="top", family="monospace")
+    lines = [textwrap.fill(line, 115) for line in table(sick, healthy)]
+    numbers.text(0.06, 0.95, "\n".join(lines), fontsize=6.5, va="top", family="monospace")
     return page
 
 

@@ -125,6 +125,7 @@ def test_the_sheet_and_the_solutions_apart(suffix, tmp_path, monkeypatch, capsys
     sheet, key = path.read_text(), solutions.read_text()
     for question in quiz.questions(7, 2):
         assert all(" ".join(story.split()) in " ".join(sheet.split()) for story in question.options)
+        assert all(" ".join(check.__doc__.split()) in " ".join(sheet.split()) for check in quiz.CHECKS.values())
         assert question.bug.name in key and question.bug.name not in sheet
     assert key.count("CATCHES") == 4 and key.count("passes") == 18 and "CATCHES" not in sheet
     assert "densities: CATCHES" in key and "Caught by these checks: densities, data." in key
