@@ -131,6 +131,8 @@ def test_the_minutes_are_those_of_the_readme():
                       (DEMOS / "exercises" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert tuple(int(minutes) for row in rows for minutes in row.split(", ")) == teacher.MINUTES
     assert len(teacher.MINUTES) == len(teacher.EXERCISES)
+    for path in (DEMOS / "README.md", DEMOS / "exercises" / "README.md"):
+        assert f" {sum(teacher.MINUTES)} " in path.read_text(encoding="utf-8")
 
 
 def test_scores_of_three_students(tmp_path, capsys):
