@@ -210,6 +210,14 @@ def test_the_mark_that_some_editors_put_in_front_of_a_file_is_no_mistake(tmp_pat
     assert path.read_bytes().startswith(b"\xef\xbb\xbf") and judge.judge(EXERCISES[0], str(path)).status == "done"
 
 
+def test_what_was_not_graded_is_not_called_right(tmp_path):
+    text = fill.blank(EXERCISES[4]).replace("raise NotImplementedError", "return 7 + 0 * x")
+    text = text.replace("return 7 + 0 * x", "raise NotImplementedError", 1)
+    verdict = judge.judge(EXERCISES[4], str(submit(tmp_path, EXERCISES[4], text)))
+    assert verdict.status == "blank"
+    assert verdict.text == "softplus: nothing is written yet. Write it first: sigmoid is graded after it."
+
+
 def test_the_library_s_solution_under_another_name_is_not_accepted(tmp_path):
     text = fill.blank(EXERCISES[2]).replace("raise NotImplementedError", "return layers.Tanh().forward(x)", 1)
     text = text.replace("raise NotImplementedError", "return layers.Tanh().backward(dy, cache)")

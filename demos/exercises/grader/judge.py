@@ -155,8 +155,10 @@ def judge(exercise: Exercise, path: str) -> Verdict:
 
     for case in exercise.cases():
         if blanks[case.target]:
-            ready = " and ".join(target for target, missing in zip(exercise.targets, blanks) if not missing)
-            return Verdict("begun", f"{ready}: right so far. {exercise.targets[case.target]}: nothing is written yet.")
+            text = f"{exercise.targets[case.target]}: nothing is written yet."
+            if case.target == 0:
+                return Verdict("blank", f"{text} Write it first: {exercise.targets[1]} is graded after it.")
+            return Verdict("begun", f"{exercise.targets[0]}: right so far. {text}")
         verdict = one(exercise, case, code, path, text)
         if verdict is not None:
             return verdict
