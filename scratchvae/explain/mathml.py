@@ -11,12 +11,22 @@ from html import escape
 
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇʰ", "0123456789-+Ttxyrlabh"))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖᵥ", "0123456789nijtkv"))
-WORDS = {"where", "else", "by", "for", "each", "of", "or", "from", "line", "and", "level", "network", "backward",
-         "given", "one", "fixed", "network's", "over", "at", "the", "sees", "binary", "those", "missing", "is",
-         "variables", "that", "are", "there"}
+WORDS = [word.replace("~", " ") for word in """
+    a~constant a~factor a~row after again all along and another are as at at~the~top back backward Bayes'~rule before
+    binary both bracket by cell chain code compared computed condition correlation deviation density direct directly
+    down draw drawn each else every exact example expect factor feeds first fixed flow for form forward from given
+    gives going gone gradient half has held if in is it its keep known label last left level level~of~noise levels
+    line likelihood many mean~and mean~of measured measurement might minus misses missing mod network network's
+    networks new new~noise normal~with not nothing number of off on one one-hot or orthogonal over place plain point
+    posterior printed prior~matching random real replacement reverse row samples see~below sees share signal~to~noise
+    smooth so standard stationary still sum~over taken tends that the the~columns the~step their then there these
+    this those three through times to top-down uniform~on up uses variable variables variance variances what where
+    whole with without""".split()]
+WORD = "(?:" + "|".join(sorted(WORDS, key=len, reverse=True)) + r")(?![\w'(\[.-])"
+PHRASE = rf"{WORD}(?:,? (?:a )?{WORD})*[,:]?"             # words are set as words: of one draw:
 SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
-LETTER = "A-Za-zÀ-ÖØ-öø-ÿα-ωΑ-Ω"
-TOKEN = re.compile(r"\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio)|d?prior_matching|"
+LETTER = "A-Za-zÀ-ÖØ-öø-ÿα-ωΑ-Ωἀ-ᾼ"
+TOKEN = re.compile(PHRASE + r"|\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio)|d?prior_matching|"
                    r"d?cell_log_p|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
                    rf"|[{LETTER}∂](?:[{LETTER}∂]|[\u0300-\u036f])*'?s?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
                    "|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
@@ -71,7 +81,7 @@ def row(tokens: list[str], at: int, until: str) -> tuple[list[str], int]:
             continue
         made, at = element(tokens, at)
         gap = gap or bool(out and out[-1].startswith("<mfrac>") and made.startswith("<mfrac>"))
-        if gap and out and not out[-1].startswith("<mo") and not made.startswith("<mo"):
+        if gap and out and not any(part.startswith(("<mo", "<mtext")) for part in (out[-1], made)):
             out.append('<mspace width="0.25em"/>')
         out.append(made)
         gap = False
@@ -97,12 +107,15 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
             made = inside[0]                           # a factor in brackets, (1/2) Σ, needs none
     elif token[0].isdigit():
         made = f"<mn>{token}</mn>"
-    elif token in WORDS:
-        made = f"<mtext>&#160;{escape(token)}&#160;</mtext>"
+    elif re.fullmatch(PHRASE, token) and tokens[at:at + 1] != ["["]:
+        before, after = ("&#160;" * (0 <= i < len(tokens) and tokens[i].isspace()) for i in (at - 2, at))
+        made = f"<mtext>{before}{escape(token)}{after}</mtext>"
     elif token in "ΣΠ∫":
         made = f"<mo>{ {'Σ': '∑', 'Π': '∏'}.get(token, token) }</mo>"
     elif token[0].isalpha() or token[0] == "∂":
         made = f"<mi>{escape(token)}</mi>"
+    elif token == ":":                                 # at the end of a label, or in a slice
+        made = f'<mo lspace="0" rspace="{"0.3em" if tokens[at:at + 1] == [" "] else "0"}">:</mo>'
     elif token == "|":
         made = '<mo stretchy="false">|</mo>'
     else:
