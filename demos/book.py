@@ -21,7 +21,7 @@ import io
 import re
 import shutil
 import sys
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from grader.table import EXERCISES
 from teacher import MINUTES, options
 
 from scratchvae.cli import main as scratchvae
-from scratchvae.explain.mathml import broken
+from scratchvae.explain.mathml import LETTER, broken
 
 try:
     from markdown_it import MarkdownIt
@@ -56,6 +56,33 @@ td,th{border-top:1px solid #8884;padding:.25rem .5rem;text-align:left;vertical-a
 :target{background:#ffe58a55}h2,h3{line-height:1.25;scroll-margin-top:1rem}
 @page{margin:16mm}@media print{body{max-width:none;font-size:10pt;padding:0}nav{display:none}pre{white-space:pre-wrap}
 pre,.eq,img{break-inside:avoid}h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}}"""
+
+LONG = "eps|gamma|hat|off|out|post|rest|simple|there"   # the indices of three letters and more
+INDEX = re.compile(rf"(?<![{LETTER}0-9_])((?!log_)(?:[{LETTER}]|[\u0300-\u036f])+|[]∇)])('*)_"
+                   rf"(?:\{{([^{{}}]*)\}}|({LONG}|[A-Za-z0-9φ]{{1,2}})(?![A-Za-z0-9_]))")
+POWER = re.compile(r"\^(?:\(((?:[^()]|\([^()]*\))*)\)|(-?\w+(?:(?<=min)\([^()]*\))?))")
+LETTERS = re.compile(rf"(?<![{LETTER}0-9_'.])(?!A(?:\s[A-Z]?[a-z]|\s*$)|a(?:\s\w|\s*$|-)|(?<=\d )s$)"   # a draw, 20 s
+                     rf"([^\WΣΠ\d_][\u0300-\u036f]?)(?![{LETTER}0-9_\u0300-\u036f]|\.\w)")
+
+
+def prose(text: str) -> str:
+    """Return a text with its formulas set: indices as in z_{t+1}, powers as in e^(-x), single letters in italics."""
+    def index(found: re.Match[str]) -> str:
+        name, below = (f"<i>{part}</i>" if re.fullmatch(r"[^\WΣΠ\d_][\u0300-\u036f]?", part) else part
+                       for part in (found[1], found[3] or found[4]))
+        return f"{name}{found[2]}<sub>{below}</sub>"
+
+    text = POWER.sub(lambda found: f"<sup>{found[1] or found[2]}</sup>", INDEX.sub(index, escape(text, quote=False)))
+    return "".join(part if part.startswith("<") else LETTERS.sub(r"<i>\1</i>", part)
+                   for part in re.split(r"(<i>.*?</i>|<[^>]*>)", text))
+
+
+def joined(state: Any) -> None:
+    """Join the lines of a paragraph, so that a formula may go over the end of one."""
+    for token in state.tokens:
+        for child in token.children or []:
+            if child.type == "softbreak":
+                child.type, child.content = "text", "\n"
 
 
 def formulas(text: str) -> str:
@@ -83,8 +110,9 @@ class Book:
                      for number in re.findall(r"^### \((\d+\.\d+)\)", self.math, re.MULTILINE)}
         self.lessons = {path.stem: f"lesson-{path.stem.split('_')[0]}.html" for path in sorted(HERE.glob("[0-9]*.py"))}
         self.md = MarkdownIt("commonmark").enable("table")
+        self.md.core.ruler.before("text_join", "joined", joined)
         self.md.renderer.rules.update(
-            text=lambda tokens, i, *rest: self.numbers(escape(tokens[i].content)),
+            text=lambda tokens, i, *rest: self.numbers(prose(tokens[i].content)),
             code_block=self.block, heading_open=self.heading, link_open=self.link, image=self.image,
             table_open=lambda *rest: '<div class="wide"><table>', table_close=lambda *rest: "</table></div>")
 
@@ -183,9 +211,9 @@ def exercises(book: Book) -> None:
     """Add the exercises, and their solutions on another page."""
     tasks, answers = book.md.render((HERE / "exercises" / "README.md").read_text(encoding="utf-8")), ""
     for number, (exercise, minutes) in enumerate(zip(EXERCISES, MINUTES), start=1):
-        head = f"<h2>{number}. {escape(exercise.title)} ({minutes} minutes)</h2>"
+        head = f"<h2>{number}. {prose(exercise.title)} ({minutes} minutes)</h2>"
         tasks += (f"{head}<pre>{escape(blank(exercise))}</pre><details><summary>a hint</summary>"
-                  f"<p>{escape(' '.join(exercise.hint.split()))}</p></details>")
+                  f"<p>{prose(' '.join(exercise.hint.split()))}</p></details>")
         answers += f"{head}<pre>{escape(filled(exercise).split(chr(34) * 3, 2)[2].strip())}</pre>"
     book.add("exercises.html", "Exercises", tasks)
     book.add("solutions.html", "Solutions of the exercises", f"<h1>Solutions</h1>{answers}")
@@ -212,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         given += ["--epochs", str(args.epochs)] if args.epochs is not None and "epochs" in known else []
         body = run(path, given, book)
         title = re.search(r"<h1>(.*?)</h1>", body)
-        book.add(file, title[1] if title else "0. All of it on one page", body)
+        book.add(file, unescape(re.sub("<.*?>", "", title[1])) if title else "0. All of it on one page", body)
     mathematics(book)
     exercises(book)
     book.add("extend.html", "Write your own", book.md.render((PACKAGE / "EXTEND.md").read_text(encoding="utf-8")))
