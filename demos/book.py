@@ -39,6 +39,7 @@ from scratchvae.explain.mathml import LETTER, broken
 
 try:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import emphasis
 except ImportError:
     raise SystemExit("the book needs markdown-it-py: pip install -e '.[book]'") from None
 
@@ -46,6 +47,7 @@ MODELS = ("vae", "hvae", "topdown", "diffusion")
 STYLE = """:root{color-scheme:light dark}*{box-sizing:border-box}
 body{font:1.05rem/1.55 Georgia,serif;max-width:46rem;margin:0 auto;padding:.8rem;overflow-wrap:break-word}
 pre,code{font:.82em/1.45 ui-monospace,"DejaVu Sans Mono",Menlo,monospace}code{overflow-wrap:anywhere}
+sub,sup{font-size:.75em;line-height:0;white-space:nowrap}
 pre{overflow-x:auto;padding:.5rem;border-left:3px solid #8884;margin:.7rem 0}pre.out{border-color:#E69F00}
 img{max-width:100%;height:auto;background:#fff}nav{font-size:.9rem;margin:.6rem 0}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
@@ -89,7 +91,7 @@ def formulas(text: str) -> str:
     """Return an indented block as formulas, a row for each line; what stands apart in a line stands apart here, too."""
     lines = []
     for line in text.rstrip("\n").split("\n"):
-        line = re.sub(r" {2,}(?=[-=+] )|(?<= [-=+]) {2,}", " ", line)        # an operator does not stand apart
+        line = re.sub(r" {2,}(?=(?:[-=+→·]|[<>]=) )|(?<=[-=+→·]) {2,}", " ", line)    # an operator does not
         parts = "".join(f"<span>{broken(part)}</span>" for part in re.split(r" {2,}", line.strip()) if part)
         lines.append(f'<div class="line">{parts}</div>' if parts else "")
     return f'<div class="eq">{"".join(lines)}</div>'
@@ -97,7 +99,7 @@ def formulas(text: str) -> str:
 
 def is_program(text: str) -> bool:
     """Tell whether an indented block is a command or a listing, and no formula."""
-    return bool(re.match(r"(python|pip|scratchvae|\.venv)\b", text)) or not re.search(r"[=<≤→←~∝σ]", text)
+    return bool(re.match(r"(python|pip|scratchvae|\.venv)\b", text)) or not re.search(r"[=<≤→←~∝σ]|log p", text)
 
 
 class Book:
@@ -110,6 +112,8 @@ class Book:
                      for number in re.findall(r"^### \((\d+\.\d+)\)", self.math, re.MULTILINE)}
         self.lessons = {path.stem: f"lesson-{path.stem.split('_')[0]}.html" for path in sorted(HERE.glob("[0-9]*.py"))}
         self.md = MarkdownIt("commonmark").enable("table")
+        self.md.inline.ruler.at("emphasis", lambda state, silent: state.src[state.pos] != "_"   # an index
+                                and emphasis.tokenize(state, silent))
         self.md.core.ruler.before("text_join", "joined", joined)
         self.md.renderer.rules.update(
             text=lambda tokens, i, *rest: self.numbers(prose(tokens[i].content)),

@@ -23,12 +23,12 @@ WORDS = [word.replace("~", " ") for word in """
     this those three through times to top-down uniform~on up uses variable variables variance variances what where
     whole with without""".split()]
 WORD = "(?:" + "|".join(sorted(WORDS, key=len, reverse=True)) + r")(?![\w'(\[.-])"
-PHRASE = rf"{WORD}(?:,? (?:a )?{WORD})*[,:]?"             # words are set as words: of one draw:
-SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·"}
+PHRASE = rf"{WORD}(?: (?:a )?{WORD})*[,:]?"               # words are set as words: of one draw:
+SIGNS = {"<=": "≤", ">=": "≥", "||": "‖", "-": "−", "+=": "+=", "...": "…", "*": "·", "~": "∼"}
 LETTER = "A-Za-zÀ-ÖØ-öø-ÿα-ωΑ-Ωἀ-ᾼ"
-TOKEN = re.compile(PHRASE + r"|\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio)|d?prior_matching|"
-                   r"d?cell_log_p|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
-                   rf"|[{LETTER}∂](?:[{LETTER}∂]|[\u0300-\u036f])*'?s?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
+TOKEN = re.compile(PHRASE + r"|\s+|[a-z_]+\.[a-z_]+|[a-z_]+_backward|d?log_(?:prob|factorial|ratio|[pqw])|"
+                   r"d?prior_matching|learning_rate|d?cell_log_p|\.\.\.|<=|>=|\+=|\|\||\d+(?:\.\d+)?"
+                   rf"|[{LETTER}∂](?:[{LETTER}∂]|[\u0300-\u036f])*[0-9]*'?s?|_\{{[^}}]*\}}|_[{LETTER}0-9]+"
                    "|[" + "".join(RAISED) + "]+|[" + "".join(LOWERED) + "]+|.")
 
 
@@ -43,12 +43,13 @@ def mathml(text: str) -> str:
 def broken(text: str, most: int = 34) -> str:
     """Return a formula as one ``<math>`` element, or a long one as several, so that the line can break between them.
 
-    It is split before =, + and - outside brackets.
+    It is split before =, +, - and words outside brackets.
     """
     tokens, parts, depth, length = TOKEN.findall(text), [""], 0, 0
     for i, token in enumerate(tokens):
         depth += (token in "([") - (token in ")]")
-        sign = token in ("=", "+", "-") and i > 0 and tokens[i - 1].isspace() and tokens[i + 1:i + 2] == [" "]
+        sign = i > 0 and tokens[i - 1].isspace() and tokens[i + 1:i + 2] == [" "] and (
+            token in ("=", "+", "-") or re.fullmatch(PHRASE, token))
         if sign and depth == 0 and (length > most or len(text) - length > 2 * most > 0 and length > most / 2):
             parts.append("")
             length = 0
@@ -108,8 +109,9 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
     elif token[0].isdigit():
         made = f"<mn>{token}</mn>"
     elif re.fullmatch(PHRASE, token) and tokens[at:at + 1] != ["["]:
-        before, after = ("&#160;" * (0 <= i < len(tokens) and tokens[i].isspace()) for i in (at - 2, at))
-        made = f"<mtext>{before}{escape(token)}{after}</mtext>"
+        before = at > 2 and tokens[at - 2].isspace() and not re.fullmatch(PHRASE, tokens[at - 3])
+        after = "".join(tokens[at:at + 1]).isspace()
+        made = f"<mtext>{'&#160;' * before}{escape(token)}{'&#160;' * after}</mtext>"
     elif token in "ΣΠ∫":
         made = f"<mo>{ {'Σ': '∑', 'Π': '∏'}.get(token, token) }</mo>"
     elif token[0].isalpha() or token[0] == "∂":
@@ -129,8 +131,8 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
         elif after[0] == "_" and len(after) > 1:
             inner = "".join(row(TOKEN.findall(after[1:].strip("{}")), 0, "")[0])
             made = f"<msub>{made}<mrow>{inner}</mrow></msub>"
-        elif after == "[" and token[0].isalpha() or (                          # an entry x[n, i]; exp x[n, i]
-                after == " " and token in ("exp", "log") and "".join(tokens[at + 1:at + 2])[:1].isalpha()):
+        elif after in ("[", "(") and (token[0].isalpha() or token[0] == "∂") or (    # x[n, i]; f(x); exp x[n, i]
+                after == " " and token in ("exp", "log") and re.match("[^\\WΣΠ\\d]", "".join(tokens[at + 1:at + 2]))):
             inner, at = element(tokens, at)
             made = f"<mrow>{made}" + '<mspace width="0.2em"/>' * (after == " ") + f"{inner}</mrow>"
             continue
