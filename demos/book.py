@@ -59,18 +59,19 @@ td,th{border-top:1px solid #8884;padding:.25rem .5rem;text-align:left;vertical-a
 @page{margin:16mm}@media print{body{max-width:none;font-size:10pt;padding:0}nav{display:none}pre{white-space:pre-wrap}
 pre,.eq,img{break-inside:avoid}h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}}"""
 
+ONE = rf"(?![ΣΠ])[{LETTER}][\u0300-\u036f]?"
 LONG = "eps|gamma|hat|off|out|post|rest|simple|there"   # the indices of three letters and more
 INDEX = re.compile(rf"(?<![{LETTER}0-9_])((?!log_)(?:[{LETTER}]|[\u0300-\u036f])+|[]∇)])('*)_"
                    rf"(?:\{{([^{{}}]*)\}}|({LONG}|[A-Za-z0-9φ]{{1,2}})(?![A-Za-z0-9_]))")
 POWER = re.compile(r"\^(?:\(((?:[^()]|\([^()]*\))*)\)|(-?\w+(?:(?<=min)\([^()]*\))?))")
 LETTERS = re.compile(rf"(?<![{LETTER}0-9_'.])(?!A(?:\s[A-Z]?[a-z]|\s*$)|a(?:\s\w|\s*$|-)|(?<=\d )s$)"   # a draw, 20 s
-                     rf"([^\WΣΠ\d_][\u0300-\u036f]?)(?![{LETTER}0-9_\u0300-\u036f]|\.\w)")
+                     rf"({ONE})(?![{LETTER}0-9_\u0300-\u036f]|\.\w)")
 
 
 def prose(text: str) -> str:
     """Return a text with its formulas set: indices as in z_{t+1}, powers as in e^(-x), single letters in italics."""
     def index(found: re.Match[str]) -> str:
-        name, below = (f"<i>{part}</i>" if re.fullmatch(r"[^\WΣΠ\d_][\u0300-\u036f]?", part) else part
+        name, below = (f"<i>{part}</i>" if re.fullmatch(ONE, part) else part
                        for part in (found[1], found[3] or found[4]))
         return f"{name}{found[2]}<sub>{below}</sub>"
 
@@ -91,7 +92,8 @@ def formulas(text: str) -> str:
     """Return an indented block as formulas, a row for each line; what stands apart in a line stands apart here, too."""
     lines = []
     for line in text.rstrip("\n").split("\n"):
-        line = re.sub(r" {2,}(?=(?:[-=+→·]|[<>]=) )|(?<=[-=+→·]) {2,}", " ", line)    # an operator does not
+        line = re.sub(r" {2,}(?=(?:[-=+→·]|[<>]=) )|(?<=[-=+→·]) {2,}", " ", line)  # an operator does not stand apart
+        line = re.sub(r"(?<=,) {2,}(?=[^([]*\))", " ", line)                   # nor does what a bracket holds
         parts = "".join(f"<span>{broken(part)}</span>" for part in re.split(r" {2,}", line.strip()) if part)
         lines.append(f'<div class="line">{parts}</div>' if parts else "")
     return f'<div class="eq">{"".join(lines)}</div>'
