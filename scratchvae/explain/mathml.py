@@ -10,7 +10,7 @@ from functools import lru_cache
 from html import escape
 
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀᵗˣʸʳˡᵃᵇʰ", "0123456789-+Ttxyrlabh"))
-LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖᵥ", "0123456789nijtkv"))
+LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙᵢⱼₜₖᵥₛ", "0123456789nijtkvs"))
 WORDS = [word.replace("~", " ") for word in """
     a~constant a~factor a~row after again all along and another are as at at~the~top back backward Bayes'~rule before
     binary both bracket by cell chain code compared computed condition correlation deviation density direct directly
@@ -43,14 +43,16 @@ def mathml(text: str) -> str:
 def broken(text: str, most: int = 34) -> str:
     """Return a formula as one ``<math>`` element, or a long one as several, so that the line can break between them.
 
-    It is split before =, +, - and words outside brackets.
+    It is split before =, +, - and words outside brackets and bars.
     """
-    tokens, parts, depth, length = TOKEN.findall(text), [""], 0, 0
+    tokens, parts, depth, length, bars = TOKEN.findall(text), [""], 0, 0, False
     for i, token in enumerate(tokens):
         depth += (token in "([") - (token in ")]")
+        if token == "|" and not tokens[max(i - 1, 0)] == " " == "".join(tokens[i + 1:i + 2]):     # |a - b|, no p(a | b)
+            bars = not bars
         sign = i > 0 and tokens[i - 1].isspace() and tokens[i + 1:i + 2] == [" "] and (
             token in ("=", "+", "-") or re.fullmatch(PHRASE, token))
-        if sign and depth == 0 and (length > most or len(text) - length > 2 * most > 0 and length > most / 2):
+        if sign and not (depth or bars) and (length > most or len(text) - length > 2 * most and length > most / 2):
             parts.append("")
             length = 0
         parts[-1] += token
