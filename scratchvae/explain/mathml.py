@@ -111,9 +111,9 @@ def element(tokens: list[str], at: int) -> tuple[str, int]:
     elif token[0].isdigit():
         made = f"<mn>{token}</mn>"
     elif re.fullmatch(PHRASE, token) and tokens[at:at + 1] != ["["]:
-        before = at > 2 and tokens[at - 2].isspace() and not re.fullmatch(PHRASE, tokens[at - 3])
-        after = "".join(tokens[at:at + 1]).isspace()
-        made = f"<mtext>{'&#160;' * before}{escape(token)}{'&#160;' * after}</mtext>"
+        left = at > 2 and tokens[at - 2].isspace() and not re.fullmatch(PHRASE, tokens[at - 3])
+        right = "".join(tokens[at:at + 1]).isspace()
+        made = f"<mtext>{'&#160;' * left}{escape(token)}{'&#160;' * right}</mtext>"
     elif token in "ΣΠ∫":
         made = f"<mo>{ {'Σ': '∑', 'Π': '∏'}.get(token, token) }</mo>"
     elif token[0].isalpha() or token[0] == "∂":
