@@ -46,6 +46,13 @@ def test_columns_are_read_by_name_in_any_order(model):
         model.score(Frame(["city", "cold", "pay", "mild"], frame().rows))
 
 
+def test_two_columns_of_one_name_are_refused(model):
+    twice = Frame(["city", "warm", "pay", "warm"], frame().rows)
+    for door in (TableVAE().fit, model.score):
+        with pytest.raises(ValueError, match=r"^two columns are called 'warm' \(columns 1 and 3\): rename one$"):
+            door(twice)
+
+
 def test_kinds_and_units_are_those_of_the_table(model):
     assert [column.kind for column in model.table_.columns] == ["categorical", "gaussian", "lognormal", "bernoulli"]
     drawn = model.sample(200)

@@ -237,11 +237,15 @@ def by_name(x: Any, names: Sequence[str] | None) -> Any:
 
 def places(own: list[str], names: Sequence[str]) -> list[int]:
     """Return where each of these names stands among others, which must be the same ones in any order."""
+    where: dict[str, int] = {}
+    for j, name in enumerate(own):
+        if where.setdefault(name, j) != j:
+            raise ValueError(f"two columns are called {name[:40]!r} (columns {where[name]} and {j}): rename one")
     if sorted(own) != sorted(names):
         raise ValueError(f"x must have the columns {listed(list(names))}; it lacks "
-                         f"{listed([name for name in names if name not in own]) or 'none'} and has "
+                         f"{listed([name for name in names if name not in where]) or 'none'} and has "
                          f"{listed([name for name in own if name not in names]) or 'none'} besides")
-    return [own.index(name) for name in names]
+    return [where[name] for name in names]
 
 
 def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool) -> Table:

@@ -92,6 +92,16 @@ def test_the_command_keeps_what_was_given(home, capsys):
     assert config()["columns"] == ["b, c", "e"]
 
 
+def test_two_columns_of_one_name_are_refused(home, capsys):
+    """By name the second one would be read as the first."""
+    write("t.csv", "aba", answers())
+    for words in ([], ["--likelihood", "gaussian"]):
+        assert "two columns are called 'a' (columns 0 and 2): rename one" in train(capsys, *FAST, *words, code=2)
+    train(capsys, *FAST, "--without", "2")
+    write("other.csv", "aab", answers())
+    assert "two columns are called 'a'" in run(capsys, "evaluate", "run", "--data", "other.csv", code=2)
+
+
 def test_an_index_without_a_name_is_left_out(home, capsys):
     write("t.csv", ["", "a", "b"], [[i, *row[:2]] for i, row in enumerate(answers())])
     assert "left out: column 0, which has no name, as an index" in train(capsys, *FAST)
