@@ -70,7 +70,8 @@ def perform(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Unusable as error:
-        for line in f"{error}; this works: {options.mended(argv, args, error.fix)}".splitlines():
+        works = f"; this works: {options.mended(argv, args, error.fix)}" if error.fix else ""
+        for line in f"{error}{works}".splitlines():
             note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))

@@ -35,12 +35,15 @@ MOST_LEVELS = 100                                      # different texts, unless
 FEW = 20                                               # different values, by which whole numbers are kinds, not amounts
 GAIN = 0.1                                             # nats a row, by which a log-normal must fit better
 ZEROS = 0.1                                            # the share of zeros that makes a hurdle
+ROW = "row {}, counted from 0".format
+ALIKE = "every column has the same value in all rows: a model needs at least two different rows"
 
 
 class Unusable(ValueError):
     """Columns that no model can learn as they are: a line for each, and the options that would help.
 
-    ``fix`` has ``without``, names of columns to leave out, and ``decimal``, the mark that their numbers have.
+    ``fix`` has ``without``, names of columns to leave out, and ``decimal``, the mark that their numbers have; nothing
+    if no options are enough.
     """
 
     def __init__(self, lines: Sequence[str], fix: dict[str, Any]) -> None:
@@ -158,7 +161,7 @@ class Table:
                  for column in self.columns for make in PARTS[column.kind]]
         return Mixed(parts, self.missing or any(column.kind == "hurdle" for column in self.columns))
 
-    def numbers(self, x: Any, row: Callable[[int], str] = "row {}, counted from 0".format) -> Array:
+    def numbers(self, x: Any, row: Callable[[int], str] = ROW) -> Array:
         """Return the cells as numbers, float64: a level's for a text, NaN for what is missing; ``row`` names a row."""
         cells = np.asarray(by_name(x, [column.name for column in self.columns]), object)
         if cells.ndim != 2 or not len(cells) or cells.shape[1] != len(self.columns):
@@ -248,8 +251,9 @@ def places(own: list[str], names: Sequence[str]) -> list[int]:
     return [where[name] for name in names]
 
 
-def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool) -> Table:
-    """Choose the kind of every column by its cells, all text, unless ``kinds`` has it by number.
+def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
+           row: Callable[[int], str] = ROW) -> Table:
+    """Choose the kind of every column by its cells, all text, unless ``kinds`` has it by number; ``row`` names a row.
 
     Raises
     ------
@@ -259,18 +263,24 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
     found: list[Column] = []
     wrong: list[str] = []
     fix: dict[str, Any] = {}
+    typos = False
     for j, (name, cells) in enumerate(zip(names, x.T)):
         there = [text for text in cells if text.lower() not in MISSING]
         levels = sorted(set(there))
-        numbers = all(map(is_number, levels))
-        marks = [] if numbers else [mark for mark in ".," if np.mean([unformatted(text, mark) != text or is_number(text)
-                                                                      for text in levels]) >= 0.9]
-        kind = kinds.get(j) or (of_numbers(np.array(levels, float), np.array(there, float)) if numbers and there
+        texts = [text for text in levels if not is_number(text)]
+        n_read, mark = max((sum(unformatted(text, mark) != text for text in texts), mark) for mark in ",.")
+        odd = [text for text in texts if unformatted(text, mark) == text]
+        kind = kinds.get(j) or (of_numbers(np.array(levels, float), np.array(there, float)) if there and not texts
                                 else "categorical")
-        if marks and j not in kinds:
-            text = next(text for text in levels if not is_number(text))
-            wrong.append(f"column {name!r} has numbers written as text, such as {text[:40]!r}: --decimal {marks[0]}")
-            fix.setdefault("decimal", marks[0])
+        if texts and j not in kinds and len(odd) <= 0.1 * len(levels):
+            if n_read:
+                text = next(text for text in texts if text not in odd)
+                wrong.append(f"column {name!r} has numbers written as text, such as {text[:40]!r}: --decimal {mark}")
+                fix["decimal"] = min(mark, fix.get("decimal", mark))           # a comma is needed, a point may be a tie
+            if odd:
+                typos = True
+                wrong.append(f"{row(list(cells).index(odd[0]))}: column {name!r} has numbers, but also text, such as "
+                             f"{odd[0][:40]!r}: correct these cells or leave them empty")
         elif not levels or len(set(map(plain, levels))) < 2 and kind not in ("poisson", "bernoulli"):
             wrong.append(f"column {name!r} has " + ("the same value in every row" if levels else
                                                     "nothing but missing cells") + ": leave it out")
@@ -281,15 +291,17 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool)
                          f"{levels[0][:40]!r}: leave it out; or, if they are kinds, --kinds {name}=categorical")
             fix.setdefault("without", []).append(name)
         elif kind == "categorical":
-            found.append(Column(name, kind, sorted(levels, key=float) if numbers else levels))
+            found.append(Column(name, kind, levels if texts else sorted(levels, key=float)))
         else:
             found.append(Column(name, kind))
-            values = np.array(levels if numbers else ["nan"], float)           # text is refused later
+            values = np.array(["nan"] if texts else levels, float)             # text is refused later
             if np.isfinite(values).all() and not any("e" in text.lower() for text in levels):
                 digits = 0 if (values % 1 == 0).all() else max(len(text.partition(".")[2]) for text in levels)
                 found[-1] = replace(found[-1], decimals=min(digits, 20), low=min(values), high=max(values))
+    if len(wrong) == len(names) and (x == x[0]).all():
+        raise ValueError(ALIKE)
     if wrong:
-        raise Unusable(wrong, fix)
+        raise Unusable(wrong, {} if typos or len(fix.get("without", ())) == len(names) else fix)
     return Table(found, missing)
 
 

@@ -84,6 +84,28 @@ def test_a_refusal_lists_everything_and_its_command_works(home, capsys):
     assert "'width'" in next(line for line in out.splitlines() if line.startswith("gaussian"))
 
 
+def test_text_among_numbers_is_named_and_no_command_is_said_to_work(home, capsys):
+    rows = [[f"{i}.5", f"${i},000", i % 7] for i in range(40)]
+    rows[30][0] = "1O.5"
+    write("t.csv", "abc", rows)
+    for words in ([], ["--decimal", "."]):
+        says = train(capsys, *FAST, *words, code=2)
+        assert "'t.csv': read as CSV, line 32: column 'a' has numbers, but also text, such as '1O.5': correct " in says
+        assert "this works" not in says and ("column 'b' has numbers written as text" in says) == (not words)
+    write("t.csv", "ab", [[f"${i},000", f"{i},5"] for i in range(40)])         # one mark is enough for both
+    run(capsys, *shlex.split(train(capsys, *FAST, code=2).partition("this works: ")[2])[1:])
+
+
+@pytest.mark.parametrize("likelihood", ["mixed", "gaussian"])
+def test_a_table_of_one_row_needs_another(home, capsys, likelihood):
+    for n in (1, 30):
+        write("t.csv", "ab", [[1, 2]] * n)
+        says = train(capsys, *FAST, "--likelihood", likelihood, code=2)
+        assert says.endswith("every column has the same value in all rows: a model needs at least two different rows\n")
+    write("t.csv", "ab", [[1, f"name {i}"] for i in range(30)])
+    assert "this works" not in train(capsys, *FAST, code=2), "no column would be left"
+
+
 def test_the_command_keeps_what_was_given(home, capsys):
     write("t.csv", ["a", "b, c", "d", "e"], [[1, i, i % 3, i * i] for i in range(20)])
     says = train(capsys, "--without", "d", *FAST, code=2)
