@@ -64,6 +64,14 @@ def test_kinds_and_units_are_those_of_the_table(model):
     assert model.inverse_transform(np.zeros((3, 2))).shape == (3, 4)
 
 
+def test_true_and_false_come_back_as_such():
+    rows = [[i % 3 == 0, "True" if i % 2 else "False", i / 7] for i in range(40)]
+    rows[4][0] = None
+    model = TableVAE(2, [4]).fit(rows)
+    assert {type(cell) for cell in model.sample(20)[:, 0]} == {bool} and model.impute(rows)[3, 0] is True
+    assert set(model.sample(50)[:, 1]) == {"True", "False"} and np.isfinite(model.score(rows))
+
+
 def test_only_missing_cells_are_filled(model):
     filled, rows = model.impute(frame()), frame().rows
     assert filled[5, 0] in ("Oslo", "Bergen") and 5 < filled[3, 1] < 20 and filled[7, 2] > 0

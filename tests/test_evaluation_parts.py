@@ -243,7 +243,6 @@ def spoilt(model):
      "model must be float32 or float64, as model.astype(np.float32) is; got complex128"),
     (spoilt(made("vae")), {}, "model must have finite parameters to be evaluated; some are infinite or NaN"),
     (np.zeros(3), {}, "model must be a VAE, an HVAE or a Diffusion; got an array of shape (3,)"),
-    (made("vae"), {"x": X[:1]}, "x must have at least 2 rows to evaluate on; got 1"),
     (made("vae"), {"x": X[0]}, "x must have shape (n, 6); got (6,)"),
     (made("vae"), {"n_draws": 0}, "n_draws must be a whole number of at least 1; got 0"),
     (made("vae"), {"n_samples": 0}, "n_samples must be a whole number of at least 1; got 0"),

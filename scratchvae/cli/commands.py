@@ -93,7 +93,8 @@ def train_to_the_end(run: Run, data: Data, x: Array, held_out: Array | None, dou
     """Say what will be done, and do it."""
     config, state = run.config, run.state
     watched = "none held out" if held_out is None else f"{len(held_out)} held out ({data.watched})"
-    output.say(f"{config['data']}: {len(x)} rows of {config['x_dim']} to train on, {watched}; {run.scaling}")
+    width = f"{len(config['cells'])} columns" if config["cells"] else config["x_dim"]
+    output.say(f"{config['data']}: {len(x)} rows of {width} to train on, {watched}; {run.scaling}")
     if config["columns"] and config["image_shape"] is None:
         output.say(f"columns: {listed(config['columns'])}; labels: {config['labels'] or 'none (see --labels)'}")
     if "test" in data.numbers:
@@ -122,6 +123,7 @@ def train_to_the_end(run: Run, data: Data, x: Array, held_out: Array | None, dou
         if run.stale < config["patience"]:
             output.say(f"it was still rising: scratchvae train --resume {run.folder} --epochs {2 * config['epochs']}")
     finish(run, x[:1000, :config["x_dim"]])
+    output.say(f"done; scratchvae evaluate {run.folder}{'' if 'test' in data.x else ' --split train'} measures it")
     return 0
 
 
@@ -166,7 +168,6 @@ def finish(run: Run, real: Array) -> None:
             output.write_picture(run.folder / "samples.png", run.config, {"samples": x}, 10)
     except ImportError as error:                       # no matplotlib: the run is no worse for it
         note(str(error))
-    output.say(f"done; scratchvae evaluate {run.folder} measures it")
 
 
 def measure(args: argparse.Namespace, given: Config) -> None:
@@ -179,14 +180,13 @@ def measure(args: argparse.Namespace, given: Config) -> None:
       scratchvae evaluate runs/table --data new.csv --rows scores.csv     # the unlikely rows: sort by log_likelihood
 
     An active unit is a latent that does something: its mean moves with x, with a
-    variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats.
+    variance above 0.01 (Burda et al. 2016); or its KL is above 0.01 nats.  One row
+    alone does not tell.
     """
     run, epoch = opened(args.run, best=True)
     if args.rows is not None:
         output.check_path(args.rows, output.NUMBERS, run.config, args.data)
     x, name = (look := shown(run, args, given)).x, look.name
-    if len(x) < 2:
-        raise ValueError(f"evaluate needs at least 2 rows, to see which units vary; {name} has {len(x)}")
     grey, scaling = examples.is_grey(run.config, x), str(run.scaling)
     of_model = {"diffusion": 10}.get(run.config["model"], 100 if run.config["prior"] == "diffusion" else 1000)
     n_samples = args.samples or of_model
@@ -210,7 +210,8 @@ def measure(args: argparse.Namespace, given: Config) -> None:
     if grey:
         output.say(GREY)
     output.say(found)
-    output.say(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
+    if not run.config["cells"]:                        # a table's columns are no dimensions of one kind
+        output.say(f"per dimension   {mean / run.config['x_dim']:10.3f} nats")
     if log_scale:
         output.say(f"before scaling  {mean - log_scale:10.3f} nats: the density of x as it is stored")
 
@@ -222,7 +223,7 @@ def write_rows(path: Path, run: Run, look: Shown, found: Evaluation, n_samples: 
               "elbo": elbo.total - log_scale, "reconstruction": elbo.reconstruction - log_scale,
               "prior_matching": elbo.prior_matching,
               **{f"consistency_{t}": kl for t, kl in enumerate(elbo.consistency.T, start=1)}}
-    if isinstance(how, columns.Table):                         # log p of each cell given the others, less its mean
+    if isinstance(how, columns.Table) and len(look.x) > 1:     # log p of each cell given the others, less its mean
         first = np.cumsum([0, *(len(columns.PARTS[column.kind]) for column in how.columns)])[:-1]
         share = np.add.reduceat(imputation.shares(run.model, look.x, n_samples), first, axis=1)
         share[np.isnan(how.numbers(look.stored))] = np.nan
@@ -344,9 +345,8 @@ def gradcheck(args: argparse.Namespace, given: Config) -> int:
     mistake, and after it the gradients that are wrong only because of it.
     """
     config, data = new_config(given)
-    x = examples.prepare(config, data.x["train"][:args.rows], "train")
-    x = examples.with_labels(config, x, data.y["train"][:args.rows] if data.y else None)
-    model, rng = runs.build(config, x), np.random.default_rng(config["seed"])
+    x = examples.with_labels(config, examples.prepare(config, data.x["train"], "train"), data.y.get("train"))
+    model, x, rng = runs.build(config, x), x[:args.rows], np.random.default_rng(config["seed"])
     model.theta += 0.01 * model.normal(rng, model.theta.size)                  # fresh, it would hide mistakes in logvar
     ledger = check_model(model, x, directions=args.directions, rng=rng)
     if not ledger.ok:

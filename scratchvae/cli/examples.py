@@ -118,11 +118,10 @@ def doubts(config: Config, x: Array) -> list[str]:
             said["whole numbers with a variance near their mean: if they are counts, --kinds"].append(f"{name}=poisson")
         elif different <= min(columns.FEW, len(values) / 2):
             said["few different numbers: if they are kinds, --kinds"].append(f"{name}=categorical")
-    if len(constant) == len(names):
-        raise ValueError(columns.ALIKE)
     if constant:
         raise columns.Unusable([f"{column(constant)} the same value in every row to train on, where a Gaussian's "
-                                "density grows without limit: leave out such columns"], {"without": constant})
+                                "density grows without limit: leave out such columns"],
+                               {"without": constant} if len(constant) < len(names) else {})
     return [f"{column([name.partition('=')[0] for name in what])} {says} {shlex.quote(as_csv([what[:10]])[:-1])}"
             + ", with --likelihood mixed" * (config["likelihood"] != "mixed") for says, what in said.items()]
 
@@ -195,9 +194,11 @@ def table(config: Config, data: Data) -> Config:
         if kind not in columns.KINDS:
             raise ValueError(f"--kinds must be NAME=KIND,... with kinds of {', '.join(columns.KINDS)}; got {kind[:40]}")
     chosen = {place("--kinds", name, named, x.shape[1]): kind for name, _, kind in pairs}
+    if len(chosen) < len(pairs):
+        raise ValueError(f"--kinds must name a column once; got {','.join(config['kinds'])[:80]}")
     row = files.row_in(config["data"], data.columns)
     found = columns.choose(x, named or list(map(str, range(x.shape[1]))), chosen, config["missing"] == "leave-out", row)
-    found.numbers(x, row)               # what is wrong in any row comes out now
+    found.numbers(x, row)                              # what is wrong in any row comes out now
     if config["scaling"] != "none":
         found = columns.standardised(found, data.x["train"])
     return {"x_dim": found.x_dim, "cells": [asdict(column) for column in found.columns]}

@@ -36,7 +36,6 @@ FEW = 20                                               # different values, by wh
 GAIN = 0.1                                             # nats a row, by which a log-normal must fit better
 ZEROS = 0.1                                            # the share of zeros that makes a hurdle
 ROW = "row {}, counted from 0".format
-ALIKE = "every column has the same value in all rows: a model needs at least two different rows"
 
 
 class Unusable(ValueError):
@@ -263,7 +262,6 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
     found: list[Column] = []
     wrong: list[str] = []
     fix: dict[str, Any] = {}
-    typos = False
     for j, (name, cells) in enumerate(zip(names, x.T)):
         there = [text for text in cells if text.lower() not in MISSING]
         levels = sorted(set(there))
@@ -278,7 +276,7 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
                 wrong.append(f"column {name!r} has numbers written as text, such as {text[:40]!r}: --decimal {mark}")
                 fix["decimal"] = min(mark, fix.get("decimal", mark))           # a comma is needed, a point may be a tie
             if odd:
-                typos = True
+                fix["typos"] = True
                 wrong.append(f"{row(list(cells).index(odd[0]))}: column {name!r} has numbers, but also text, such as "
                              f"{odd[0][:40]!r}: correct these cells or leave them empty")
         elif not levels or len(set(map(plain, levels))) < 2 and kind not in ("poisson", "bernoulli"):
@@ -299,9 +297,9 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
                 digits = 0 if (values % 1 == 0).all() else max(len(text.partition(".")[2]) for text in levels)
                 found[-1] = replace(found[-1], decimals=min(digits, 20), low=min(values), high=max(values))
     if len(wrong) == len(names) and (x == x[0]).all():
-        raise ValueError(ALIKE)
+        raise ValueError("every column has the same value in all rows: a model needs at least two different rows")
     if wrong:
-        raise Unusable(wrong, {} if typos or len(fix.get("without", ())) == len(names) else fix)
+        raise Unusable(wrong, {} if "typos" in fix or len(fix.get("without", ())) == len(names) else fix)
     return Table(found, missing)
 
 

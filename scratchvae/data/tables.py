@@ -77,7 +77,9 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
             raise ValueError(f"line {number} has {len(cells)} columns, the first line has {len(top)}{title}")
         if at is not None:
             y.append(cells.pop(at).strip())
-            if not 1 <= len(y[-1]) <= MAX_LABEL:
+            if y[-1].lower() in MISSING and y[-1].lower() not in ("none", "-", "."):         # which may be labels
+                raise ValueError(f"line {number}: the label (column {top[at]!r}) is empty: fill it, or drop the row")
+            if len(y[-1]) > MAX_LABEL:
                 raise ValueError(f"line {number} must have a label of 1 to {MAX_LABEL} characters")
         taken.extend(words.setdefault(cell, cell) for cell in map(str.strip, cells))
         if 8 * len(taken) + 128 * (len(y) + len(words)) > max_bytes:           # a short text: some 128

@@ -87,6 +87,8 @@ class TableVAE:
         kinds = {names.index(check.choice("every name in kinds", name, names)): kind for name, kind in given.items()}
         held = np.arange(1, len(text) + 1) % min(check.size("hold_out", self.hold_out, 2), max(2, len(text))) == 0
         self.table_ = columns.standardised(columns.choose(text, names, kinds, True), text[~held])
+        self.flags_ = [j for j, column in enumerate(self.table_.columns) if list(column.levels) == ["False", "True"]
+                       and not any(isinstance(cell, str) for cell in cells[:, j])]
         x, plan = self.table_.apply(text), budget(int((~held).sum()), self.batch_size)
         self.model_ = VAE(self.table_.x_dim, latents, self.hidden, likelihood=self.table_.likelihood(),
                           x_mean=columns.means(x[~held]), rng=seed)
@@ -134,10 +136,11 @@ class TableVAE:
         return self.model_
 
     def _cells(self, x: Array, drawn: bool = False) -> Array:
-        """Return cells, as floats but for the texts of categories."""
+        """Return cells, as floats but for the texts of categories, and what is true or false."""
         cells = self.table_.invert(x, drawn)
         text = np.array([column.kind == "categorical" for column in self.table_.columns])
         cells[:, ~text] = cells[:, ~text].astype(float)
+        cells[:, self.flags_] = cells[:, self.flags_] == "True"
         return cells if text.any() else cells.astype(float)
 
     def fit_transform(self, X: Any, y: Any = None) -> Array:

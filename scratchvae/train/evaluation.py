@@ -90,10 +90,11 @@ class Evaluation:
 
     @property
     def levels(self) -> list[dict[str, Any]]:
-        """What is known of each level, by name."""
+        """What is known of each level, by name; of one row alone no active units."""
         columns = (self.kls, self.elbo.kl.mean(axis=0), self.active_units, self.active_units_kl)
-        return [{"level": t, "latents": len(kls), "kl": float(kl), "active_units": active, "active_units_kl": active_kl}
-                for t, (kls, kl, active, active_kl) in enumerate(zip(*columns), start=1)]
+        of_each = ("latents", "kl", "active_units", "active_units_kl")[:4 if len(self.log_likelihood) > 1 else 2]
+        return [{"level": t, **dict(zip(of_each, (len(kls), float(kl), *active)))}
+                for t, (kls, kl, *active) in enumerate(zip(*columns), start=1)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the means over the examples, and the levels, as JSON can hold them."""
@@ -106,17 +107,18 @@ class Evaluation:
 
     def __str__(self) -> str:
         through = f" of {self.log_p_levels} levels; the bound is for infinitely many" if self.log_p_levels else ""
+        error = f"standard error {standard_error(self.log_likelihood):.3f}, " * (len(self.log_likelihood) > 1)
         bound = (f"log p(x)        {self.log_likelihood.mean():10.3f} nats"
-                 f"  (standard error {standard_error(self.log_likelihood):.3f}, "
-                 f"{self.n_samples} importance samples{through})")
-        levels = ["level {level}: KL {kl:.2f} nats; of {latents} latents, {active_units} active by variance, "
-                  "{active_units_kl} by their own KL".format(**level) for level in self.levels]
+                 f"  ({error}{self.n_samples} importance samples{through})")
+        active = "; of {latents} latents, {active_units} active by variance, {active_units_kl} by their own KL"
+        levels = [("level {level}: KL {kl:.2f} nats" + active * ("active_units" in level)).format(**level)
+                  for level in self.levels]
         return "\n".join([str(self.elbo), bound, *levels])
 
 
 def standard_error(values: Array) -> float:
-    """Return the standard error of the mean of independent values."""
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+    """Return the standard error of the mean of independent values; NaN of one alone."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
 
 
 def units(model: Any, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
@@ -185,7 +187,8 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     model : VAE, HVAE, TopDown or Diffusion, or one of these that is Conditional
         The latents of a diffusion are x with noise, so none is active or inactive: they are
         left out, and its bound, over all levels, is drawn once.
-    x : array of shape (n, x_dim), n >= 2
+    x : array of shape (n, x_dim)
+        Of one row alone, n = 1, nothing says which latents are active.
     n_samples : int, default 1000
         Importance samples for log p(x).
     n_draws : int, default 10
@@ -237,8 +240,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
     x, rng = model.check_x(x), check.generator("rng", rng)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
     rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
-    if (n := len(x)) < 2:
-        raise ValueError(f"x must have at least 2 rows to evaluate on; got {n}")
+    n = len(x)
     from .processes import by_batches                  # multiprocessing takes its time
     batches = [x[first:first + rows] for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:

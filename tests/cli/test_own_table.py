@@ -67,7 +67,7 @@ def test_training_ends_by_itself_and_epochs_are_obeyed(home, capsys):
     assert (found["passes"], found["patience"], found["average"]) == (100, 20, 0.999)
     assert "an epoch: 100 times all rows" in out and "kept: the parameters of epoch" in out
     assert len(read("run/history.csv")) - 1 < found["epochs"] == 200
-    assert "27 rows of 3 to train on, 3 held out (test)" in out
+    assert "27 rows of 3 columns to train on, 3 held out (test)" in out
     assert "2 epochs to go" in train(capsys, *FAST) and config()["passes"] is None
 
 
@@ -96,12 +96,12 @@ def test_text_among_numbers_is_named_and_no_command_is_said_to_work(home, capsys
     run(capsys, *shlex.split(train(capsys, *FAST, code=2).partition("this works: ")[2])[1:])
 
 
-@pytest.mark.parametrize("likelihood", ["mixed", "gaussian"])
-def test_a_table_of_one_row_needs_another(home, capsys, likelihood):
+def test_a_table_of_one_row_needs_another(home, capsys):
     for n in (1, 30):
         write("t.csv", "ab", [[1, 2]] * n)
-        says = train(capsys, *FAST, "--likelihood", likelihood, code=2)
+        says = train(capsys, *FAST, code=2)
         assert says.endswith("every column has the same value in all rows: a model needs at least two different rows\n")
+        assert "this works" not in train(capsys, *FAST, "--likelihood", "gaussian", code=2)
     write("t.csv", "ab", [[1, f"name {i}"] for i in range(30)])
     assert "this works" not in train(capsys, *FAST, code=2), "no column would be left"
 
@@ -159,6 +159,39 @@ def test_empty_cells_are_filled_and_the_others_stay(home, capsys):
     assert names == list("abc") and full[7][2] in "ab" and float(full[4][1]) == round(float(full[4][1]), 1)
     assert [*full[:4], *full[5:7], *full[8:]] == [*rows[:4], *rows[5:7], *rows[8:]]
     run(capsys, "impute", "run", "--data", "t.csv", "--draw", "--seed", "3", "--out", "full.npz")
+
+
+def test_one_row_is_scored_and_a_run_without_rows_held_out_says_which_to_measure(home, capsys):
+    write("t.csv", "abc", [[*row[:2], "xy"[row[2] % 2]] for row in answers()])
+    out = train(capsys, *FAST, "--hold-out", "0")
+    assert "60 rows of 3 columns to train on" in out
+    assert out.endswith("done; scratchvae evaluate run --split train measures it\n")
+    assert "per dimension" not in run(capsys, "evaluate", "run", "--split", "train", "--samples", "5")
+    assert train(capsys, *FAST).endswith("done; scratchvae evaluate run measures it\n")
+    for n in (1, 2):
+        write("new.csv", "abc", [[1, 2, "x"]] * n)
+        out = run(capsys, "evaluate", "run", "--data", "new.csv", "--samples", "5", "--rows", "s.csv")
+        assert ("active" in out, "standard error" in out, "oddest" in read("s.csv")[0]) == (n > 1,) * 3
+        assert np.isfinite(float(read("s.csv")[1][1])) and "level 1: KL" in out and "nan" not in out
+        found = json.loads(run(capsys, "evaluate", "run", "--data", "new.csv", "--samples", "5", "--json"))
+        assert ("active_units" in found["levels"][0], found["elbo_standard_error"] is not None) == (n > 1,) * 2
+
+
+def test_options_that_would_do_nothing_are_refused(home, capsys):
+    write("t.csv", "abc", answers())
+    np.save("x.npy", np.eye(40))
+    for data in ("digits", "x.npy"):
+        for words in (["--kinds", "a=poisson"], ["--missing", "refuse"]):
+            says = run(capsys, "train", "--data", data, "--out", "run", *words, code=2)
+            assert f"{words[0]} is only for --likelihood mixed; got bernoulli" in says
+    says = train(capsys, "--kinds", "a=poisson,0=gaussian", code=2)
+    assert "--kinds must name a column once; got a=poisson,0=gaussian" in says
+
+
+def test_gradients_are_checked_on_a_table_that_begins_with_zeros(home, capsys):
+    rng = np.random.default_rng(1)
+    write("t.csv", "ab", [[i % 7, 0 if i < 30 else round(rng.lognormal(1, 1), 2)] for i in range(80)])
+    run(capsys, "gradcheck", "--data", "t.csv", *FAST[2:])
 
 
 def test_the_oddest_cell_is_named(home, capsys):

@@ -72,7 +72,7 @@ def test_header_can_be_told(path):
     ("1,2,7.0\n3,4,8e0\n", -1, [7, 8]), ("1,2,7.5\n3,4,8\n", -1, ["7.5", "8"]),
     ("y,0,1,2\n7,1,2,0\n8,3,4,0\n", "y", [7, 8]),
     ("y,0,1,2\n7,1,2,0\n8,3,4,0\n", 0, [7, 8]), ("0,y,1,2\n1,7,2,0\n3,8,4,0\n", 1, [7, 8]),
-    ("2,a,b\n7,1,2\n8,3,4\n", "2", [7, 8]), ("1,2, x \n3,4,nan\n", -1, ["x", "nan"]),
+    ("2,a,b\n7,1,2\n8,3,4\n", "2", [7, 8]), ("1,2, x \n3,4,none\n", -1, ["x", "none"]),
     ("1,2,1e300\n3,4,8\n", -1, ["1e300", "8"]),
 ])
 def test_labels_are_a_named_or_numbered_column_and_whole_numbers_or_text(path, text, labels, y):
@@ -140,7 +140,8 @@ def test_the_names_of_the_columns_come_with_them_but_for_that_of_the_labels(path
     ("a,b\n1,2\n", "labels must name one column; there is no one 'y' in 'a', 'b'", {"labels": "y"}),
     ("1,2\n", "no one '2' in 0 to 1", {"labels": 2}), ("1,2\n", "no one '-3' in 0 to 1", {"labels": -3}),
     ("a,y,y\n1,2,3\n", "labels must name one column", {"labels": "y"}), ("7\n8\n", "a row of numbers", {"labels": 0}),
-    ("1,\n3,4\n", "line 1 must have a label of 1 to 100 characters", {"labels": 1}),
+    *[(f"a,b\n1,{empty}\n", r"line 2: the label \(column 'b'\) is empty: fill it, or drop the row", {"labels": 1})
+      for empty in ("", "?", "NA", "nan")],
     ("1,2\n3," + "x" * 101 + "\n", "line 2 must have a label of 1 to 100", {"labels": 1}),
     ("1,x\ny,z\n", "line 2: .* got 'y'", {"labels": 1}),
     (",".join(f"c{i}" for i in range(99)) + "\n", "'c6', 'c7', ..., 'c98' .99 in all", {"labels": "y"}),
