@@ -185,7 +185,7 @@ def measure(args: argparse.Namespace, given: Config) -> None:
     """
     run, epoch = opened(args.run, best=True)
     if args.rows is not None:
-        output.check_path(args.rows, output.NUMBERS, run.config, args.data)
+        output.check_path(args.rows, output.NUMBERS, run.config, args.data, "--rows")
     x, name = (look := shown(run, args, given)).x, look.name
     grey, scaling = examples.is_grey(run.config, x), str(run.scaling)
     of_model = {"diffusion": 10}.get(run.config["model"], 100 if run.config["prior"] == "diffusion" else 1000)
@@ -279,7 +279,7 @@ def impute(args: argparse.Namespace, given: Config) -> None:
 
 
 def reconstruct(args: argparse.Namespace, given: Config) -> None:
-    """Send examples up and down again.
+    """Encode examples and decode them.
 
     examples:
       scratchvae reconstruct runs/digits --out pairs.png

@@ -225,7 +225,7 @@ def in_order(config: Config, data: Data, name: str) -> Data:
     try:
         at = columns.places(data.columns, config["columns"])
     except ValueError as error:
-        raise ValueError(f"{name}: {error}; --labels NAME leaves out a column") from None
+        raise ValueError(f"{name}: {error}; --without NAME leaves out a column") from None
     return data._replace(x={part: x[:, at] for part, x in data.x.items()})
 
 

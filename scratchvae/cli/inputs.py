@@ -28,7 +28,6 @@ def new_config(given: Config) -> tuple[Config, Data]:
     """Return all that a model and its training depend on, from the options that were given; and the data."""
     config = {**options.DEFAULTS, **given}
     about_files(given, config["data"])
-    suits(given, config)
     if config["model"] == "diffusion":
         config.update({"hidden": [256, 256], "activation": "leaky_relu", **given})
     elif config["latents"] is None:
@@ -38,16 +37,11 @@ def new_config(given: Config) -> tuple[Config, Data]:
     if config["likelihood"] == "mixed" and (config["model"] == "diffusion" or config["binarize"] != "none"):
         raise ValueError("--likelihood mixed cannot be combined with --model diffusion or --binarize")
     data = examples.read(config)
-    suits(given, config)                               # by now there is a likelihood
-    return examples.describe(config, data), data
-
-
-def suits(given: Config, config: Config) -> None:
-    """Raise a ValueError if an option was given that says nothing about such a model."""
-    for name in given:
+    for name in given:                                 # by now there is a likelihood
         choice, values = ONLY_WITH.get(name, ("data", ()))
-        if values and config[choice] not in (None, *values):
+        if values and config[choice] not in values:
             raise ValueError(f"{options.word(name)} is only for --{choice} {', '.join(values)}; got {config[choice]}")
+    return examples.describe(config, data), data
 
 
 def about_files(given: Config, data: str | None) -> None:

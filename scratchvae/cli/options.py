@@ -45,11 +45,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Raise a ValueError for an unknown word, before what is missing is named; it names the sub-command's help."""
-        known = [*self._option_string_actions, "--"]
+        known = self._option_string_actions
         for option in (text.partition("=")[0] for text in args if text[:2] == "--" and self._subparsers is None):
-            if option not in known:
-                near = difflib.get_close_matches(option, known, 1)
-                self.error(f"unrecognized arguments: {option}" + (f"; did you mean {near[0]}?" if near else ""))
+            if option not in (*known, "--"):
+                near = difflib.get_close_matches(option[2:], [name[2:] for name in known], 1)
+                self.error(f"unrecognized arguments: {option}" + (f"; did you mean --{near[0]}?" if near else ""))
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -139,7 +139,7 @@ def add_data_options(parser: Any) -> None:
                                "32 MiB)", **COUNT)
     add(parser, "--columns", "use only these columns of a table, by name or by number from 0", dest="keep", **NAMES)
     add(parser, "--without", "leave out these columns of a table", **NAMES)
-    add(parser, "--decimal", "the decimal mark of numbers written as 1.234,5 or $1,234.5", choices=(".", ","))
+    add(parser, "--decimal", "point or comma, of numbers as 1.234,5 or $1,234.5", metavar="MARK", choices=(".", ","))
 
 
 def add_view_options(parser: Any) -> None:
@@ -154,7 +154,7 @@ def add_model_options(parser: Any) -> None:
     """Say which model."""
     add(parser, "--model", "vae: one level; hvae: several, inferred bottom-up; topdown: several, inferred top-down; "
                            "diffusion", choices=("vae", "hvae", "topdown", "diffusion"))
-    add(parser, "--latents", "columns of z_1, z_2, ... (default 16, or 16,8,4)", metavar="D,...",
+    add(parser, "--latents", "numbers of latents, for each level (default 16, or 16,8,4)", metavar="D,...",
         type=several(integer(), "16,8,4"))
     add(parser, "--hidden", "widths of the hidden layers, from the data upwards; A,B/C,D for each level its own; "
                             "'' for none", metavar="H,...", type=hidden)
@@ -185,7 +185,7 @@ def add_fit_options(parser: Any) -> None:
                               "steps:50=3e-4,80=1e-4, from these epochs on", metavar="S")
     add(parser, "--beta", "the KL's weight; the bound that is recorded has weight 1", metavar="BETA", type=number())
     add(parser, "--warm-up", "epochs over which the KL's weight rises to --beta", **FROM_0)
-    add(parser, "--free-bits", "nats of KL without cost, for all levels or each", metavar="X,...",
+    add(parser, "--free-bits", "nats of KL without cost: one number, or one for each level", metavar="X,...",
         type=several(number(), "0.5,0.1"))
     add(parser, "--average", "exponential moving average of the parameters, e.g. 0.999; used for evaluation and saved",
         metavar="DECAY", type=number(0, 1, open_low=True))
@@ -264,7 +264,7 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
                         "without new noise (default 50)", **COUNT)
     sample.add_argument("--label", metavar="LABEL", help="draw x of this label (default: all in turn), if the model "
                         "was trained with --given labels")
-    sample.add_argument("--draw", action="store_true", help="draw pictures from p(x | z), too, instead of "
+    sample.add_argument("--draw", action="store_true", help="draw pictures from p(x | z), instead of "
                         "their mean, which is smoother")
 
     reconstruct = reader("reconstruct", drawn)
@@ -280,7 +280,7 @@ def parser(program: str, manual: Mapping[str, str]) -> Parser:
     interpolate = reader("interpolate", drawn)
     interpolate.add_argument("--between", type=several(integer(0), "3,8"), default=[0, 1], metavar="I,J",
                              help="rows of the data, counted from 0 (default 0,1)")
-    interpolate.add_argument("--steps", type=integer(2), default=10, metavar="N", help="with both ends (default 10)")
+    interpolate.add_argument("--steps", type=integer(2), default=10, metavar="N", help="both ends counted (default 10)")
     interpolate.add_argument("--level", default=1, help="in the latents of this level (default 1)", **COUNT)
     looks_at_data(interpolate)
 

@@ -44,22 +44,22 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def check_path(path: Path, endings: Sequence[str], config: Config, data: str | None = None) -> None:
+def check_path(path: Path, endings: Sequence[str], config: Config, data: str | None = None, out: str = "--out") -> None:
     """Raise a ValueError if this cannot be written, or must not be, before any work is done for it.
 
     The run's own data and the other ``data`` are not to be lost, nor what a run lives on.
     """
     if path.suffix not in endings:
-        raise ValueError(f"--out must end in {' or '.join(endings)}; got {str(path)!r}")
+        raise ValueError(f"{out} must end in {' or '.join(endings)}; got {str(path)!r}")
     if not path.parent.is_dir():
-        raise ValueError(f"--out: there is no folder {str(path.parent)!r}")
+        raise ValueError(f"{out}: there is no folder {str(path.parent)!r}")
     for source in (config["data"], data):
         if is_source(path, source):
-            raise ValueError(f"--out would replace the data that are read: {source}")
-    if path.name in set(NAMES) - DRAWN and any((path.parent / name).exists() for name in CHECKPOINTS):
-        raise ValueError(f"--out would replace a part of a run: {path}")
+            raise ValueError(f"{out} would replace the data that are read: {source}")
+    if path.name in set(NAMES) - DRAWN and any((path.parent / kept).exists() for kept in CHECKPOINTS):
+        raise ValueError(f"{out} would replace a part of a run: {path}")
     if path.suffix in PICTURES and config["image_shape"] is None:
-        raise ValueError("--out cannot be a picture, as the run's data are not pictures: use .npz or .csv")
+        raise ValueError(f"{out} cannot be a picture, as the run's data are not pictures: use .npz or .csv")
 
 
 def write(path: Path, config: Config, arrays: dict[str, Array], columns: int, what: str, labels: Sequence[str] = (),

@@ -100,6 +100,7 @@ class Column:
         if not np.isfinite(value):
             marks = [mark for mark in ".," if unformatted(text, mark) != text]
             hint = f"--decimal {marks[0]} reads it" if marks else "text is for categories of --likelihood mixed"
+            hint = "correct it, or leave it empty" if is_number(text) else hint
             raise ValueError(f"must have finite numbers; got {text[:40]!r}: {hint}")
         right, numbers = {"lognormal": (value > 0, "numbers above 0"), "bernoulli": (value in (0, 1), "0 and 1 alone"),
                           "poisson": (value >= 0 and value % 1 == 0, "whole numbers of at least 0"),
@@ -280,8 +281,8 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
                 wrong.append(f"{row(list(cells).index(odd[0]))}: column {name!r} has numbers, but also text, such as "
                              f"{odd[0][:40]!r}: correct these cells or leave them empty")
         elif not levels or len(set(map(plain, levels))) < 2 and kind not in ("poisson", "bernoulli"):
-            wrong.append(f"column {name!r} has " + ("the same value in every row" if levels else
-                                                    "nothing but missing cells") + ": leave it out")
+            same = "the same value in every row" + ", to 16 digits" * (len(levels) > 1)
+            wrong.append(f"column {name!r} has {same if levels else 'nothing but missing cells'}: leave it out")
             fix.setdefault("without", []).append(name)
         elif kind == "categorical" and j not in kinds and (len(levels) > MOST_LEVELS or
                                                            len(levels) > max(FEW // 2, len(there) / 2)):
@@ -328,8 +329,8 @@ def standardised(table: Table, x: Array) -> Table:
         if column.kind == "gaussian" and there.size and there.min() < there.max():
             shift, scale = float(there.mean()), float(there.std())
             if not 0 < scale < np.inf:
-                raise ValueError(f"column {column.name!r} has numbers too far apart to be scaled, from "
-                                 f"{there.min():g} to {there.max():g}")
+                raise ValueError(f"column {column.name!r} has numbers too {'far apart' if scale else 'close together'} "
+                                 f"to be scaled, from {there.min():g} to {there.max():g}")
             column = replace(column, shift=shift, scale=scale)
         columns.append(column)
     return Table(columns, table.missing)

@@ -99,7 +99,8 @@ def load(path: str | os.PathLike[str], *, key: str | None = None, labels: str | 
         if image_shape is not None:
             shape = check.sizes("image_shape", image_shape)
             if len(shape) != 2 or x.shape[1:] not in (shape, (shape[0] * shape[1],)):
-                raise ValueError(f"image_shape {image_shape}, (height, width), does not fit the array's {x.shape}")
+                raise ValueError(f"image_shape {shape}, (height, width), does not fit: {math.prod(shape)} pixels, and "
+                                 f"a row has {' x '.join(map(str, x.shape[1:]))} columns")
             image_shape = (shape[0], shape[1])
         elif x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
@@ -208,8 +209,7 @@ def opened(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterat
         raise ValueError(f"{name}: {error}") from error
 
 
-def _contents(file: Any, key: str | None, labels: str | int | None = None,
-              header: bool | None = None,
+def _contents(file: Any, key: str | None, labels: str | int | None = None, header: bool | None = None,
               max_bytes: int | None = None) -> tuple[Array, Array | None, list[str] | None]:
     """Return the array, the labels, and the names of the columns, whatever the format."""
     head = file.peek()[:1024]

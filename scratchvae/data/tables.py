@@ -62,7 +62,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     if index is not None:
         del top[0]
     if header and "" in top:
-        raise ValueError(f"column {top.index('') + (index is not None)} has no name: give it one")
+        raise ValueError(f"column {top.index('') + (index is not None)} has no name: name it, or drop the last comma")
     at = None if labels is None else place("labels", labels, top if header else [], len(top))
     taken: list[str] = []
     words: dict[str, str] = {}                               # each once in memory
@@ -169,7 +169,7 @@ def place(what: str, name: str | int, names: list[str], n_columns: int) -> int:
         return range(n_columns)[int(name)]
     except (ValueError, IndexError):
         there = listed(names) if names else f"0 to {n_columns - 1} (there is no header)"
-        raise ValueError(f"{what} must name one column; there is no one {str(name)[:40]!r} in {there}") from None
+        raise ValueError(f"{what}: there is no single column {str(name)[:40]!r}; there are {there}") from None
 
 
 def listed(names: list[str]) -> str:

@@ -239,8 +239,7 @@ def evaluate(model: VAE | HVAE | Diffusion, x: Any, *, n_samples: int = 1000, n_
         raise ValueError("model must have finite parameters to be evaluated; some are infinite or NaN")
     x, rng = model.check_x(x), check.generator("rng", rng)
     n_draws, n_samples = check.size("n_draws", n_draws), check.size("n_samples", n_samples)
-    rows = min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
-    n = len(x)
+    n, rows = len(x), min(check.size("batch_size", batch_size), max(1, 50_000 // n_samples))
     from .processes import by_batches                  # multiprocessing takes its time
     batches = [x[first:first + rows] for first in range(0, n, rows)]
     with Progress("example", n, progress) as line:

@@ -32,7 +32,7 @@ class Recorder:
 def checked(model: Any, x: Any) -> Array:
     """Return x in the precision of a model whose likelihood is Mixed."""
     if isinstance(model, type) or not isinstance(getattr(model, "likelihood", None), Mixed):
-        raise ValueError("model must have a Mixed likelihood, whose cells are known one by one; got "
+        raise ValueError("model must have a Mixed likelihood, as of a table, whose cells are known one by one; got "
                          f"{check.shown(model)}")
     return model.check_x(x)
 

@@ -68,8 +68,8 @@ def test_columns_are_chosen_by_name_or_number_and_other_data_likewise(table, cap
 
 
 @pytest.mark.parametrize("words, says", [
-    (["--columns", "weight"], "--columns must name one column; there is no one 'weight' in 'height'"),
-    (["--without", "9"], "--without must name one column; there is no one '9'"),
+    (["--columns", "weight"], "--columns: there is no single column 'weight'; there are 'height'"),
+    (["--without", "9"], "--without: there is no single column '9'"),
     (["--columns", ""], "argument --columns: it must be names of columns"),
     (["--columns", "height", "--without", "height"], "--without leaves no column to look at"),
 ])

@@ -267,7 +267,7 @@ malformed("labels for idx", PIXELS, "has no labels 0", labels=0)
 for name, shape in [("others", (3, 5)), ("three", (2, 2, 3)), ("one", (12,)), ("zero", (0, 12)), ("word", "4x3"),
                     ("fractions", (4.0, 3.0))]:
     malformed(f"image_shape: {name}", ARRAY, "image_shape", image_shape=shape)
-malformed("image_shape against pictures", PIXELS, r"\(3, 4\), \(height, width\), does not fit .* \(6, 4, 3\)",
+malformed("image_shape against pictures", PIXELS, r"\(3, 4\), \(height, width\), does not fit: .* 4 x 3 columns",
           image_shape=(3, 4))
 
 for protocol in range(6):

@@ -161,7 +161,7 @@ def test_no_header_npy_and_chosen_columns(table, capsys):
 @pytest.mark.parametrize("words, says", [
     (["--missing", "refuse"], "'t.csv': read as CSV, line 3: column 'city' has a missing cell, 'NA': fill it, "
                               "leave out its row, or use --likelihood mixed --missing leave-out"),
-    (["--kinds", "town=poisson", *LEAVE[:2]], "--kinds must name one column; there is no one 'town'"),
+    (["--kinds", "town=poisson", *LEAVE[:2]], "--kinds: there is no single column 'town'"),
     (["--kinds", "city", *LEAVE[:2]], "--kinds must be NAME=KIND"),
     (["--kinds", "city=normal", *LEAVE[:2]], "--kinds must be NAME=KIND,... with kinds of gaussian, lognormal, hur"),
     (["--kinds", "city=gaussian", *LEAVE[:2]], "'t.csv': read as CSV, line 2: column 'city' must have finite numbers"),
@@ -170,8 +170,10 @@ def test_no_header_npy_and_chosen_columns(table, capsys):
     (["--scaling", "unit", *LEAVE[:2]], "--scaling must be auto, standardise or none"),
     (["--binarize", "threshold"], "--likelihood mixed cannot be combined with --model diff"),
     (["--model", "diffusion"], "--likelihood mixed cannot be combined with --model diffusion"),
-    (["--likelihood", "gaussian", "--missing", "leave-out"], "--missing is only for --likelihood mixed; got gaussian"),
-    (["--likelihood", "gaussian", "--kinds", "a=poisson"], "--kinds is only for --likelihood mixed; got gaussian"),
+    (["--likelihood", "gaussian", "--without", "city", "--data", "whole.csv", "--missing", "leave-out"],
+     "--missing is only for --likelihood mixed; got gaussian"),
+    (["--likelihood", "gaussian", "--without", "city", "--data", "whole.csv", "--kinds", "a=poisson"],
+     "--kinds is only for --likelihood mixed; got gaussian"),
 ])
 def test_what_cannot_be_is_said_in_one_sentence(table, capsys, words, says):
     words = [word for word in words if word not in FAST] if "diffusion" not in words else words
@@ -185,6 +187,9 @@ def test_what_cannot_be_is_said_in_one_sentence(table, capsys, words, says):
 
 @pytest.mark.parametrize("column, says", [
     (["5"] * 40, "column 'a' has the same value in every row"), (["x"] * 40, "column 'a' has the same value"),
+    ([f"{17 * 10 ** 17 + i}" for i in range(40)], "column 'a' has the same value in every row, to 16 digits"),
+    ([f"{i}e-300" for i in range(40)], "column 'a' has numbers too close together to be scaled"),
+    (["inf", *map(str, range(39))], "line 2: column 'a' must have finite numbers; got 'inf': correct it, or leave it"),
     (["NA"] * 40, "column 'a' has nothing but missing cells: .* --without a"),
     ([f"{i},5" for i in range(150)], "column 'a' has numbers written as text, such as '0,5': .* --decimal ,"),
     ([f"name {i}" for i in range(150)], "column 'a' has 150 different texts in 150 cells, .* --kinds a=categorical"),
