@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import hashlib
 import re
 import shutil
 import subprocess
@@ -333,6 +334,26 @@ def test_every_equation_has_a_sentence():
     for equation in equations.table():
         assert 10 < len(equation.words) < 100 and equation.words[-1] == "."
         assert equation.words[0].isupper() or re.match(r"([b-z](_t)?|m's|p's) ", equation.words), equation.words
+
+
+README = DEMOS.parent / "README.md"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_picture_in_the_readme_shows_the_page_as_it_is(passes):
+    """The README holds a digest of the code, equations and sentences that its picture shows: lines 1 to 4, 10 to 14."""
+    found, shown = passes["vae"], []
+    for number, visit in enumerate((*found.bound.visits, *found.backward.visits), start=1):
+        if number in (1, 2, 3, 4, 10, 11, 12, 13, 14):
+            first, last = visit.statement.first, visit.statement.last
+            shown += [number, *map(str.strip, visit.call.function.lines[first - 1:last])]
+            shown += [(equation.number, equation.text, equation.words) for equation, _ in found.equations(visit)]
+    digest = hashlib.sha256(repr(shown).encode()).hexdigest()[:12]
+    stated = re.search(r"demos/explain\.png\)\n<!--.*?\b([0-9a-f]{12})\b.*?-->",
+                       README.read_text(encoding="utf-8"), re.DOTALL)
+    assert stated and stated[1] == digest, (
+        "demos/explain.png no longer shows the page as it is: make it anew with the command in the comment below it in "
+        f"README.md, see that it shows lines 1 to 4 and 10 to 14 whole, and put the digest {digest} into the comment")
 
 
 @each_case
