@@ -18,6 +18,7 @@ import pytest
 from scipy import stats
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 SHORT = {                                              # options with which a lesson runs as quickly as it can
     "01_backprop_by_hand": [], "02_gradient_check": [], "03_autoencoder": ["--epochs", "5"],
     "04_reparameterisation": ["--draws", "1000"], "05_bound": ["--epochs", "20"], "06_vae": ["--epochs", "1"],
@@ -256,6 +257,19 @@ def test_a_wrong_option_is_told(argv, message, run_here, capsys):
 def test_thumbnails_are_there_and_small():
     thumbnails = {path.stem: path.stat().st_size for path in (ROOT / "demos" / "thumbnails").glob("*.png")}
     assert {name.split("_")[0] for name in SHORT} <= set(thumbnails) and sum(thumbnails.values()) < 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_readmes_whole_experiment_gives_what_it_says():
+    text = README.read_text(encoding="utf-8")
+    code, = re.findall(r"```python\n(from scratchvae import HVAE, evaluate.*?)```", text, re.DOTALL)
+    said, = re.findall(rf"# log p\(x\): some ({NUMBER}) nats", code)
+    again, = re.findall(rf"some ({NUMBER}) nats in\s+the experiment above", text)
+    names = {}
+    exec(code, names)
+    got = names["evaluate"](names["model"], names["x_test"]).log_likelihood.mean()
+    assert said == again and abs(float(said) - got) <= 0.5 and names["new_digits"].shape == (10, 64)
 
 
 @pytest.mark.slow

@@ -239,6 +239,16 @@ def test_all_planted_mistakes():
     assert load(HERE / "mistakes", "table").main([]) == 0
 
 
+@pytest.mark.slow
+def test_mistakes_of_other_families_are_found_as_often_as_the_readme_says(capsys):
+    """The places found, the kinds found and the wrong kinds, in percent, of `python tests/mistakes --held-out`."""
+    assert load(HERE / "mistakes", "table").main(["--held-out"]) == 0
+    row = re.search(r"^all +(\d+)" + 4 * r" +(\S+)%", capsys.readouterr().out, re.MULTILINE)
+    n, place, kind, _, wrong = row.groups()
+    readme = " ".join((HERE.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"On {n} mistakes of families that" in readme and f"prints {place}, {kind} and {wrong} %" in readme
+
+
 def test_right_code_is_left_alone():
     """A part of `python tests/mistakes/silence.py`."""
     for seed in range(0, 1000, 100):

@@ -1,19 +1,23 @@
 """The house: what an import costs, who may import whom, and that the README says what is true."""
 
 import ast
+import math
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import DEMOS, load
 
 import scratchvae
 from scratchvae import VAE
 
 PACKAGE = Path(scratchvae.__file__).parent
 README = PACKAGE.parent / "README.md"
+FIGURES = PACKAGE.parent / ".ci" / "figures"
 ORDER = {                                              # of the files in each folder; the root is the math
     "": ["startup", "check", "layers", "mlp", "gaussian", "compare", "likelihood", "mixed", "objective",
          "model", "autoencoder", "vae", "hvae", "topdown", "schedule", "diffusion", "flow", "prior", "conditions",
@@ -171,6 +175,35 @@ def test_the_readmes_wrong_backward_is_diagnosed_as_it_says(capsys):
     code, = re.findall(pattern, text, re.DOTALL)
     exec(code[0], {})
     assert capsys.readouterr().out == code[1]
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_the_readme_has_as_many_planted_bugs_as_the_gallery():
+    stated, = re.findall(r"(\d+) planted bugs that must be caught", README.read_text(encoding="utf-8"))
+    assert int(stated) == len(load(DEMOS, "gallery.bugs").BUGS)
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed with the package")
+def test_parameters_in_the_readmes_table_are_those_of_lesson_13():
+    lesson, readme = (path.read_text(encoding="utf-8") for path in (DEMOS / "13_one_bound.py", README))
+    code, = re.findall(r"^models = \{.*?^\}", lesson, re.MULTILINE | re.DOTALL)
+    names = {**vars(scratchvae), "math": math, "options": {}}
+    exec(code, names)
+    table = readme.partition("**All models in one table**")[2].partition("\n\n")[2].partition("\n\n")[0]
+    stated = [int(row.split(" | ")[4].replace(",", "")) for row in table.splitlines()[2:]]
+    assert stated == [model.theta.size for model in names["models"].values()]
+
+
+@pytest.mark.skipif(not FIGURES.exists(), reason=".ci is not installed with the package")
+def test_every_figure_that_ci_compares_is_in_the_readme():
+    """And one that is printed otherwise is found, and named."""
+    ci = runpy.run_path(str(FIGURES))
+    readme = README.read_text(encoding="utf-8")
+    silent = list(ci["wrong"](readme, ""))
+    assert len(silent) == len(ci["FIGURES"]) and all("no command printed" in one for one in silent)
+    printed = "4200 passed, 3 skipped\n1 gradients agree with the complex step: largest relative error 1.0e-13\n"
+    found = [one for one in ci["wrong"](readme, printed) if "was printed" in one]
+    assert len(found) == 1 and re.fullmatch(r"the number of gradients: README.md says \d+, but 1 was printed", found[0])
 
 
 def code_lines(path):
