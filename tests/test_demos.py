@@ -33,6 +33,7 @@ TABLE = "13_one_bound"
 # their texts quote longer runs
 WITHOUT = {"11_repair", "12_diffusion", TABLE, "16_prior", "17_conditions"}
 FAST = ("01_backprop_by_hand", "02_gradient_check")
+UNTRAINED = {*FAST, "04_reparameterisation", "10_bugs"}  # no number of theirs comes from a trained network
 NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?"
 
 
@@ -182,20 +183,35 @@ def claims():
     return found
 
 
-def close(said, got):
-    """Tell whether two numbers are equal up to what differs from machine to machine."""
+def unit(number):
+    """Return one unit of the last digit of a number, as it is printed."""
+    return 10.0 ** -len(number.partition(".")[2])
+
+
+def close(said, got, trained=True):
+    """Tell whether two numbers are equal up to what differs from machine to machine.
+
+    The number of a trained network may differ by one unit of the last digit that is printed, others not.  If the text
+    has fewer digits, it must have rounded.
+    """
     a, b = float(said.replace(",", "")), float(got.replace(",", ""))
     if "e-" in said:
         return b == 0 or abs(np.log10(b / a)) < 1.1 or max(a, b) < 1e-14
-    return abs(a - b) <= 0.02 * abs(a) + 0.011
+    if "e" in said + got:
+        return a == b
+    rounded = unit(said) / 2 if unit(said) > unit(got) else 0
+    return abs(a - b) <= rounded + trained * unit(got) + 1e-9
 
 
 def test_claims_are_found_and_compared():
     found = claims()
     assert len(found) > 25 and {name for name, _, _ in found} == set(SHORT) - WITHOUT
     assert ("01_backprop_by_hand", (), "loss = 0.75") in found
-    assert close("-22.31", "-22.30") and not close("0.75", "0.79") and close("2e-16", "9e-16")
-    assert not close("4e-08", "4e-06")
+    assert close("-22.31", "-22.30") and not close("-22.31", "-22.30", trained=False)
+    assert close("2e-16", "9e-16") and not close("4e-08", "4e-06")
+    assert close("0.11", "0.113", trained=False) and close("16,900", "16900", trained=False)
+    for said, got in [("0.75", "0.77"), ("-25.70", "-25.68"), ("-0.445", "-0.435"), ("0.12", "0.113"), ("90", "92")]:
+        assert not close(said, got)
 
 
 @pytest.mark.slow
@@ -205,7 +221,8 @@ def test_what_a_lesson_says_it_prints(name, options, said, printed):
     pattern = re.sub(r"(?:\\ )+", " *", re.escape(" ".join(re.sub(NUMBER, "\0", said).split()))).replace("\0", NUMBER)
     numbers = re.findall(NUMBER, said)
     matches = [re.findall(NUMBER, match) for match in re.findall(f"(?=({pattern}))", out)]
-    assert any(len(match) == len(numbers) and all(map(close, numbers, match)) for match in matches), matches
+    assert any(len(match) == len(numbers) and all(close(*pair, name not in UNTRAINED) for pair in zip(numbers, match))
+               for match in matches), matches
 
 
 @pytest.mark.slow
