@@ -1,6 +1,7 @@
 """Workers in unusual homes: one sentence says what is wrong, nothing else in the process has changed, nobody waits."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import scratchvae
 from scratchvae import VAE, evaluate, fit
 from scratchvae.train import processes, team
+from scratchvae.train.progress import Interrupted
 
 X = np.random.default_rng(0).random((40, 6)).astype(np.float32)
 BEGIN = """
@@ -76,6 +78,18 @@ def test_two_fits_in_threads_leave_the_process_as_it_was(monkeypatch, rounds, fi
         assert (dict(os.environ), script.__file__, script.__spec__) == before
 
 
+def test_the_script_is_not_looked_for_while_another_thread_hides_it(monkeypatch):
+    script, found = sys.modules["__main__"], []
+    monkeypatch.setattr(script, "__file__", __file__, raising=False)
+    monkeypatch.setattr(script, "__spec__", None)
+    thread = threading.Thread(target=lambda: found.append(processes.script_of(b"__main__")))
+    with processes.starting():
+        thread.start()
+        thread.join(0.2)
+    thread.join()
+    assert found == [{"init_main_from_path": __file__}]
+
+
 def test_a_worker_multiplies_with_one_thread():
     with processes.Workers(tell_threads, 1) as workers:
         assert workers.hear_all() == ["1"]
@@ -109,12 +123,26 @@ def test_in_a_pool(capfd):
     assert capfd.readouterr().err.startswith("workers='auto' goes on without workers: workers cannot be started by a ")
 
 
+def send_fit(pipe):
+    pipe.send(fit_here(2))
+
+
+def test_in_a_process_that_has_the_name_of_a_worker():
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=send_fit, args=(theirs,), name="worker 1 of 2")
+    process.start()
+    np.testing.assert_array_equal(ours.recv(), fit_here(1))
+    process.join()
+
+
 def test_in_a_process_of_joblib(monkeypatch, capsys):
     """It has a start method that only joblib knows."""
     expected = fit_here(1)
     monkeypatch.setattr(processes.multiprocessing, "get_start_method", lambda: "loky")
-    assert "workers cannot be started by a process of" in fit_here(2)
+    assert "workers cannot be started by a process of" in fit_here(2) and capsys.readouterr().err == ""
     np.testing.assert_array_equal(fit_here("auto"), expected)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("workers='auto' goes on without workers: workers cannot be sta")
 
 
 def test_in_an_executor():
@@ -122,7 +150,7 @@ def test_in_an_executor():
         np.testing.assert_array_equal(pool.submit(fit_here, 2).result(), fit_here(1))
 
 
-MORE = [pytest.param(closed, marks=pytest.mark.slow) for closed in ((0,), (0, 1), (0, 2), (1, 2))]
+MORE = [pytest.param(closed, marks=pytest.mark.slow) for closed in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))]
 CLASS = """
 class Own(VAE):
     pass
@@ -159,6 +187,37 @@ def test_too_little_memory_to_start():
     assert "ChildProcessError: worker 1 of 1 could not start: " in last_line(run) or "emory" in last_line(run)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("spare", [4, *(pytest.param(spare, marks=pytest.mark.slow) for spare in (0, 8))])
+def test_too_little_memory_to_multiply(spare):
+    """OpenBLAS ends a worker that it finds no memory in; this process has taken its own before."""
+    run = python(f"""
+import resource
+fit(VAE(6, 2, (3,)), x, epochs=1, workers=1)
+size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (size + ({spare} << 20), resource.RLIM_INFINITY))
+fit(VAE(6, 2, (3,)), x, epochs=1, workers="auto")
+print("done")""")
+    assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
+    assert run.stderr.count("\n") <= 1 and run.stderr.startswith(("", "workers='auto' goes on without workers: "))
+
+
+def test_a_worker_multiplies_before_it_says_that_it_is_there(monkeypatch):
+    """Where there is no memory for a product, that is a start that failed."""
+    class Pipe:
+        told = []
+        send = told.append
+
+    def none(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(processes, "end_with_main", lambda: None)
+    monkeypatch.setattr(processes.np, "ones", none)
+    processes.begin("worker 1 of 2", Pipe(), 0, 2, None, np.geterr(), {})
+    assert [str(error) for error in Pipe.told] == ["worker 1 of 2 could not start: MemoryError: no room"]
+
+
 @posix
 @pytest.mark.parametrize("closed", [(0, 1, 2), *MORE])
 def test_closed_descriptors(tmp_path, closed):
@@ -189,20 +248,36 @@ class Two(Exception):
         super().__init__(f"{text} {number}")
 
 
+class Unsaid(Exception):
+    def __str__(self):
+        raise ValueError("not this time")
+
+
+ERRORS = {"two": Two("failed", 3), "exit": SystemExit(7), "memory": MemoryError("too large"), "unsaid": Unsaid(),
+          "file": EOFError("at its end"), "pipe": BrokenPipeError("of the model"),
+          "reset": ConnectionResetError("here")}
+
+
 class Raising(VAE):
     def backward(self, *given, **options):
         if self.error is not None:
-            raise {"two": Two("failed", 3), "exit": SystemExit(7), "memory": MemoryError("too large")}[self.error]
+            raise ERRORS[self.error]
         return super().backward(*given, **options)
 
 
 @pytest.mark.parametrize("error, kind, says", [("two", RuntimeError, "^Two: failed 3$"), ("exit", SystemExit, "^7$"),
-                                               ("memory", MemoryError, "^too large$")])
-def test_what_a_worker_raises_arrives(error, kind, says):
+                                               ("memory", MemoryError, "^too large$"),
+                                               ("file", EOFError, "^at its end$"),
+                                               ("pipe", BrokenPipeError, "^of the model$"),
+                                               ("reset", ConnectionResetError, "^here$"),
+                                               ("unsaid", RuntimeError, "^Unsaid: <.*>$")])
+def test_what_a_worker_raises_arrives(error, kind, says, capfd):
+    """And is not taken for the end of the main process."""
     model = Raising(6, 2, (3,))
     model.error = error
     with pytest.raises(kind, match=says):
         fit(model, X, epochs=1, workers=2)
+    assert capfd.readouterr().err == ""
 
 
 # memory, signals, orphans --------------------------------------------------------------------------------------------
@@ -229,6 +304,41 @@ def test_a_worker_that_is_stopped_goes_on():
     fit(models[0], X, epochs=3, batch_size=20, workers=2, after_step=stop)
     fit(models[1], X, epochs=3, batch_size=20, workers=1)
     np.testing.assert_array_equal(models[0].theta, models[1].theta)
+
+
+@posix
+def test_one_ctrl_c_is_enough_though_a_worker_is_stopped():
+    def stop(state):
+        if (state.epoch, state.step) == (0, 2):
+            os.kill(processes.multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        fit(VAE(6, 2, (3,)), X, epochs=10 ** 9, batch_size=20, workers=2, after_step=stop)
+    assert time.monotonic() - began < 30 and not processes.multiprocessing.active_children()
+
+
+@posix
+def test_a_worker_that_is_stopped_goes_on_with_an_evaluation():
+    class Stream(io.StringIO):
+        def write(self, line):
+            if not self.getvalue():
+                os.kill(processes.multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+            return super().write(line)
+
+    found = [evaluate(VAE(6, 2, (3,)), X, n_samples=5, batch_size=7, workers=workers, progress=stream)
+             for workers, stream in ((1, False), (2, Stream()))]
+    np.testing.assert_array_equal(found[0].log_likelihood, found[1].log_likelihood)
+
+
+def test_far_more_workers_than_cores_end_within_seconds(monkeypatch):
+    monkeypatch.setattr(team, "ENTRIES", 1)            # so that there is work for all
+    models, began = [VAE(6, 2, (3,)) for _ in range(2)], time.monotonic()
+    for model, workers in zip(models, (1, 100)):
+        fit(model, X, epochs=2, batch_size=20, workers=workers)
+    np.testing.assert_array_equal(models[0].theta, models[1].theta)
+    assert time.monotonic() - began < 60
 
 
 @posix

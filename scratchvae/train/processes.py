@@ -21,6 +21,7 @@ from multiprocessing import resource_tracker, spawn
 from multiprocessing.connection import Connection, wait
 from multiprocessing.heap import Arena
 from multiprocessing.reduction import ForkingPickler
+from traceback import TracebackException
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,10 @@ try:
     os.environ.update(dict.fromkeys(
         ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"))
     from {__name__} import begin
+    begin(*told)
 except BaseException as error:
     text = " ".join(str(error).split())
     told[1].send(ChildProcessError(f"{{told[0]}} could not start: {{type(error).__name__}}: {{text:.200}}"))
-else:
-    begin(*told)
 """
 
 give_way = getattr(os, "sched_yield", lambda: time.sleep(0))       # to any other process that waits for this core
@@ -78,7 +78,7 @@ def starting() -> Iterator[None]:
 def script_of(copied: bytes) -> dict[str, str]:
     """Return what a worker must read to know what it is given: nothing, unless the script defines some of it."""
     here = multiprocessing.current_process()
-    if getattr(here, "_inheriting", False) or here.name.startswith("worker "):
+    if getattr(here, "_inheriting", False) or getattr(here, "_args", ())[:1] == (BEGIN,):      # one of ours
         raise RuntimeError("workers read the script that defines the model, and this one starts workers when it is "
                            "read: put what it does under `if __name__ == \"__main__\":`")
     if here.daemon or multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
@@ -86,7 +86,8 @@ def script_of(copied: bytes) -> dict[str, str]:
                                 "that may have no children")
     if b"__main__" not in copied:
         return {}
-    script = {name: value for name, value in spawn.get_preparation_data("").items() if name.startswith("init_main")}
+    with STARTING:                                     # else another thread may have hidden it
+        script = {name: path for name, path in spawn.get_preparation_data("").items() if name.startswith("init_main")}
     if not script or not os.path.isfile(script.get("init_main_from_path", __file__)):
         raise ValueError("model must be of a class that a file defines, to be given to workers, which import it: not "
                          "python -c, its standard input, or a notebook")
@@ -96,24 +97,27 @@ def script_of(copied: bytes) -> dict[str, str]:
 def begin(name: str, pipe: Connection, w: int, n: int, memory: Any, errors: Any, script: dict[str, str]) -> None:
     """Be a worker: do the work; an exception goes to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)       # where no mask is inherited
-    np.seterr(**errors)
-    threading.Thread(target=end_with_main, daemon=True).start()
     work = None
     try:
+        np.seterr(**errors)
+        with suppress(OSError):                        # where stderr is closed
+            stderr = os.dup(2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)               # OpenBLAS takes its memory now, and where there
+            np.ones((256, 256)) @ np.ones((256, 256))                  # is none it ends this process, with a line
+            os.dup2(stderr, 2)
+        threading.Thread(target=end_with_main, daemon=True).start()    # not before: 2 may be what it looks at
         spawn.prepare(script)
         work, *given = pipe.recv()
         work(pipe, w, n, memory, *given)
-    except (EOFError, BrokenPipeError, ConnectionResetError):              # there is no main process any more
-        pass
     except BaseException as error:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {TracebackException(type(error), error, None)}"       # if str(error) fails too
         if work is None:
             error = ChildProcessError(f"{name} could not start: {text}")
         try:
-            ForkingPickler.loads(ForkingPickler.dumps(error))
-        except Exception:                              # one that cannot be sent, or not be made again
+            str(ForkingPickler.loads(ForkingPickler.dumps(error)))
+        except Exception:                              # one that cannot be sent, not be made again, or not be shown
             error = RuntimeError(text)
-        with suppress(OSError):
+        with suppress(OSError):                        # there is no main process any more
             pipe.send(error)
 
 
@@ -123,6 +127,14 @@ def end_with_main() -> None:
     while main is not None and main.is_alive() and os.getppid() == main.pid:
         main.join(1)
     os._exit(0)
+
+
+def copied(given: Any) -> bytes:
+    """Return what pickle makes of what workers are given: of a model, and more."""
+    try:
+        return bytes(ForkingPickler.dumps(given))
+    except Exception as error:                         # of many kinds
+        raise ValueError(f"model must be picklable, for workers: {type(error).__name__}: {error}") from None
 
 
 class Workers(AbstractContextManager[Any]):
@@ -148,11 +160,7 @@ class Workers(AbstractContextManager[Any]):
 
     def __init__(self, work: Callable[..., Any], n: int, *given: Any, memory: Any = None) -> None:
         context, self.processes, self.pipes = multiprocessing.get_context("spawn"), [], []
-        try:
-            copied = bytes(ForkingPickler.dumps((work, *given)))
-        except Exception as error:                     # of many kinds
-            raise ValueError(f"model must be picklable, for workers: {type(error).__name__}: {error}") from None
-        script = script_of(copied)
+        script = script_of(words := copied((work, *given)))
         try:
             with starting():
                 for w in range(n):
@@ -164,7 +172,7 @@ class Workers(AbstractContextManager[Any]):
                     process.start()
                     self.processes.append(process)
                     theirs.close()
-            self.say(copied)                           # not above: `start` would wait for ever if one is killed by then
+            self.say(words)                            # not above: `start` would wait for ever if one is killed by then
             self.hear_all()                            # they are there
         except BaseException:
             Workers.__exit__(self)
