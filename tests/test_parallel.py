@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,134 @@ def test_an_optimiser_that_looks_at_all_of_the_gradient_is_refused():
     with pytest.raises(ValueError, match="^optimizer must be SGD or Adam to work in workers.*; got Clipping$"):
         fit(MODELS["vae"](), X, optimizer=Clipping(), workers=2)
     assert team.chosen("auto", MODELS["vae"](), Clipping(), 10 ** 9) is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_step_of_its_own_makes_an_optimiser_another_kind(workers):
+    """Though its class is Adam."""
+    optimizer = Adam()
+    optimizer.step = types.MethodType(Clipping.step, optimizer)
+    with pytest.raises(ValueError, match="^optimizer must be SGD or Adam to work in workers.*; got Adam$"):
+        fit(MODELS["vae"](), X, optimizer=optimizer, workers=workers)
+    assert team.chosen("auto", MODELS["vae"](), optimizer, 10 ** 9) is None
+
+
+def test_an_optimiser_of_another_precision_is_refused():
+    """A worker would have m and v in that of theta."""
+    optimizer = Adam()
+    fit(MODELS["vae"]().astype(float), X, epochs=1, optimizer=optimizer)
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match="^optimizer must be SGD or Adam .* m and v of float32; got Adam$"):
+            fit(MODELS["vae"](), X, optimizer=optimizer, workers=workers)
+
+
+def replace_theta(model, optimizer):
+    model.theta = model.theta / 2
+
+
+def replace_gradient(model, optimizer):
+    model.gradient = model.gradient / 2
+
+
+def replace_a_layer(model, optimizer):
+    layer = model.networks["q1"].layers["dense1"]
+    layer.W = layer.W / 2
+
+
+def replace_the_step(model, optimizer):
+    optimizer.step = lambda theta, gradient: None
+
+
+def replace_the_class(model, optimizer):
+    optimizer.__class__ = Clipping
+
+
+def replace_the_dtype(model, optimizer):
+    optimizer.m = np.zeros(model.theta.size)
+
+
+@pytest.mark.parametrize("replace", [replace_theta, replace_gradient, replace_a_layer, replace_the_step,
+                                     replace_the_class, replace_the_dtype])
+def test_what_a_callback_must_not_replace(replace):
+    """Also where it ends training: else what it does would depend on the number of workers."""
+    for workers, enough in ((1, False), (2, True)):
+        model, optimizer = MODELS["vae"](), Adam()
+        with pytest.raises(ValueError, match="^callback must not replace theta, .*: change the numbers in them$"):
+            fit(model, X, epochs=2, batch_size=300, optimizer=optimizer, workers=workers,
+                callback=lambda *_: (replace(model, optimizer), enough)[1])
+        assert not children()
+
+
+def test_a_callback_without_workers_may_replace_the_step():
+    optimizer, model, thetas = Adam(), MODELS["vae"](), []
+
+    def callback(model, history):
+        thetas.append(digest(model.theta))
+        replace_the_step(model, optimizer)
+
+    fit(model, X, epochs=3, optimizer=optimizer, callback=callback)
+    assert thetas[0] == thetas[1] == digest(model.theta)
+
+
+def new_vectors(state, optimizer):
+    optimizer.m, optimizer.v = np.zeros_like(optimizer.m), np.ones_like(optimizer.v)
+
+
+def begin_anew(state, optimizer):
+    optimizer.m = optimizer.v = None
+    optimizer.t = 0
+
+
+def begin_m_anew(state, optimizer):
+    optimizer.m = None
+
+
+def new_seed(state, optimizer):
+    state.seed += 1
+
+
+def younger_average(state, optimizer):
+    state.average[:] /= 2
+    state.weight = 1.0
+
+
+def new_average(state, optimizer):
+    state.average = state.average / 2
+
+
+def no_average(state, optimizer):
+    state.average, state.weight = None, 0.0
+
+
+CHANGES = [(change, 1) for change in (new_vectors, begin_anew, begin_m_anew, new_seed, younger_average, new_average,
+                                      no_average)]
+
+
+@pytest.mark.parametrize("change, last", [*CHANGES, (begin_anew, 2),
+                                          *(pytest.param(change, 2, marks=pytest.mark.slow)
+                                            for change in (new_vectors, new_seed, new_average, no_average))])
+def test_what_a_callback_changes_of_optimiser_and_state_is_obeyed(change, last):
+    """By any number of workers, also when no step follows; that it makes a difference is checked."""
+    found = []
+    for workers, changes in ((1, True), (2, True), (1, False)):
+        model, optimizer = MODELS["vae"](), Adam(0.01)
+        state = State.start(model)
+
+        def callback(model, history):
+            if changes and len(history["elbo"]) == last:
+                change(state, optimizer)
+
+        fit(model, X, epochs=2, batch_size=100, optimizer=optimizer, state=state, average=0.9, workers=workers,
+            callback=callback)
+        vectors = [digest(np.asarray(vector)) for vector in (model.theta, optimizer.m, optimizer.v, state.average)]
+        found.append((*vectors, optimizer.t, state.weight, state.seed))
+    assert found[0] == found[1] != found[2]
+
+
+def test_what_a_callback_makes_unpicklable_is_said():
+    with pytest.raises(ValueError, match="^model must be picklable, for workers: "):
+        fit(MODELS["vae"](), X, epochs=2, workers=2, callback=lambda model, _: setattr(model, "extra", lambda: 3))
+    assert not children()
 
 
 def change_data(model, x, epoch):

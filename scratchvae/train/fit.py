@@ -25,7 +25,7 @@ from .optim import SGD, Adam
 from .progress import Interrupted, Progress, held_back
 from .schedules import Schedule, at
 from .state import History, Kept, State, check_state, hold_average, hold_steps, stream
-from .step import Steps
+from .step import Steps, fixed
 
 FAR = 30                                               # a root mean square of x that is worth a remark
 
@@ -112,7 +112,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         after every epoch.
     callback : function, optional
         Called as ``callback(model, history)`` after every epoch; training ends
-        if it returns True.
+        if it returns True.  With workers it may change the numbers
+        in theta and the layers, and not replace these arrays.
     progress : bool or text stream, optional
         Where to say how far it is after every epoch; True is stderr.  By default
         stderr if that is a terminal, else nowhere.
@@ -203,8 +204,12 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             kept.keep()
             numbers = {**({"held-out elbo": found["elbo"]} if found else {}), **parts}
             line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in numbers.items()))
-            if callback is not None and callback(model, state.history):
-                break
             if callback is not None:
+                before, enough = fixed(model, optimizer), callback(model, state.history)
+                if workers is not None and fixed(model, optimizer) != before:
+                    raise ValueError("callback must not replace theta, an array of a layer, or the optimizer's step, "
+                                     "nor give it m or v of another dtype, for workers: change the numbers in them")
+                if enough:
+                    break
                 engine.see_changes()
     return state.history

@@ -17,6 +17,7 @@ from ..data.datasets import binarize
 from ..layers import Array
 from ..model import Model
 from .losses import sums
+from .optim import OPTIMIZERS
 from .state import State, stream
 
 ROWS = 16                                              # up to 16 rows are one share of a step
@@ -43,6 +44,21 @@ def lay(model: Model, theta: Array, gradient: Array) -> None:
         for owned, whole, views in ((name, theta, model.parameters), ("d" + name, gradient, model.gradients)):
             views[key] = whole[here].reshape(view.shape)
             setattr(layer, owned, views[key])
+
+
+def by_entries(optimizer: Any, theta: Array) -> bool:
+    """Return whether an optimiser moves each entry of theta by itself; a subclass, or a step of its own, may not."""
+    return type(optimizer) in OPTIMIZERS.values() and all(
+        np.isscalar(value) or name in ("m", "v", "w") and getattr(value, "dtype", theta.dtype) == theta.dtype
+        for name, value in vars(optimizer).items())
+
+
+def fixed(model: Any, optimizer: Any) -> list[Any]:
+    """Return what a callback must leave, where there are workers: the kind of optimiser, and where each array lies."""
+    owners = [model, *(layer for network in model.networks.values() for layer in network.layers.values())] \
+        if isinstance(model, Model) else []
+    return [by_entries(optimizer, model.theta), *(np.asarray(getattr(owner, name)).ctypes.data for owner in owners
+                                                  for name in getattr(owner, "parameter_names", ("theta", "gradient")))]
 
 
 class Steps:

@@ -13,7 +13,6 @@ How processes are started, and what they share, is in processes.py.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -25,9 +24,9 @@ import numpy as np
 from .. import check
 from ..layers import Array
 from ..model import Model
-from .optim import OPTIMIZERS, Adam
-from .processes import Workers, arrays, by_batches, give_way, number_of, shared, started, wait_until
-from .step import Steps, cut, lay
+from .optim import Adam
+from .processes import Workers, arrays, by_batches, copied, give_way, number_of, shared, started, wait_until
+from .step import Steps, by_entries, cut, lay
 
 AHEAD = 64                                             # steps that workers may be asked for at once, if they have
 WORK = 2 * 10 ** 9                                     # no more products than this, a tenth of a second or so
@@ -45,7 +44,7 @@ def chosen(workers: int | str | None, model: Any, optimizer: Any, rows: int) -> 
     if workers is None:
         return None
     number = number_of(workers)
-    can_gain = isinstance(model, Model) and type(optimizer) in OPTIMIZERS.values() and model.theta.size * rows >= SMALL
+    can_gain = isinstance(model, Model) and by_entries(optimizer, model.theta) and model.theta.size * rows >= SMALL
     return number if can_gain or not isinstance(workers, str) else None
 
 
@@ -57,9 +56,9 @@ def owners(optimizer: Any, state: Any, average: float | None) -> dict[str, Any]:
 
 def but_theta(model: Model) -> bytes:
     """Return a model as pickle copies it, with zeros for its parameters and their gradient."""
-    model = copy.deepcopy(model)
+    model = ForkingPickler.loads(copied(model))
     model.theta[:] = model.gradient[:] = 0
-    return bytes(ForkingPickler.dumps(model))
+    return copied(model)
 
 
 class Team(Workers):
@@ -99,14 +98,11 @@ class Team(Workers):
         memory = shared(layout)
         self.shared, self.batch_size = arrays(memory, layout), batch_size
         self.ahead: list[Array] = []
-        self.shared["x"][:], self.order = x, self.shared["order"]
+        self.order, self.processes, self.pipes, self.known = self.shared["order"], [], [], b""
         self.start = partial(super().__init__, train, workers, layout, model, None, optimizer, batch_size, state,
                              resample, loss_of, average, memory=memory)
-        self.start()
-        self.known = but_theta(model)
+        self.see_changes()
         lay(model, self.shared["theta"], self.shared["gradients"][0])
-        for name, (_, vector) in self.vectors.items():
-            self.shared[name][:] = 0 if vector is None else vector
 
     def step(self, epoch: int, step: int, beta: Any, following: int = 0) -> Array:
         """Do a step of an epoch, whose order of the data stands in ``order``.
@@ -129,7 +125,7 @@ class Team(Workers):
         if not self.ahead:
             count = min(self.most, 1 + following)
             numbers = {name: value for name, value in vars(self.optimizer).items() if np.isscalar(value)}
-            self.say(ForkingPickler.dumps((epoch, range(step, step + count), numbers, beta)))
+            self.say(copied((epoch, range(step, step + count), numbers, beta, self.state.seed, self.state.weight)))
             self.hear_all()
             for name, (owner, _) in self.vectors.items():
                 setattr(owner, name, self.shared[name])
@@ -143,22 +139,22 @@ class Team(Workers):
         return of_shares[:len(cut(n_rows))].sum(axis=0)
 
     def see_changes(self) -> None:
-        """Take over what a callback changed of the data, and, with new workers, of the model."""
+        """Take over what a callback changed of data, optimiser and state, and, with new workers, of the model."""
         self.shared["x"][:] = self.x
-        if but_theta(self.model) != self.known:
+        if (known := but_theta(self.model)) != self.known:
             super().__exit__()
             self.start()
-            self.known = but_theta(self.model)
+            self.known = known
+        for name, (owner, _) in self.vectors.items():
+            fresh = any(getattr(owner, other, 0) is None for other in self.vectors)    # Adam begins both anew
+            self.shared[name][:] = 0 if fresh else getattr(owner, name)
 
     def __exit__(self, *_: Any) -> None:
         super().__exit__()
         lay(self.model, *self.before)
         for name, (owner, vector) in self.vectors.items():
-            if vector is not None:
-                vector[:] = self.shared[name]
-            elif getattr(owner, name) is not None:     # since the first step
-                vector = self.shared[name].copy()
-            setattr(owner, name, vector)
+            if getattr(owner, name) is self.shared[name]:              # else there was no step since it was replaced
+                setattr(owner, name, np.positive(self.shared[name], out=vector))       # where it was, if it was
 
 
 def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: None, optimizer: Any, batch_size: int,
@@ -184,7 +180,7 @@ def train(pipe: Any, w: int, n: int, memory: Any, layout: Any, model: Model, x: 
         setattr(owner, name, of[name][steps.here])
     pipe.send(None)                                    # not before: `lay` writes theta
     while True:
-        epoch, asked, numbers, beta = pipe.recv()
+        epoch, asked, numbers, beta, state.seed, state.weight = pipe.recv()
         vars(optimizer).update(numbers)
         # all before the first step: between the steps each would take seven times as long, out of the cache
         noises = [steps.noises(epoch, step) for step in asked]
@@ -207,9 +203,9 @@ def engine(workers: int | str, rows: int, model: Any, x: Array, optimizer: Any, 
         return nullcontext(Steps(*given))
     if not isinstance(model, Model):
         raise ValueError(f"model must be a Model to be trained by workers; got {check.shown(model)}")
-    if type(optimizer) not in OPTIMIZERS.values():                   # a subclass may look at more than its slice
-        raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each; "
-                         f"got {type(optimizer).__name__}")
+    if not by_entries(optimizer, model.theta):
+        raise ValueError("optimizer must be SGD or Adam to work in workers, which move a slice of theta each, without "
+                         f"a step of its own and with m and v of {model.theta.dtype}; got {type(optimizer).__name__}")
 
     others = np.empty((len(cut(min(batch_size, len(x)))) - 1, model.theta.size), model.theta.dtype)
     return started(workers, number, lambda: Team(number, *given),
