@@ -261,6 +261,20 @@ def test_lost_parameters_are_not_saved(two):
     assert two.read_bytes() == before
 
 
+def test_nothing_is_saved_that_would_not_be_read(two):
+    """Whatever is not finite: the optimiser's vectors, the sums, the average, the history."""
+    for spoil in (lambda model, optimizer, state: optimizer.v.fill(np.inf),
+                  lambda model, optimizer, state: optimizer.m.fill(np.nan),
+                  lambda model, optimizer, state: state.sums.fill(np.inf),
+                  lambda model, optimizer, state: state.history["elbo"].__setitem__(0, np.nan)):
+        model, optimizer, state = trained(4)
+        spoil(model, optimizer, state)
+        before = two.read_bytes()
+        with pytest.raises(FloatingPointError, match="became infinite or NaN, and is not saved"):
+            checkpoint.save(two, model, optimizer, state)
+        assert two.read_bytes() == before and checkpoint.load(two)
+
+
 # the previous one --------------------------------------------------------------------------------
 
 

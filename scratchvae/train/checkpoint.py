@@ -87,7 +87,7 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     ValueError
         If the optimiser is of another class: `load` would not know how to make it.
     FloatingPointError
-        If theta is no longer finite.
+        If theta, or what else a checkpoint holds, is no longer finite: `load` would refuse it.
     OSError
         If the file cannot be written.  In all cases the files that were there
         are there still.
@@ -99,9 +99,6 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     if type(optimizer) not in OPTIMIZERS.values():
         raise ValueError(f"optimizer must be one that a checkpoint can hold, of class {' or '.join(OPTIMIZERS)}; "
                          f"got {type(optimizer).__name__}")
-    if not np.isfinite(model.theta).all():
-        raise FloatingPointError("the parameters became infinite or NaN, and were not saved; "
-                                 "a smaller learning rate, or a warm-up of beta, may help")
     arrays: dict[str, Any] = {"theta": model.theta, "sums": state.sums, "seconds": np.array(state.seconds)}
     if state.average is not None:
         arrays.update({"theta": state.average, "state.theta": state.theta, "state.weight": np.array(state.weight)})
@@ -109,6 +106,9 @@ def save(path: str | Path, model: Model, optimizer: SGD | Adam, state: State, co
     arrays.update({f"optimizer.{name}": value for name, value in values.items() if isinstance(value, np.ndarray)})
     numbers = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
     arrays.update({f"history.{name}": np.array(column) for name, column in state.history.items()})
+    for what, array in {"the parameters": model.theta, **arrays}.items():
+        if not np.isfinite(array).all():
+            raise FloatingPointError(f"{what} became infinite or NaN, and is not saved; a lower learning rate may help")
     header = {"format": FORMAT, "scratchvae": __version__, "config": config, "seed": state.seed, "epoch": state.epoch,
               "step": state.step, "rng": state.rng.bit_generator.state,
               "optimizer": type(optimizer).__name__, "optimizer_numbers": numbers}

@@ -147,7 +147,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
         If an argument is wrong; the message names it.
     FloatingPointError
         If the bound of an epoch, or of the held-out data after it, is infinite or not
-        a number.  Model, optimiser and state are as the epoch before it left them.
+        a number, or the optimiser's v after it is.  Model, optimiser and state are as
+        the epoch before it left them.
     Interrupted
         A KeyboardInterrupt, raised between two steps: the model is as the last
         one left it (or holds the average), can be used, and with ``state`` trained further.
@@ -194,9 +195,11 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             parts = by_name(state.sums / len(x))
             found = {} if x_valid is None else held_out(model, x_valid, state.seed)
             valid = {f"valid_{name}": value for name, value in found.items()}
-            for bound in (parts["elbo"], valid.get("valid_elbo", 0.0)):
-                if not np.isfinite(bound):
-                    raise FloatingPointError(f"the ELBO became {bound} in epoch {epoch}; "
+            # Adam's v has squares: it can overflow where nothing else does
+            v = abs(optimizer.v).max() if isinstance(optimizer, (SGD, Adam)) and optimizer.v is not None else 0.0
+            for name, value in ("ELBO", parts["elbo"]), ("ELBO", valid.get("valid_elbo", 0.0)), ("optimiser's v", v):
+                if not np.isfinite(value):
+                    raise FloatingPointError(f"the {name} became {value} in epoch {epoch}; "
                                              "a smaller learning rate, or a warm-up of beta, may help; "
                                              f"the model is as epoch {state.epoch} left it")
             state.end_epoch({"epoch": float(epoch), "seconds": state.seconds, "beta": float(np.ravel(beta_now)[-1]),

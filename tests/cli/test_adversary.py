@@ -272,6 +272,21 @@ def test_an_explosion_keeps_the_epoch_before_it(tmp_path, monkeypatch, capsys, w
     assert cli.main(["train", "--resume", "run", "--epochs", "5", "--learning-rate", "1e-4", "--warm-up", "9"]) == 0
 
 
+@pytest.mark.parametrize("words", [[], ["--checkpoint-every", "0"], ["--patience", "9"], ["--workers", "2"],
+                                   ["--average", "0.9"]])
+def test_an_optimiser_that_overflows_is_an_explosion(tmp_path, monkeypatch, capsys, words):
+    """Adam's v, in squares, is infinite where the bound and the parameters are not."""
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    said = message(capsys, "train", "--out", "run", "--model", "diffusion", "--levels", 20, "--epochs", 6,
+                   "--schedule", "steps:3=1e9", *words)
+    assert ("optimizer.v became infinite or NaN" if "0" in words else "the optimiser's v became inf in epoch 3") in said
+    assert "epoch 2 is saved, and scratchvae train --resume run takes another --learning-rate" in said
+    run, problem = folders.open_run(tmp_path / "run")
+    assert run.state.epoch == 2 and problem is None
+    assert cli.main(["train", "--resume", "run", "--epochs", "3", "--schedule", "constant"]) == 0
+
+
 # files that a run lives on, and names of all kinds ------------------------------------------------------------------
 
 
