@@ -122,12 +122,20 @@ def load(folder: str | os.PathLike[str]) -> Run:
 
 
 def at_least(config: Config) -> int:
-    """Return how many parameters the model of a config has at least: the weights from x to the top."""
+    """Return how many parameters the model of a config has at least: its weights, but for those of logvar.
+
+    Raise a ValueError if it has so many layers that to make them takes seconds.
+    """
     ends = [config["x_dim"], *([config["x_dim"]] if config["model"] == "diffusion" else config["latents"])]
     hidden = config["hidden"]
     levels = hidden if any(isinstance(entry, list) for entry in hidden) else [hidden] * (len(ends) - 1)
-    widths = [[n, *between, m] for n, between, m in zip(ends, levels, ends[1:])]
-    return sum(n * m for level in widths for n, m in zip(level, level[1:]))
+    networks = [[n, *between, m] for n, between, m in zip(ends, levels, ends[1:])]
+    networks += [network[::-1] for network in networks] * (config["model"] != "diffusion")             # q's, and p's
+    if sum(map(len, networks)) > 4000:
+        raise ValueError("latents and hidden must give at most 4000 layers")
+    # all networks see the labels but that of the prior, whose layers go from z to 64, 64 and z
+    labels, prior = len(config["classes"] or ()), (128 * ends[-1] + 64 * 64) * (config["prior"] == "diffusion")
+    return prior + sum(labels * network[1] + sum(n * m for n, m in zip(network, network[1:])) for network in networks)
 
 
 def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE | Diffusion]:
@@ -136,6 +144,8 @@ def confirmed(config: Config, size: int, path: Path) -> tuple[Config, VAE | HVAE
     ``size`` is how many parameters the checkpoint has.  Its checksum shows only that it is whole.
     """
     try:
+        if len(str([config[name] for name in options.DEFAULTS])) > 2**20:
+            raise ValueError("its options are longer than a command line can be")
         options.confirm(config)
         x_dim, shape, columns = check.size("x_dim", config["x_dim"]), config["image_shape"], config["columns"]
         if config["model"] != "diffusion":

@@ -1,6 +1,7 @@
 """What an adversary tried on runs: two processes and one name, forged checkpoints, Ctrl-C at any moment, odd names."""
 
 import errno
+import functools
 import io
 import json
 import os
@@ -218,9 +219,15 @@ def test_what_is_not_forged_is_still_read(run, tmp_path):
 def test_a_model_has_at_least_the_parameters_that_are_asked_for_before_it_is_built(tmp_path, monkeypatch):
     """Whatever its kind: or a good checkpoint would be refused."""
     monkeypatch.setattr(commands, "finish", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    np.savez("x.npz", x=np.random.default_rng(0).random((60, 5)), y=np.arange(60) % 13)
     for number, words in enumerate([
             [], ["--hidden", ""], ["--model", "hvae", "--hidden", "4/5,6/", "--latents", "7,9,3"],
-            ["--model", "topdown"], ["--model", "diffusion"], ["--model", "diffusion", "--hidden", ""]]):
+            ["--model", "topdown"], ["--model", "diffusion"], ["--model", "diffusion", "--hidden", ""],
+            ["--prior", "diffusion"], ["--prior", "diffusion", "--hidden", "", "--latents", "90"], *(
+                [*words, "--data", "x.npz", "--labels", "y", "--given", "labels"] for words in (
+                    ["--hidden", "3,9", "--latents", "1"], ["--hidden", "", "--prior", "diffusion", "--latents", "2"],
+                    ["--model", "hvae", "--hidden", "4/5,6/"], ["--model", "topdown"], ["--model", "diffusion"]))]):
         folder = tmp_path / str(number)
         assert cli.main(["train", "--out", str(folder), *FAST, *words]) == 0
         run, _ = folders.open_run(folder)
@@ -242,18 +249,33 @@ def deflated(path):
     path.write_bytes(content + checkpoint.seal(content))
 
 
+def of_size(size, **values):
+    """Change the config, and let the file have so many parameters."""
+    def change(header, arrays):
+        header["config"].update({"image_shape": None, **values})
+        arrays.update(dict.fromkeys(("theta", "optimizer.m", "optimizer.v"), np.zeros(size, np.float32)))
+    return change
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs memory in kilobytes")
-@pytest.mark.parametrize("make", [deflated, lambda path: forge(path, in_config(hidden=[8000, 8000, 8000])),
-                                  lambda path: forge(path, in_config(x_dim=10 ** 8, image_shape=None, shift=0.0))],
-                         ids=["compressed", "hidden", "x_dim"])
+@pytest.mark.parametrize("make", [deflated, *(functools.partial(forge, change=change) for change in [
+    in_config(hidden=[8000, 8000, 8000]), in_config(x_dim=10 ** 8, image_shape=None, shift=0.0),
+    in_config(given="labels", classes=["a"] * 900_000),
+    of_size(10 ** 6, given="labels", classes=["a"] * 900_000, x_dim=1, hidden=[1, 200], latents=[1]),
+    of_size(800_000, prior="diffusion", x_dim=1, latents=[400_000], hidden=[]),
+    of_size(10 ** 6, model="hvae", x_dim=1, latents=[1] * 900, hidden=[1] * 900),
+    in_config(latents=[1] * 3_000_000), in_config(hidden=[[1] * 3_000_000])])],
+    ids=["compressed", "hidden", "x_dim", "classes", "classes of p", "prior", "layers", "latents", "hidden by level"])
 def test_no_checkpoint_fills_the_memory(run, make):
     make(run / "checkpoint.npz")
     (run / "checkpoint.previous.npz").unlink()
-    done = python(f"""from scratchvae.cli import main
+    done = python(f"""import time
+from scratchvae.cli import main
+start = time.process_time()
 code = main(["evaluate", {str(run)!r}, "--samples", "1"])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))    # of this program alone
-print(code, int(peak.split()[1]) < 300_000)""")
-    assert done.stdout == "2 True\n" and done.stderr.count("\n") == 1, done
+print(code, int(peak.split()[1]) < 300_000, time.process_time() - start < 2)""")
+    assert done.stdout == "2 True True\n" and done.stderr.count("\n") == 1, done
 
 
 @pytest.mark.parametrize("words", [[], ["--checkpoint-every", "0"], ["--patience", "9"], ["--workers", "2"]])
