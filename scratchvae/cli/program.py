@@ -71,7 +71,8 @@ def perform(argv: Sequence[str] | None) -> int:
         return 141
     except Unusable as error:
         works = f"; this works: {options.mended(argv, args, error.fix)}" if error.fix else ""
-        for line in f"{error}{works}".splitlines():
+        lines = f"{error}{works}".splitlines()
+        for line in lines if len(lines) <= 20 else [*lines[:18], f"... ({len(lines)} columns in all)", lines[-1]]:
             note(line)
     except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
         note(one_line(error))

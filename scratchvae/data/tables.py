@@ -6,18 +6,19 @@ Read line by line, in bounded memory, whatever the text turns out to be.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..layers import Array
 
-MAX_LINE = 2**23                                             # bytes
-MAX_CELLS = 2**18                                            # of a line
+MAX_LINE = 2**20                                             # characters
+MAX_COLUMNS = 2**14                                          # as a spreadsheet has
 MAX_LABEL = 100
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", ".", "<na>")      # in small letters
 FORMATTED = {mark: re.compile(rf"[-+]?(\d+|\d{{1,3}}([{others}]\d{{3}})+)([{mark}]\d+)?")
@@ -32,7 +33,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     ----------
     file : binary file
         UTF-8; its first line holds a comma, a semicolon or a tab, the delimiter, or
-        else white space separates the cells.
+        else spaces separate the cells.
     labels, header
         As in `files.load`.
     max_bytes : int
@@ -54,7 +55,9 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
     """
     rows = lines_of(file)
     line, first = next(rows)
-    top = [cell.strip() for cell in first]
+    if len(first) > MAX_COLUMNS:
+        raise ValueError(f"line {line} has {len(first)} cells, more than {MAX_COLUMNS}: such data go into an .npy file")
+    top = [bare(cell) for cell in first]
     numbers = [cell for cell in top if is_number(cell)]
     if header is None:
         header = not numbers or (len(numbers) >= 3 and numbers == [str(i) for i in range(len(numbers))])
@@ -65,7 +68,7 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
         raise ValueError(f"column {top.index('') + (index is not None)} has no name: name it, or drop the last comma")
     at = None if labels is None else place("labels", labels, top if header else [], len(top))
     taken: list[str] = []
-    words: dict[str, str] = {}                               # each once in memory
+    words = functools.cache(bare)                            # each once in memory
     y: list[str] = []
     for number, cells in rows if header else itertools.chain([(line, list(top))], rows):
         if index is not None and cells:
@@ -76,13 +79,13 @@ def read_table(file: Any, labels: str | int | None, header: bool | None,
             title = "; if line 1 is a title above the table, take it out" if number == 2 else ""
             raise ValueError(f"line {number} has {len(cells)} columns, the first line has {len(top)}{title}")
         if at is not None:
-            y.append(cells.pop(at).strip())
+            y.append(bare(cells.pop(at)))
             if y[-1].lower() in MISSING and y[-1].lower() not in ("none", "-", "."):         # which may be labels
                 raise ValueError(f"line {number}: the label (column {top[at]!r}) is empty: fill it, or drop the row")
             if len(y[-1]) > MAX_LABEL:
                 raise ValueError(f"line {number} must have a label of 1 to {MAX_LABEL} characters")
-        taken.extend(words.setdefault(cell, cell) for cell in map(str.strip, cells))
-        if 8 * len(taken) + 128 * (len(y) + len(words)) > max_bytes:           # a short text: some 128
+        taken.extend(map(words, cells))
+        if 8 * len(taken) + 128 * (len(y) + words.cache_info().currsize) > max_bytes:      # a short text: some 128
             raise ValueError(f"it takes more than {max_bytes} bytes, the most that is read")
     if not taken:
         raise ValueError("it must have a row of numbers" + (" below its header" if header else ""))
@@ -106,7 +109,7 @@ def lines_of(file: Any) -> Iterator[tuple[int, list[str]]]:
         delimiter = "," if first.count('"') == 2 and first.rstrip().endswith('"') else " "
     lines = itertools.chain([first], lines)
     if delimiter is None:
-        yield from enumerate(map(str.split, lines), start=1)
+        yield from enumerate((re.findall(r"[^ \t\n]+", line) for line in lines), start=1)
         return
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
@@ -124,8 +127,6 @@ def _lines(file: Any) -> Iterator[str]:
                 line = text.readline(MAX_LINE + 1)
                 if len(line) > MAX_LINE:
                     raise ValueError(f"line {number} has more than {MAX_LINE} characters, the most that are read")
-                if max(map(line.count, ",;\t| ")) >= MAX_CELLS:
-                    raise ValueError(f"line {number} has more than {MAX_CELLS} cells, the most that are read")
                 if not line.strip():
                     rest = text.read(1000)
                     if number == 1 or len(rest) == 1000 or rest.strip():
@@ -136,9 +137,15 @@ def _lines(file: Any) -> Iterator[str]:
         raise ValueError("it is not text in UTF-8: save the file with this encoding (in Excel: CSV UTF-8)") from error
 
 
-def number_of(cell: str) -> float:
+def bare(cell: str) -> str:
+    """Return a cell without the white space around it, and without the ' that `cli.output.harmless` puts before it."""
+    cell = cell.strip()
+    return cell[1:] if cell[:2] in ("'=", "'+", "'-", "'@") else cell
+
+
+def number_of(cell: str, kind: Callable[[str], Any] = float) -> Any:
     """Return the number that a text is, as Python reads it, except that 1_000 is none."""
-    return float("" if "_" in cell else cell)
+    return kind("" if "_" in cell else cell)
 
 
 def unformatted(text: str, mark: str) -> str:
@@ -166,7 +173,7 @@ def place(what: str, name: str | int, names: list[str], n_columns: int) -> int:
     if isinstance(name, str) and names.count(name) == 1:
         return names.index(name)
     try:
-        return range(n_columns)[int(name)]
+        return range(n_columns)[number_of(str(name), int)]
     except (ValueError, IndexError):
         there = listed(names) if names else f"0 to {n_columns - 1} (there is no header)"
         raise ValueError(f"{what}: there is no single column {str(name)[:40]!r}; there are {there}") from None

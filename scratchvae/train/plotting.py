@@ -68,6 +68,8 @@ def images(ax: Any, rows: Array, image_shape: tuple[int, int], title: str = "", 
 def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
     """Draw the distributions of up to five columns and, below, the pairs that depend most on each other.
 
+    These are of the first 1000 columns.
+
     Parameters
     ----------
     fig : matplotlib Figure
@@ -85,8 +87,9 @@ def table(fig: Figure, real: Array, drawn: Array, names: Sequence[str]) -> None:
         label(ax, names[j][:20], "", "")
     axes[0, 0].legend(fontsize=6)
     with np.errstate(invalid="ignore", divide="ignore"):                       # a column that is the same everywhere
-        size = np.corrcoef(np.where(np.isnan(real), np.nanmean(real, axis=0), real), rowvar=False)
-    pairs: Any = sorted(zip(*np.tril_indices(len(names), -1)), key=lambda pair: -abs(np.nan_to_num(size[pair])))
+        size = np.atleast_2d(np.corrcoef(np.where(np.isnan(real), np.nanmean(real, 0), real)[:, :1000], rowvar=False))
+    lower = np.tril_indices(len(size), -1)
+    pairs = np.transpose(lower)[np.argsort(-abs(np.nan_to_num(size[lower])), kind="stable")[:wide]]
     for ax, (i, j) in zip(axes[1], pairs):
         for rows, shade in zip((real, drawn), colours):
             ax.scatter(rows[:, j], rows[:, i], s=4, linewidth=0, alpha=0.5, color=shade)
