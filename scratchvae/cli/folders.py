@@ -90,7 +90,7 @@ def open_run(folder: Path) -> tuple[Run, Exception | None]:
     if not os.path.lexists(path) and not os.path.lexists(checkpoint.previous(path)):
         raise ValueError(f"{folder} is not the folder of a run: it has no checkpoint.npz")
     found, problem = checkpoint.load_newest(path)
-    config = as_now(found.config if isinstance(found.config, dict) else {})
+    config = as_now(found.config)
     if missing := set(FACTS) - set(config):
         raise ValueError(f"{path} was not written by this version of `scratchvae train`: it lacks {min(missing)}")
     config, model = confirmed(config, found.theta.size, path)

@@ -53,11 +53,12 @@ def about_files(given: Config, data: str | None) -> None:
 
 
 def opened(folder: Path, best: bool = False) -> tuple[Run, int]:
-    """Read a run, to use its model at the best epoch if that was kept; return which epoch; say what was damaged."""
+    """Read a run, to use its model at the best epoch if that was kept; return which epoch; say what is damaged."""
     run, problem = folders.open_run(folder)
     epoch, another = run.take_best() if best else (run.state.epoch, None)
     for error in filter(None, (problem, another)):
-        note(f"{one_line(error)}; the checkpoint before it is whole, and taken instead")
+        note(f"{one_line(error)}; " + ("the checkpoint before it is whole, and taken instead" if error is problem
+                                       or any(folder.glob("best*.npz")) else "the last epoch is taken instead"))
     return run, epoch
 
 

@@ -15,6 +15,7 @@ from .. import __version__, check, schedule, startup
 from ..conditions import Conditional
 from ..data.columns import Table, means
 from ..data.scaling import Scaling
+from ..data.tables import number_of
 from ..data.writing import as_csv, write
 from ..diffusion import Diffusion
 from ..hvae import HVAE
@@ -67,12 +68,11 @@ def build(config: Config, x: Array | None = None) -> Any:
     return model if config["classes"] is None else Conditional(model, len(config["classes"]))
 
 
-def as_now(config: Config) -> Config:
+def as_now(config: Any) -> Config:
     """Return a config with all options of today, by their names of today; the run may be older than some."""
-    older = {**DEFAULTS, **dict.fromkeys(("cells", "classes", "threads", "passes"))}
-    config = {**config, **{name: value for name, value in older.items() if name not in config}}
-    return {name: check.new_name(value) if name in ("consistency", "estimator") else value
-            for name, value in config.items()}
+    own = config if isinstance(config, dict) else {}   # a checkpoint may hold anything
+    full = {**own, **DEFAULTS, **dict.fromkeys(("cells", "classes", "threads", "passes")), **own}     # in its own order
+    return {key: check.new_name(value) if key in ("consistency", "estimator") else value for key, value in full.items()}
 
 
 def rate_schedule(config: Config) -> Schedule:
@@ -82,10 +82,10 @@ def rate_schedule(config: Config) -> Schedule:
         if config["schedule"] == "constant":
             return steps(rate, {})
         if kind == "exponential":
-            return decay(rate, float(rest), config["epochs"])
+            return decay(rate, number_of(rest), config["epochs"])
         if kind == "steps":
             changes = (change.split("=") for change in rest.split(","))
-            return steps(rate, {int(epoch): float(new) for epoch, new in changes})
+            return steps(rate, {number_of(epoch, int): number_of(new) for epoch, new in changes})
     except ValueError:
         pass
     raise ValueError("--schedule must be constant, exponential:RATE or steps:EPOCH=RATE,..., with rates above 0; got "
@@ -132,11 +132,12 @@ class Run:
     def take_best(self) -> tuple[int, Exception | None]:
         """Take the parameters of the best epoch, if they were kept; return which that is, and what was wrong, or None.
 
-        Then it is the best one before the file was damaged.
+        Then it is the best one before the file was damaged; or the last one, if there is no file.
         """
         path = self.folder / "best.npz"
         if not self.config["patience"] or not (path.exists() or checkpoint.previous(path).exists()):
-            return self.state.epoch, None
+            lost = FileNotFoundError(f"{path} is missing")
+            return self.state.epoch, lost if self.config["patience"] and self.state.epoch else None
         found, problem = checkpoint.load_newest(path)
         now = {name: self.config[name] for name in MAY_CHANGE}
         if found.theta.shape != self.model.theta.shape or {**as_now(found.config), **now} != self.config:

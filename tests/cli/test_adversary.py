@@ -335,6 +335,25 @@ def test_a_damaged_best_epoch_is_said(tmp_path, monkeypatch, capsys):
     assert err.count("\n") == 1 and f"{best} is damaged" in err and "the checkpoint before it is whole" in err
 
 
+def test_a_best_epoch_that_is_lost_is_said_and_a_forged_one_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
+    run = tmp_path / "run"
+    assert cli.main(["train", "--out", str(run), *FAST, "--epochs", "2", "--patience", "5"]) == 0
+    (run / "best.previous.npz").unlink(missing_ok=True)
+    for config in (3, None, [1], {}):
+        forge(run / "best.npz", in_header(config=config))
+        assert f"{run / 'best.npz'} is of another run" in message(capsys, "evaluate", run, "--samples", 1)
+    (run / "best.npz").unlink()
+    assert cli.main(["evaluate", str(run), "--samples", "1"]) == 0
+    assert capsys.readouterr().err == f"scratchvae: {run / 'best.npz'} is missing; the last epoch is taken instead\n"
+
+
+@pytest.mark.parametrize("schedule", ["steps:1_0=1e-4", "steps:10=1e-0_4", "exponential:1_0e-5"])
+def test_a_schedule_has_no_underscore(tmp_path, capsys, schedule):
+    said = message(capsys, "train", "--out", tmp_path / "run", *FAST, "--schedule", schedule)
+    assert "--schedule must be" in said and schedule in said
+
+
 @pytest.mark.parametrize("words", [["--columns", "a\nb"], ["--without", "a\rb"], ["--columns", "x" * 200_000],
                                    ["--likelihood", "mixed", "--kinds", "a=gaussian\nb"]])
 def test_a_line_break_is_no_name_of_a_column(tmp_path, capsys, words):
