@@ -108,13 +108,12 @@ class Schedule:
         self.ratio = self.v_q / self.v_p
         self.weight = self.ratio * np.exp(-s) * -np.expm1(s - t)               # 1/e^s - 1/e^t, were the ratio 1
         self.constant = (self.ratio - 1 - np.log(self.ratio)) / 2
-        self.pick = {1: self.pick_none, np.inf: self.pick_time}.get(self.T, self.pick_level)
 
-    def pick_level(self, time: Array) -> tuple[Array, Array, Array]:
+    def pick(self, time: Array) -> tuple[Array, Array, Array]:
         """Return gamma of z_{t+1} at a level t < T chosen by time, and the weight and constant that estimate the sum.
 
-        One level stands for all: they are T - 1 times those of the level.  MATH (13.6).  ``pick`` is this
-        function, `pick_time` for T = np.inf, or `pick_none` for T = 1.
+        One level stands for all: they are T - 1 times those of the level.  For
+        infinitely many levels gamma itself is uniform, and its density is divided out.  MATH (13.6), (13.7), (13.18).
 
         Parameters
         ----------
@@ -125,18 +124,14 @@ class Schedule:
         -------
         gamma, weight, constant : array of shape (n,), float64
         """
+        first, last = self.gamma[[1, -1]]
+        if self.T == np.inf:
+            gamma = first + (last - first) * time      # (13.7)
+            return gamma, (last - first) * np.exp(-gamma), 0 * gamma    # (13.7)
+        if self.T == 1:                                # there is no third part
+            return first + 0 * time, 0 * time, 0 * time  # (13.6, T = 1)
         t = np.minimum(time * (self.T - 1), self.T - 2).astype(int) + 1  # (13.6)
         return self.gamma[t + 1], (self.T - 1) * self.weight[t - 1], (self.T - 1) * self.constant[t - 1]        # (13.6)
-
-    def pick_time(self, time: Array) -> tuple[Array, Array, Array]:
-        """Return the same for T = np.inf: gamma is uniform, its density divided out.  MATH (13.7), (13.18)."""
-        first, last = self.gamma[[1, -1]]
-        gamma = first + (last - first) * time          # (13.7)
-        return gamma, (last - first) * np.exp(-gamma), 0 * gamma        # (13.7)
-
-    def pick_none(self, time: Array) -> tuple[Array, Array, Array]:
-        """Return the same for one level: there is no third part.  MATH (13.6)."""
-        return self.gamma[1] + 0 * time, 0 * time, 0 * time     # (13.6, T = 1)
 
     def way_down(self, steps: int | None = None, eta: float | None = None) -> list[Way]:
         """Return the steps of a sample from z_T to z_1.  By default they are p's, through every level.

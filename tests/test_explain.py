@@ -198,7 +198,7 @@ HANDS_ON = {                                           # what computes or calls 
         "likelihood.Gaussian.log_prob: mu, logvar", "mixed.Mixed.log_prob: x", "mixed.Mixed.log_prob: cells",
         "mixed.Mixed.log_prob: there", "mixed.Mixed.log_prob: caches.append((there, cache))",
         "mixed.Mixed.log_prob_backward: n", "mixed.Seen.forward: gone", "mixed.Seen.forward: caches.append(cache)",
-        "schedule.Schedule.pick_time: first, last", "diffusion.Diffusion.column: return",
+        "schedule.Schedule.pick: first, last", "diffusion.Diffusion.column: return",
         "diffusion.Diffusion.read: own, gain",
         "diffusion.Diffusion.bound: n, time, eps_1, eps", "diffusion.Diffusion.bound: gamma_1",
         "objective.ELBO.loss_backward: rows",
