@@ -6,6 +6,7 @@ output: of its default run, or of the command in backticks before it in the same
 
 import ast
 import functools
+import hashlib
 import re
 import runpy
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+
+from scratchvae import VAE, fit
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -188,17 +191,28 @@ def unit(number):
     return 10.0 ** -len(number.partition(".")[2])
 
 
-def close(said, got, trained=True):
+@functools.lru_cache(maxsize=None)
+def rounds_as_written():
+    """Whether this machine rounds as the one on which the texts were written: some steps of training, to the bit."""
+    x = np.random.default_rng(0).random((256, 64), dtype=np.float32)
+    model = VAE(64, 16, (128,), rng=0)
+    fit(model, x, epochs=10, batch_size=64, rng=0, progress=False)
+    return hashlib.sha256(model.theta.tobytes()).hexdigest()[:12] == "a8297d5438d9"
+
+
+def close(said, got, trained=True, same=True):
     """Tell whether two numbers are equal up to what differs from machine to machine.
 
-    The number of a trained network may differ by one unit of the last digit that is printed and 3e-4 of it, others not.
-    If the text has fewer digits, it must have rounded.
+    The number of a trained network may differ by one unit of the last digit that is printed and 3e-4 of it, on a
+    machine that rounds otherwise by 2 %; others not.  If the text has fewer digits, it must have rounded.
     """
     a, b = float(said.replace(",", "")), float(got.replace(",", ""))
     if "e-" in said:
         return b == 0 or abs(np.log10(b / a)) < 1.1 or max(a, b) < 1e-14
     if "e" in said + got:
         return a == b
+    if trained and not same:
+        return abs(a - b) <= 0.02 * abs(a) + 0.011
     rounded = unit(said) / 2 if unit(said) > unit(got) else 0
     return abs(a - b) <= rounded + trained * (unit(got) + 3e-4 * abs(a)) + 1e-9
 
@@ -212,6 +226,7 @@ def test_claims_are_found_and_compared():
     assert close("0.11", "0.113", trained=False) and close("16,900", "16900", trained=False)
     for said, got in [("0.75", "0.77"), ("-25.70", "-25.68"), ("-0.445", "-0.435"), ("0.12", "0.113"), ("90", "92")]:
         assert not close(said, got)
+    assert close("-25.70", "-25.68", same=False) and not close("0.75", "0.79", same=False)
 
 
 @pytest.mark.slow
@@ -221,8 +236,9 @@ def test_what_a_lesson_says_it_prints(name, options, said, printed):
     pattern = re.sub(r"(?:\\ )+", " *", re.escape(" ".join(re.sub(NUMBER, "\0", said).split()))).replace("\0", NUMBER)
     numbers = re.findall(NUMBER, said)
     matches = [re.findall(NUMBER, match) for match in re.findall(f"(?=({pattern}))", out)]
-    assert any(len(match) == len(numbers) and all(close(*pair, name not in UNTRAINED) for pair in zip(numbers, match))
-               for match in matches), matches
+    same = rounds_as_written()
+    assert any(len(match) == len(numbers) and
+               all(close(*pair, name not in UNTRAINED, same) for pair in zip(numbers, match)) for match in matches), matches
 
 
 @pytest.mark.slow
