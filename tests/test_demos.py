@@ -236,9 +236,9 @@ def test_what_a_lesson_says_it_prints(name, options, said, printed):
     pattern = re.sub(r"(?:\\ )+", " *", re.escape(" ".join(re.sub(NUMBER, "\0", said).split()))).replace("\0", NUMBER)
     numbers = re.findall(NUMBER, said)
     matches = [re.findall(NUMBER, match) for match in re.findall(f"(?=({pattern}))", out)]
-    same = rounds_as_written()
-    assert any(len(match) == len(numbers) and
-               all(close(*pair, name not in UNTRAINED, same) for pair in zip(numbers, match)) for match in matches), matches
+    how = name not in UNTRAINED, rounds_as_written()
+    assert any(len(match) == len(numbers) and all(close(*pair, *how) for pair in zip(numbers, match))
+               for match in matches), matches
 
 
 @pytest.mark.slow
