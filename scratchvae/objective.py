@@ -52,8 +52,8 @@ class ELBO:
         KL( q(z_T | z_{T-1}) || p(z_T) ).
     consistency : array of shape (n, T - 1)
         Column t - 1 is log q(z_t | z_{t-1}) - log p(z_t | z_{t+1}), in one of the
-        forms of compare.py.  A VAE has no such column.  (q is written as in hvae.py; topdown.py has
-        another, and diffusion.py one column for the sum of all levels.)
+        forms of compare.py.  A VAE has no such column.  This q is that of hvae.py; topdown.py
+        has another q.  In diffusion.py one column is the sum over the levels.
     """
 
     reconstruction: Array

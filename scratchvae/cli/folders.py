@@ -124,7 +124,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
 def at_least(config: Config) -> int:
     """Return how many parameters the model of a config has at least: its weights, but for those of logvar.
 
-    Raise a ValueError if it has so many layers that to make them takes seconds.
+    Raise a ValueError for more than 4000 layers: to build them takes seconds.
     """
     ends = [config["x_dim"], *([config["x_dim"]] if config["model"] == "diffusion" else config["latents"])]
     hidden = config["hidden"]

@@ -36,8 +36,8 @@ def find(dataset: str, folder: Folder, *choices: Sequence[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        In the first folder that has a file of any of the sets: the files of the first such
-        set, in the order of the names, some of which may be missing.  Or empty.
+        The files of one set, in the order of its names; some of them may not exist.  It is the
+        first set that has a file in the first folder that has any.  Empty if no folder has one.
 
     Raises
     ------

@@ -221,8 +221,8 @@ class Workers(AbstractContextManager[Any]):
 def started(workers: int | str, n: int, start: Callable[[], Any], alone: Callable[[], Any] = lambda: None) -> Any:
     """Start n workers and return them; or, with 'auto' and where they cannot be started, what `alone` returns.
 
-    Why they cannot is said on stderr.  In place of one worker, this process does the work where it has one thread:
-    that is faster.
+    A line on stderr gives the reason.  If this process has one thread, it also does the work of a single worker,
+    because it is faster.
     """
     if n == 1 and startup.threads() == 1:
         return nullcontext(alone())

@@ -250,7 +250,7 @@ def deflated(path):
 
 
 def of_size(size, **values):
-    """Change the config, and let the file have so many parameters."""
+    """Change the config, and give the file this number of parameters."""
     def change(header, arrays):
         header["config"].update({"image_shape": None, **values})
         arrays.update(dict.fromkeys(("theta", "optimizer.m", "optimizer.v"), np.zeros(size, np.float32)))
