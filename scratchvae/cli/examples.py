@@ -60,7 +60,7 @@ def read(config: Config) -> Data:
         config["likelihood"] = ("bernoulli" if config["binarize"] != "none" or not is_table(config) else
                                 "gaussian" if config["model"] == "diffusion" else "mixed")
     found = chosen(found, config["keep"], config["without"])
-    columns.places(found.columns or [], found.columns or [])                   # no two have the same name
+    columns.numbered(found.columns or [])              # no two have the same name
     x, n = found.x, len(found.x)
     if config["decimal"] and x.dtype == object:
         x = np.vectorize(unformatted, [object])(x, config["decimal"])

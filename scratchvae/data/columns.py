@@ -238,12 +238,18 @@ def by_name(x: Any, names: Sequence[str] | None) -> Any:
     return x.to_numpy()[:, places(list(map(str, x.columns)), names)]
 
 
-def places(own: list[str], names: Sequence[str]) -> list[int]:
-    """Return where each of these names stands among others, which must be the same ones in any order."""
+def numbered(names: Sequence[str]) -> dict[str, int]:
+    """Return the number of each column by its name, or raise a ValueError if two have the same."""
     where: dict[str, int] = {}
-    for j, name in enumerate(own):
+    for j, name in enumerate(names):
         if where.setdefault(name, j) != j:
             raise ValueError(f"two columns are called {name[:40]!r} (columns {where[name]} and {j}): rename one")
+    return where
+
+
+def places(own: list[str], names: Sequence[str]) -> list[int]:
+    """Return where each of these names stands among others, which must be the same ones in any order."""
+    where = numbered(own)
     if sorted(own) != sorted(names):
         raise ValueError(f"x must have the columns {listed(list(names))}; it lacks "
                          f"{listed([name for name in names if name not in where]) or 'none'} and has "
@@ -260,9 +266,7 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
     Unusable
         If there are columns that no model can learn; it names all of them.
     """
-    found: list[Column] = []
-    wrong: list[str] = []
-    fix: dict[str, Any] = {}
+    found, wrong, fix, typos = list[Column](), list[str](), dict[str, Any](), False        # no option mends a typo
     for j, (name, cells) in enumerate(zip(names, x.T)):
         there = [text for text in cells if text.lower() not in MISSING]
         levels = sorted(set(there))
@@ -277,7 +281,7 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
                 wrong.append(f"column {name!r} has numbers written as text, such as {text[:40]!r}: --decimal {mark}")
                 fix["decimal"] = min(mark, fix.get("decimal", mark))           # a comma is needed, a point may be a tie
             if odd:
-                fix["typos"] = True
+                typos = True
                 wrong.append(f"{row(list(cells).index(odd[0]))}: column {name!r} has numbers, but also text, such as "
                              f"{odd[0][:40]!r}: correct these cells or leave them empty")
         elif not levels or len(set(map(plain, levels))) < 2 and kind not in ("poisson", "bernoulli"):
@@ -300,7 +304,7 @@ def choose(x: Array, names: Sequence[str], kinds: dict[int, str], missing: bool,
     if len(wrong) == len(names) and (x == x[0]).all():
         raise ValueError("every column has the same value in all rows: a model needs at least two different rows")
     if wrong:
-        raise Unusable(wrong, {} if "typos" in fix or len(fix.get("without", ())) == len(names) else fix)
+        raise Unusable(wrong, {} if typos or len(fix.get("without", ())) == len(names) else fix)
     return Table(found, missing)
 
 

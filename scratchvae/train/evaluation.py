@@ -92,9 +92,9 @@ class Evaluation:
     def levels(self) -> list[dict[str, Any]]:
         """What is known of each level, by name; of one row alone no active units."""
         columns = (self.kls, self.elbo.kl.mean(axis=0), self.active_units, self.active_units_kl)
-        of_each = ("latents", "kl", "active_units", "active_units_kl")[:4 if len(self.log_likelihood) > 1 else 2]
-        return [{"level": t, **dict(zip(of_each, (len(kls), float(kl), *active)))}
-                for t, (kls, kl, *active) in enumerate(zip(*columns), start=1)]
+        return [{"level": t, "latents": len(kls), "kl": float(kl),
+                 **({"active_units": active, "active_units_kl": active_kl} if len(self.log_likelihood) > 1 else {})}
+                for t, (kls, kl, active, active_kl) in enumerate(zip(*columns), start=1)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the means over the examples, and the levels, as JSON can hold them."""

@@ -208,8 +208,8 @@ def fit(model: Model, x: Any, *, epochs: int = 100, batch_size: int = 64, optimi
             numbers = {**({"held-out elbo": found["elbo"]} if found else {}), **parts}
             line.update(epoch, "  ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in numbers.items()))
             if callback is not None:
-                before, enough = fixed(model, optimizer), callback(model, state.history)
-                if workers is not None and fixed(model, optimizer) != before:
+                before, enough = workers and fixed(model, optimizer), callback(model, state.history)
+                if workers and fixed(model, optimizer) != before:
                     raise ValueError("callback must not replace theta, an array of a layer, or the optimizer's step, "
                                      "nor give it m or v of another dtype, for workers: change the numbers in them")
                 if enough:
